@@ -1,0 +1,197 @@
+"""What `run.py` calls: one function per action. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from multitask_bert.config import ExperimentConfig, InputError, check, from_tree, run_name
+from multitask_bert.heads import check_heads
+
+log = logging.getLogger(__name__)
+
+
+def run(config: ExperimentConfig) -> Any:
+    """Do `config.action`; returns what a sweep may optimise, or None."""
+    check(config)
+    check_heads(config)
+    calm_libraries()
+    return ACTIONS[config.action](config, Path(HydraConfig.get().runtime.output_dir))
+
+
+def train(config: ExperimentConfig, folder: Path) -> float:
+    """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score."""
+    check_writable(folder)
+    started = time.perf_counter()
+    from hydra.utils import instantiate
+
+    from multitask_bert.training.console import Console
+
+    console = Console()
+    console.say(f"{run_name(config)}: run folder {folder}")
+    # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
+    make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
+    trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console)
+    try:
+        state = trainer.train()
+        metrics = {"eval": trainer.evaluate()}
+        if trainer.test_datasets:
+            metrics["test"] = trainer.evaluate(test=True)
+        trainer.best.publish(folder / "model")
+        results = {
+            "metrics": metrics,
+            "best": {
+                "metric": config.trainer.metric_for_best,
+                "value": state.best_score,
+                "step": state.best_step,
+                "epoch": state.best_epoch,
+            },
+            "steps": state.step,
+            "stopped_early": state.stopped_early,
+            "train_seconds": state.train_seconds,
+            "total_seconds": time.perf_counter() - started,
+            "train_tokens": state.num_tokens,
+            "train_examples": state.num_examples,
+            "train_tokens_per_second": state.tokens_per_second,
+            "data": [asdict(report) for report in trainer.data_reports],
+        }
+        write_results(folder, results)
+        for name in (".hydra/config.yaml", "results.json"):
+            trainer.log_artifact(folder / name)
+        if any(getattr(logger, "log_model", False) for logger in trainer.loggers):
+            trainer.log_artifact(folder / "model")
+    finally:
+        trainer.close()
+    console.show_end(folder, state, config.trainer.metric_for_best, trainer.results, _places(config, folder))
+    assert state.best_score is not None
+    return state.best_score
+
+
+def evaluate(config: ExperimentConfig, folder: Path) -> None:
+    """Score a finished run's model again, on the data that the run's own config names."""
+    check_writable(folder)
+    from multitask_bert.data.processor import DataProcessor
+    from multitask_bert.model.multitask import MultiTaskModel
+    from multitask_bert.training.console import Console
+    from multitask_bert.training.trainer import Trainer
+
+    run_dir = existing_run(config)
+    earlier = earlier_config(run_dir, config)
+    model, tokenizer = MultiTaskModel.load(run_dir / "model")
+    processor = DataProcessor(earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads)
+    data = processor.process(tokenizer, max_length=earlier.batching.max_length)
+    console = Console()
+    console.show_data([report for report in data.reports if report.split != "train"])
+    trainer = Trainer(earlier, model, tokenizer, dict(data.train), dict(data.dev), test_datasets=dict(data.test))
+    metrics = {"eval": trainer.evaluate()}
+    console.show_scores("Evaluation scores", trainer.results["eval"])
+    if trainer.test_datasets:
+        metrics["test"] = trainer.evaluate(test=True)
+        console.show_scores("Test scores", trainer.results["test"])
+    write_results(folder, {"run_dir": str(run_dir), "metrics": metrics})
+    console.say(f"Results      {folder / 'results.json'}")
+
+
+def upload(config: ExperimentConfig, folder: Path) -> None:
+    """Send to MLflow what an earlier run could not send."""
+    from multitask_bert.training.mlflow_upload import upload_run
+
+    try:
+        print(upload_run(existing_run(config)))
+    except (ConnectionError, ValueError) as error:
+        raise InputError(str(error)) from error
+
+
+ACTIONS = {"train": train, "evaluate": evaluate, "upload": upload}
+
+
+def existing_run(config: ExperimentConfig) -> Path:
+    """The folder that `run_dir` names."""
+    assert config.run_dir is not None
+    run_dir = Path(config.run_dir)
+    if not (run_dir / ".hydra" / "config.yaml").is_file():
+        raise InputError(f"run_dir={run_dir}: not the folder of a run (it has no .hydra/config.yaml)")
+    return run_dir
+
+
+def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
+    """The config of an earlier run; data root and batch size for evaluating are those of today."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    tree.data_root, tree.batching.eval_batch_size, tree.logger = now.data_root, now.batching.eval_batch_size, {}
+    return from_tree(tree)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse, before any work, a run folder that cannot be written.
+
+    Raises:
+        InputError: names the folder.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the run's folder cannot be written ({error.strerror}); choose another with hydra.run.dir=…"
+        ) from error
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    from multitask_bert.utils.files import write_json
+
+    write_json(folder / "results.json", results)
+
+
+def run_tags(config: ExperimentConfig) -> dict[str, str]:
+    """What finds a run again in a tracking server: its tasks, model, seed, and the code's commit."""
+    tags = {"tasks": "+".join(config.tasks), "model": config.model.pretrained or "random", "seed": str(config.seed)}
+    try:
+        git = ["git", "-C", str(Path(__file__).parent)]
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10).stdout
+        tags["git_commit"] = commit.strip() + ("+changes" if changed.strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        log.info("no git commit can be told: the code is not in a git checkout")
+    return tags
+
+
+def calm_libraries() -> None:
+    """Silence what a user can do nothing about; must come before the libraries are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they warn when loader workers fork
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|tensorboard|datasets|evaluate|google)\b.*")
+
+
+def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
+    places = {
+        "Results": str(folder / "results.json"),
+        "Best model": str(folder / "model"),
+        "Every step": str(folder / "metrics.jsonl"),
+    }
+    if "tensorboard" in config.logger:
+        places["TensorBoard"] = f"tensorboard --logdir {folder}"
+    if "mlflow" in config.logger:
+        places["MLflow"] = f"mlflow ui --backend-store-uri {config.logger['mlflow'].get('tracking_uri')}"
+    return places
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """`results.json` of a run."""
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return results

@@ -1,0 +1,55 @@
+"""Step 3 of the flow: which task is next. Pure functions of config, sizes and epoch, so that a run can be resumed.
+
+Round-robin takes one batch of each task in turn. When tasks differ in size, `when_exhausted` says what happens:
+    spread  every example is seen once per epoch; a smaller task sits out some rounds, evenly over the epoch, so that no
+            epoch ends on a long tail of one task (the default)
+    cycle   every round has a batch of every task; smaller tasks begin anew (reshuffled) until the largest is through
+    stop    every round has a batch of every task; the epoch ends with the smallest
+The other rules draw the task of each step with p ~ batches^exponent and take as many steps as there are batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from multitask_bert.config import MixingConfig
+from multitask_bert.utils.seeding import generator_for
+
+
+def plan_epoch(
+    mixing: MixingConfig, num_batches: Mapping[str, int], *, epoch: int, num_epochs: int, seed: int
+) -> list[tuple[str, ...]]:
+    """The rounds of one epoch, each a tuple of task names in the order of `num_batches`; epochs count from 0."""
+    if mixing.rule != "round_robin":
+        return _drawn(mixing, num_batches, epoch=epoch, num_epochs=num_epochs, seed=seed)
+    if mixing.when_exhausted == "spread":
+        longest = max(num_batches.values())
+        return [
+            tuple(task for task, size in num_batches.items() if (turn + 1) * size // longest > turn * size // longest)
+            for turn in range(longest)
+        ]
+    num_rounds = (max if mixing.when_exhausted == "cycle" else min)(num_batches.values())
+    return [tuple(num_batches)] * num_rounds
+
+
+def exponent(mixing: MixingConfig, *, epoch: int, num_epochs: int) -> float:
+    """The power of the number of batches with which a task is drawn.
+
+    annealed: a = 1 - 0.8 e/(E-1) in epoch e (from 0) of E (Stickland and Murray 2019, "BERT and PALs").
+    """
+    if mixing.rule == "temperature":
+        return 1.0 / mixing.temperature
+    if mixing.rule == "annealed":
+        return 1.0 - 0.8 * epoch / max(1, num_epochs - 1)
+    return 1.0
+
+
+def _drawn(
+    mixing: MixingConfig, num_batches: Mapping[str, int], *, epoch: int, num_epochs: int, seed: int
+) -> list[tuple[str, ...]]:
+    power = exponent(mixing, epoch=epoch, num_epochs=num_epochs)
+    weights = [size**power for size in num_batches.values()]
+    shares = [weight / sum(weights) for weight in weights]
+    names = list(num_batches)
+    draws = generator_for(seed, "mixing", epoch).choice(len(names), size=sum(num_batches.values()), p=shares)
+    return [(names[draw],) for draw in draws]

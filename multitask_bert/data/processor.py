@@ -1,0 +1,167 @@
+"""DataProcessor: from task configs to encoded datasets (steps 1 and 2 of the flow), and a report of what was found.
+
+Reads and checks the files, cuts missing splits from train, builds label sets from train, and encodes with the tokenizer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from multitask_bert.config import InputError, TaskConfig
+from multitask_bert.data import readers
+from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.downloads import locate
+from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.splitting import cut
+from multitask_bert.heads import HEAD_TYPES, Head, make_head
+from multitask_bert.records import EncodedExample, Example
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What one split of one task holds."""
+
+    task: str
+    split: str
+    num_examples: int
+    num_tokens: int  # pieces, special tokens included
+    num_cut: int  # examples longer than max_length
+    num_missing: Mapping[str, int]  # labels that are missing, by head
+    was_cut_from_train: bool
+
+
+@dataclass
+class ProcessedData:
+    """What a Trainer needs: heads and, by task, datasets (a task without a split has no entry)."""
+
+    heads: dict[str, dict[str, Head]] = field(default_factory=dict)
+    train: dict[str, TaskDataset] = field(default_factory=dict)
+    dev: dict[str, TaskDataset] = field(default_factory=dict)
+    test: dict[str, TaskDataset] = field(default_factory=dict)
+    reports: list[SplitReport] = field(default_factory=list)
+
+
+class DataProcessor:
+    """Reads and encodes the tasks of a run.
+
+    `known_heads`, by task: the heads of a saved model, whose labels then decide what may occur; None: labels come from train.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskConfig],
+        *,
+        data_root: str,
+        seed: int,
+        known_heads: Mapping[str, Mapping[str, Head]] | None = None,
+    ) -> None:
+        self.tasks, self.data_root, self.seed, self.known_heads = tasks, data_root, seed, known_heads
+
+    def process(self, tokenizer: Any, *, max_length: int) -> ProcessedData:
+        """Everything, for all tasks.
+
+        Raises:
+            InputError: bad input, with file and line, or the field, and the way out.
+        """
+        raw = {name: self.read(name) for name in self.tasks}  # all read and checked before any is encoded
+        data = ProcessedData()
+        for name, splits in raw.items():
+            heads = self._heads(name, splits)
+            for head_name, head in heads.items():
+                for example in (example for examples in splits.values() for example in examples):
+                    head.check_label(example.labels[head_name], example)
+            data.heads[name] = heads
+            for split, examples in splits.items():
+                encoded = encode_examples(examples, heads, tokenizer, max_length=max_length)
+                getattr(data, split)[name] = TaskDataset(encoded)
+                data.reports.append(self._report(name, split, encoded))
+        return data
+
+    def read(self, name: str) -> dict[str, list[Example]]:
+        """The examples of a task by split, checked for form; missing splits are cut from train."""
+        task = self.tasks[name]
+        try:
+            splits = self._read_files(task)
+        except InputError as error:
+            raise InputError(f"task {name}: {error}") from error
+        for split, fraction in (("test", task.source.test_fraction), ("dev", task.source.dev_fraction)):
+            if split in splits or fraction == 0:
+                continue
+            splits["train"], splits[split] = cut(splits["train"], fraction, seed=self.seed, purpose=f"{name}/{split}")
+            log.info("task %s: no %s file; %d examples were cut from train", name, split, len(splits[split]))
+            if not splits[split]:
+                raise InputError(
+                    f"task {name}: {len(splits['train'])} training examples are too few to cut {split} from; "
+                    f"name a file in source.{split}, or raise source.{split}_fraction={fraction:g}"
+                )
+        if "dev" not in splits:
+            raise InputError(
+                f"task {name}: no dev examples; name a file in source.dev, or set source.dev_fraction over 0"
+            )
+        return {split: splits[split] for split in SPLITS if split in splits}
+
+    def _read_files(self, task: TaskConfig) -> dict[str, list[Example]]:
+        source = task.source
+        if source.format == "samples":
+            return {split: readers.read_samples(split, source, task.heads) for split in SPLITS}
+        if source.format not in readers.READERS:
+            known = ", ".join([*readers.READERS, "samples"])
+            raise InputError(f"source.format={source.format}: choose one of {known}")
+        has_words = source.format in readers.FORMATS_OF_WORDS
+        for head_name, head in task.heads.items():
+            if HEAD_TYPES[head.type].reads_words != has_words:
+                given = "words in columns" if has_words else "texts"
+                raise InputError(
+                    f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, which gives {given}"
+                )
+        if source.train is None:
+            raise InputError("source.train: missing; name the training file")
+        paths = {split: locate(source, split, data_root=self.data_root) for split in SPLITS}
+        read = readers.READERS[source.format]
+        splits = {split: read(path, source, task.heads) for split, path in paths.items() if path is not None}
+        for split, examples in splits.items():
+            if not examples:
+                raise InputError(f"{paths[split]}: holds no examples, only a header or blank lines")
+        return splits
+
+    def _heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:
+        if self.known_heads is not None:
+            return dict(self.known_heads[name])
+        heads = {}
+        for head_name, config in self.tasks[name].heads.items():
+            values = [example.labels[head_name] for example in splits["train"]]
+            labels = HEAD_TYPES[config.type].collect(config, values)
+            if len(labels) < 2:
+                found = ", ".join(labels.names) or "no label at all"
+                raise InputError(
+                    f"task {name}: heads.{head_name}: the training data has only {found}; there is nothing to learn. "
+                    f"Is `column` the right one?"
+                )
+            heads[head_name] = make_head(config, labels)
+        return heads
+
+    def _report(self, name: str, split: str, encoded: Sequence[EncodedExample]) -> SplitReport:
+        missing = {
+            head: count
+            for head in self.tasks[name].heads
+            if (count := sum(example.example.labels[head] is None for example in encoded))
+        }
+        source = self.tasks[name].source
+        report = SplitReport(
+            task=name,
+            split=split,
+            num_examples=len(encoded),
+            num_tokens=sum(len(example.input_ids) for example in encoded),
+            num_cut=sum(example.is_cut for example in encoded),
+            num_missing=missing,
+            was_cut_from_train=source.format != "samples" and getattr(source, split) is None,
+        )
+        log.info("%s", report)
+        return report

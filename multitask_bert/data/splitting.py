@@ -1,0 +1,54 @@
+"""Cutting a missing dev or test set from train: seeded, stratified, and no text on both sides."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from multitask_bert.records import Example
+from multitask_bert.utils.seeding import generator_for
+
+
+def cut(
+    examples: Sequence[Example], fraction: float, *, seed: int, purpose: str
+) -> tuple[list[Example], list[Example]]:
+    """(the rest, the part that was cut), both in the order of the file.
+
+    Copies of a text go together. Each stratum (a class; for tags, the set of entity types in the sentence) gives its share.
+    """
+    copies: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        copies[text_key(example)].append(index)
+    strata: dict[str, list[list[int]]] = defaultdict(list)
+    for indices in copies.values():
+        strata[_stratum(examples[indices[0]])].append(indices)
+    generator = generator_for(seed, "split", purpose)
+    chosen: set[int] = set()
+    owed = 0.0  # what rounding in earlier strata left over, so that many small strata still give their share
+    for key in sorted(strata):
+        groups = strata[key]
+        owed += fraction * len(groups)
+        taken = min(round(owed), len(groups) - 1) if len(groups) > 1 else 0
+        owed -= taken
+        for place in generator.permutation(len(groups))[:taken]:
+            chosen.update(groups[place])
+    rest = [example for index, example in enumerate(examples) if index not in chosen]
+    return rest, [examples[index] for index in sorted(chosen)]
+
+
+def text_key(example: Example) -> str:
+    """What makes two texts the same: the letters, whatever their case, spacing or Unicode form."""
+    joined = f"{example.text}\t{example.text_pair or ''}"
+    return " ".join(unicodedata.normalize("NFKC", joined).casefold().split())
+
+
+def _stratum(example: Example) -> str:
+    return "|".join(f"{name}={_kind(value)}" for name, value in sorted(example.labels.items()))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(sorted({tag[2:] for tag in value if tag[1:2] == "-"}))
+    return str(value)

@@ -1,0 +1,66 @@
+"""The head types. This is the only list of them: a new head type is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, TaskConfig
+from multitask_bert.heads.base import Head
+from multitask_bert.heads.classification import ClassificationHead
+from multitask_bert.heads.tagging import TaggingHead
+from multitask_bert.labels import LabelSet
+
+HEAD_TYPES: dict[str, type[Head]] = {
+    "classification": ClassificationHead,
+    "tagging": TaggingHead,
+}
+
+
+def make_head(config: HeadConfig, labels: LabelSet) -> Head:
+    """The head that `config.type` names."""
+    return HEAD_TYPES[config.type](config, labels)
+
+
+def check_heads(config: ExperimentConfig) -> None:
+    """Refuse heads that cannot work and a best metric that nobody reports, before anything is loaded.
+
+    Raises:
+        InputError: one line per problem, with the field's full name and what would be right.
+    """
+    problems = [
+        problem
+        for task_name, task in config.tasks.items()
+        for head_name, head in task.heads.items()
+        for problem in _head_problems(f"tasks.{task_name}.heads.{head_name}", head)
+    ]
+    if not problems and config.action == "train":
+        reported = reported_keys(config.tasks)
+        if (best := config.trainer.metric_for_best) not in reported:
+            problems.append(f"trainer.metric_for_best={best}: no head reports it; choose one of {', '.join(reported)}")
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:
+    """The keys that `Trainer.evaluate` will return for these tasks."""
+    keys = []
+    any_f1 = False
+    for task_name, task in tasks.items():
+        for head_name, head in task.heads.items():
+            metrics = HEAD_TYPES[head.type].metrics_of(head)
+            any_f1 = any_f1 or any(is_f1(metric) for metric in metrics)
+            keys += [f"eval_{task_name}_{head_name}_{metric}" for metric in metrics]
+        keys.append(f"eval_{task_name}_loss")
+    return [*keys, "eval_loss", *(["eval_mean_f1"] if any_f1 else []), "eval_mean_score"]
+
+
+def is_f1(metric: str) -> bool:
+    """Whether a metric counts as its head's F1 in `eval_mean_f1`."""
+    return metric == "f1" or metric.startswith("f1_")
+
+
+def _head_problems(where: str, head: HeadConfig) -> Iterator[str]:
+    if head.type not in HEAD_TYPES:
+        yield f"{where}.type={head.type}: choose one of {', '.join(HEAD_TYPES)}"
+        return
+    yield from (f"{where}.{problem}" for problem in HEAD_TYPES[head.type].problems(head))

@@ -1,0 +1,212 @@
+"""The shared encoder: any BERT-like model that `AutoModel` loads, from a directory, the hub or an installed package.
+
+Where encoder families differ (positions, pooler, names of dropout rates), the difference is written here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
+
+from multitask_bert.config import InputError, ModelConfig, expand_user_path
+from multitask_bert.records import Batch
+from multitask_bert.utils.files import sha256_of
+
+log = logging.getLogger(__name__)
+
+PACKAGE_PREFIX = "pkg://"
+WEIGHTS_FILE = "model.safetensors"
+DROPOUT_FIELDS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob",  # BERT, RoBERTa, ELECTRA
+    "dropout", "attention_dropout",  # DistilBERT
+    "embedding_dropout", "mlp_dropout", "classifier_dropout",  # ModernBERT
+)  # fmt: skip
+COUNTS_FROM_PADDING_ID = (
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "xlm-roberta-xl",
+    "xmod",
+)  # positions begin at pad_id + 1
+
+
+class Encoder(nn.Module):
+    """A Hugging Face encoder that takes a `Batch` and gives hidden states."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._takes_token_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
+
+    @property
+    def config(self) -> Any:
+        return self.backbone.config
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.config.hidden_size)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """hidden_BSH; what stands at padding is not defined."""
+        inputs: dict[str, Tensor] = {"input_ids": batch.input_ids_BS, "attention_mask": (batch.example_BS >= 0).long()}
+        if self._takes_token_types:
+            inputs["token_type_ids"] = batch.token_type_BS
+        hidden_BSH: Tensor = self.backbone(**inputs).last_hidden_state
+        return hidden_BSH
+
+    def pool(self, first_MH: Tensor) -> Tensor:
+        """The encoder's own pooler over each text's first token; the token itself where the encoder has no pooler."""
+        pooler = getattr(self.backbone, "pooler", None)
+        if pooler is None:
+            return first_MH
+        pooled_MH: Tensor = pooler(first_MH[:, None])
+        return pooled_MH
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
+    """The fast tokenizer, without truncation or padding of its own.
+
+    Raises:
+        InputError: there is none at that place, or only a slow one.
+    """
+    place = config.tokenizer or config.pretrained
+    if place is None:
+        raise InputError("model.tokenizer: missing; name a directory, a hub model or pkg://package/path")
+    location = resolve(place, "model.tokenizer" if config.tokenizer else "model.pretrained")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=config.revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"model.tokenizer: no tokenizer can be read from {place} ({_first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise InputError(f"model.tokenizer: {place} has no fast tokenizer, which the alignment of words needs")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.model_max_length = int(1e9)  # lengths are ours to check (batching.max_length); no second opinion
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
+    """The encoder's shape, before its weights; rates of dropout set as `model.dropout` says."""
+    place = config.pretrained or config.tokenizer
+    try:
+        if config.pretrained is None and config.architecture:
+            shape = {str(key): value for key, value in config.architecture.items()}
+            encoder_config = AutoConfig.for_model(shape.pop("model_type", "bert"), **shape)
+        else:
+            assert place is not None
+            location = resolve(place, "model.pretrained")
+            encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"model.pretrained: no encoder can be read from {place} ({_first_line(error)})") from error
+    if config.dropout is not None:
+        for field in DROPOUT_FIELDS:
+            if getattr(encoder_config, field, None) is not None:
+                setattr(encoder_config, field, config.dropout)
+    return encoder_config  # type: ignore[no-any-return]
+
+
+def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encoder:
+    """The encoder with its pretrained weights, or with random ones where `model.pretrained` is null.
+
+    Raises:
+        InputError: the weights cannot be read, or their sha256 is not the expected one.
+    """
+    transformers_logging.set_verbosity_error()  # its load reports name weights of heads that nobody asked for
+    transformers_logging.disable_progress_bar()
+    if config.pretrained is None:
+        return Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
+    location = resolve(config.pretrained, "model.pretrained")
+    if config.sha256 is not None:
+        _check_weights(location, config)
+    try:
+        backbone = AutoModel.from_pretrained(
+            location,
+            config=encoder_config,
+            revision=config.revision,
+            trust_remote_code=False,
+            use_safetensors=True,  # nothing is unpickled
+            dtype=torch.float32,
+        )
+    except Exception as error:  # damaged safetensors raise an exception type of their own
+        raise InputError(
+            f"model.pretrained: the weights in {config.pretrained} cannot be read ({_first_line(error)}); "
+            f"a whole {WEIGHTS_FILE} is needed"
+        ) from error
+    return Encoder(backbone)
+
+
+def resolve(place: str, field: str) -> str:
+    """A directory or a hub name; `pkg://package/path` becomes the directory inside the installed package."""
+    if place.startswith(PACKAGE_PREFIX):
+        package, _, inside = place.removeprefix(PACKAGE_PREFIX).partition("/")
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            name = package.replace("_", "-")
+            raise InputError(f"{field}={place}: the package {package} is not installed; pip install {name}")
+        folder = Path(spec.submodule_search_locations[0]) / inside
+        if not folder.is_dir():
+            raise InputError(f"{field}={place}: the package {package} has no folder {inside}")
+        return str(folder)
+    path = Path(expand_user_path(place))
+    if path.is_dir():
+        return str(path)
+    if path.is_absolute() or place.startswith((".", "~", "$")) or place.count("/") > 1:
+        raise InputError(
+            f"{field}={place}: no such directory (a hub name looks like owner/name, a package like pkg://package/path)"
+        )
+    return place
+
+
+def num_positions(encoder_config: PretrainedConfig) -> int | None:
+    """How many tokens the encoder has positions for; None: no limit."""
+    positions = getattr(encoder_config, "max_position_embeddings", None)
+    if positions is not None and encoder_config.model_type in COUNTS_FROM_PADDING_ID:
+        return int(positions - encoder_config.pad_token_id - 1)
+    return positions
+
+
+def check_length(max_length: int, encoder_config: PretrainedConfig) -> None:
+    """Refuse texts longer than the encoder's positions."""
+    positions = num_positions(encoder_config)
+    if positions is not None and max_length > positions:
+        raise InputError(
+            f"batching.max_length={max_length}: this encoder has {positions} positions; set it to at most that"
+        )
+
+
+def default_dropout(encoder_config: PretrainedConfig) -> float:
+    """The rate before a head's linear layer where the config names none."""
+    for field in ("classifier_dropout", "hidden_dropout_prob", "dropout"):
+        if (rate := getattr(encoder_config, field, None)) is not None:
+            return float(rate)
+    return 0.1
+
+
+def _check_weights(location: str, config: ModelConfig) -> None:
+    try:
+        path = cached_file(location, WEIGHTS_FILE, revision=config.revision)
+    except OSError as error:
+        raise InputError(
+            f"model.pretrained: {config.pretrained} has no {WEIGHTS_FILE} ({_first_line(error)})"
+        ) from error
+    assert path is not None
+    if (found := sha256_of(Path(path))) != config.sha256:
+        raise InputError(
+            f"model.sha256: the weights in {config.pretrained} have sha256 {found}, expected {config.sha256}; "
+            f"they are damaged or another version; install them anew, or set model.sha256=null to use them as they are"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

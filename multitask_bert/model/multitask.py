@@ -1,0 +1,136 @@
+"""MultiTaskModel: one encoder, and per task its heads. The one forward path of training, evaluating and predicting.
+
+A batch goes through the encoder once, whatever number of heads read it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads import Head, make_head
+from multitask_bert.labels import LabelSet
+from multitask_bert.model.encoder import Encoder, default_dropout
+from multitask_bert.records import Batch, HeadOutput, TargetBatch
+from multitask_bert.utils.files import write_json
+
+WEIGHTS, ENCODER_CONFIG, DESCRIPTION = "model.safetensors", "encoder_config.json", "multitask.json"
+FORMAT_VERSION = 1
+
+
+class MultiTaskModel(nn.Module):
+    """`heads`: by task, then by name. `pooling`: how texts are pooled where a head does not say (see ModelConfig)."""
+
+    def __init__(self, encoder: Encoder, heads: Mapping[str, Mapping[str, Head]], *, pooling: str = "pooler") -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = {task: dict(by_name) for task, by_name in heads.items()}
+        self.pooling = pooling
+        rate = default_dropout(encoder.config)
+        self.head_modules = nn.ModuleDict(
+            {
+                task: nn.ModuleDict(
+                    {
+                        name: head.build(
+                            encoder.hidden_size, rate if head.config.dropout is None else head.config.dropout
+                        )
+                        for name, head in by_name.items()
+                    }
+                )
+                for task, by_name in self.heads.items()
+            }
+        )
+
+    def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
+        """Logits and losses of every head that has targets in the batch."""
+        hidden_BSH = self.encoder(batch)
+        outputs = {}
+        for (task, name), target in batch.targets.items():
+            head = self.heads[task][name]
+            features_MH = self._features(hidden_BSH, batch, target, head)
+            module: nn.ModuleDict = self.head_modules[task]  # type: ignore[assignment]
+            outputs[task, name] = head.loss(module[name](features_MH), target)
+        return outputs
+
+    def _features(self, hidden_BSH: Tensor, batch: Batch, target: TargetBatch, head: Head) -> Tensor:
+        """What the head reads, one row of width H per target."""
+        pooling = "anchor" if head.reads_words else head.config.pooling or self.pooling
+        if pooling in ("mean", "max"):
+            return pool_texts(hidden_BSH, batch, pooling)[target.example_M]
+        anchor_MH = hidden_BSH.flatten(0, 1)[target.anchor_M]
+        return self.encoder.pool(anchor_MH) if pooling == "pooler" else anchor_MH
+
+    def save(self, folder: Path, tokenizer: Any) -> None:
+        """Weights, shapes, labels and tokenizer in one folder; an older one there is replaced whole."""
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file({name: weight.contiguous() for name, weight in self.state_dict().items()}, partial / WEIGHTS)
+        write_json(partial / ENCODER_CONFIG, self.encoder.config.to_dict())
+        write_json(partial / DESCRIPTION, self._description())
+        tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[MultiTaskModel, Any]:
+        """The model and its tokenizer, as `save` wrote them; nothing is downloaded.
+
+        Raises:
+            InputError: something is missing in the folder, or damaged.
+        """
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))
+            encoder = Encoder(AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape)))
+            heads = {
+                task: {
+                    name: make_head(HeadConfig(**saved["config"]), LabelSet(tuple(saved["labels"])))
+                    for name, saved in by_name.items()
+                }
+                for task, by_name in description["heads"].items()
+            }
+            model = cls(encoder, heads, pooling=description["pooling"])
+            model.load_weights(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:
+            raise InputError(
+                f"{folder}: no whole model of ours can be read there ({type(error).__name__}: {error})"
+            ) from error
+        return model, tokenizer
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the weights that `save` wrote for a model of the same shape."""
+        self.load_state_dict(load_file(folder / WEIGHTS))
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            "pooling": self.pooling,
+            "heads": {
+                task: {
+                    name: {"config": asdict(head.config), "labels": list(head.labels.names)}
+                    for name, head in by_name.items()
+                }
+                for task, by_name in self.heads.items()
+            },
+        }
+
+
+def pool_texts(hidden_BSH: Tensor, batch: Batch, pooling: str) -> Tensor:
+    """mean or max over the tokens of each example -> pooled_NH; padding has no owner and does not count."""
+    owned = batch.example_BS.flatten() >= 0
+    hidden_TH = hidden_BSH.flatten(0, 1)[owned]
+    owner_T1 = batch.example_BS.flatten()[owned][:, None].expand(-1, hidden_TH.shape[1])
+    pooled_NH = hidden_TH.new_zeros(batch.num_examples, hidden_TH.shape[1])
+    reduce = "mean" if pooling == "mean" else "amax"
+    return pooled_NH.scatter_reduce(0, owner_T1, hidden_TH, reduce=reduce, include_self=False)

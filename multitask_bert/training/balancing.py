@@ -1,0 +1,30 @@
+"""Step 7 of the flow: the losses of several heads become one scalar. A class per rule, named by `balancing._target_`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+Key = tuple[str, str]  # (task, head)
+
+
+class Balancer(ABC):
+    """`weights`: by (task, head), from the config."""
+
+    def __init__(self, weights: Mapping[Key, float]) -> None:
+        self.weights = weights
+
+    @abstractmethod
+    def combine(self, losses: Mapping[Key, Tensor]) -> Tensor:
+        """One scalar out of the heads' mean losses (scalars; with micro-batches, their shares of the mean)."""
+
+
+class FixedWeights(Balancer):
+    """The weighted sum, with the weights of the config."""
+
+    def combine(self, losses: Mapping[Key, Tensor]) -> Tensor:
+        return sum(
+            (self.weights[key] * loss for key, loss in losses.items()), start=next(iter(losses.values())).new_zeros(())
+        )

@@ -1,0 +1,59 @@
+"""The best model so far, on disk: `checkpoints/best/` is a whole model folder, with `state.json` beside the weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.config import InputError
+from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.training.state import TrainState
+from multitask_bert.utils.files import write_json
+
+
+class BestCheckpoint:
+    """Keeps the best weights: in `folder`/checkpoints/best, or in memory where there is no folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = None if folder is None else folder / "checkpoints" / "best"
+        self._in_memory: dict[str, Any] | None = None
+
+    def keep(self, model: MultiTaskModel, tokenizer: Any, state: TrainState) -> None:
+        """Replace what was kept before.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        if self.folder is None:
+            self._in_memory = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+            return
+        try:
+            model.save(self.folder, tokenizer)
+            write_json(self.folder / "state.json", asdict(state))
+        except OSError as error:
+            raise InputError(f"{self.folder}: the best model cannot be written ({error.strerror or error})") from error
+
+    def restore(self, model: MultiTaskModel) -> None:
+        """Put the kept weights into the model."""
+        if self.folder is not None:
+            model.load_weights(self.folder)
+        elif self._in_memory is not None:
+            model.load_state_dict(self._in_memory)
+
+    def publish(self, folder: Path) -> None:
+        """The kept model as a folder of its own, without a second copy of the weights where the disk can link."""
+        if self.folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(
+                self.folder, folder, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("state.json")
+            )
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)

@@ -1,0 +1,93 @@
+"""Step 9 of the flow: logits become predictions, predictions become scores. One pass gives loss and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from multitask_bert.data.batching import lengths_of, make_loader, plan_evaluation
+from multitask_bert.heads import is_f1
+from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.records import EncodedExample, Prediction
+
+
+@dataclass
+class TaskResult:
+    """What one task's evaluation gave."""
+
+    losses: dict[str, float] = field(default_factory=dict)  # mean loss by head
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
+    predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the data set
+
+
+@torch.inference_mode()
+def evaluate_task(
+    model: MultiTaskModel,
+    task: str,
+    dataset: Dataset[EncodedExample],
+    *,
+    batch_size: int,
+    pad_id: int,
+    device: torch.device,
+) -> TaskResult:
+    """Predict and score one data set. The model is in evaluation mode meanwhile."""
+    was_training = model.training
+    model.eval()
+    heads = model.heads[task]
+    batches = plan_evaluation(lengths_of(dataset), batch_size)
+    loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
+    counts: dict[str, int] = dict.fromkeys(heads, 0)
+    found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
+    loader = make_loader(dataset, batches, task, micro_batch_size=None, pad_id=pad_id)
+    for indices, (batch,) in zip(batches, loader, strict=True):
+        outputs = model(batch.to(device))
+        for name, head in heads.items():
+            output, target = outputs[task, name], batch.targets[task, name]
+            loss_sums[name] += float(output.loss_sum)
+            counts[name] += output.count
+            logits_ML = output.logits_ML.float().cpu().numpy()
+            ends = np.cumsum(np.bincount(target.example_M.numpy(), minlength=len(indices)))
+            for index, logits in zip(indices, np.split(logits_ML, ends[:-1]), strict=True):
+                found[name][index] = head.decode(logits, dataset[index].word_starts)
+    model.train(was_training)
+    result = TaskResult()
+    examples = [dataset[index].example for index in range(len(dataset))]  # type: ignore[arg-type]
+    for name, head in heads.items():
+        result.losses[name] = loss_sums[name] / max(1, counts[name])
+        result.predictions[name] = [found[name][index] for index in range(len(examples))]
+        result.scores[name] = head.score([example.labels[name] for example in examples], result.predictions[name])
+    return result
+
+
+def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:
+    """The keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss` and the two means.
+
+    A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1` the mean
+    of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean headline score.
+    """
+    metrics: dict[str, float] = {}
+    f1s: list[float] = []
+    headlines: list[float] = []
+    task_losses: list[float] = []
+    for task, result in results.items():
+        for head, scores in result.scores.items():
+            metrics |= {f"eval_{task}_{head}_{name}": score for name, score in scores.items()}
+            f1s += [score for name, score in scores.items() if is_f1(name)][:1]
+            headlines.append(next(iter(scores.values())))
+        task_losses.append(sum(weights[task, head] * loss for head, loss in result.losses.items()))
+        metrics[f"eval_{task}_loss"] = task_losses[-1]
+    metrics["eval_loss"] = sum(task_losses) / len(task_losses)
+    if f1s:
+        metrics["eval_mean_f1"] = sum(f1s) / len(f1s)
+    metrics["eval_mean_score"] = sum(headlines) / len(headlines)
+    return metrics
+
+
+def as_test(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """`eval_…` keys renamed to `test_…`, for logs that hold both."""
+    return {key.replace("eval_", "test_", 1): value for key, value in metrics.items()}

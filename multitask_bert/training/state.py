@@ -1,0 +1,28 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TrainState:
+    """Counts since the start of the run."""
+
+    step: int = 0  # optimizer updates
+    epoch: int = 0  # finished ones
+    epoch_progress: float = 0.0  # share (0 to 1) of the current epoch's steps that is done
+    num_steps: int = 0  # updates that the whole run will make
+    num_examples: int = 0  # seen in training
+    num_tokens: int = 0  # seen in training; real ones, without padding
+    train_seconds: float = 0.0  # wall time in training, without evaluations
+    best_score: float | None = None  # of trainer.metric_for_best
+    best_step: int = 0
+    best_epoch: float = 0.0  # epochs at the best step, with fractions
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.num_tokens / self.train_seconds if self.train_seconds else 0.0

@@ -1,0 +1,323 @@
+"""The Trainer: one encoder, several tasks in turn, one optimizer.
+
+epochs -> rounds (data/mixing.py) -> one batch of each task in turn -> forward, backward, update
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_class, instantiate
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from multitask_bert.config import ExperimentConfig, InputError, check, run_name, to_dict
+from multitask_bert.data.batching import lengths_of, make_loader, plan_batches
+from multitask_bert.data.mixing import plan_epoch
+from multitask_bert.data.processor import DataProcessor, SplitReport
+from multitask_bert.heads import check_heads
+from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.records import Batch, EncodedExample
+from multitask_bert.training.balancing import Balancer
+from multitask_bert.training.checkpoints import BestCheckpoint
+from multitask_bert.training.console import Console
+from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
+from multitask_bert.training.loggers import JsonlLogger, RunLogger, RunStart
+from multitask_bert.training.optimization import make_optimizer, make_scheduler
+from multitask_bert.training.state import TrainState
+from multitask_bert.utils.seeding import seed_everything
+
+log = logging.getLogger(__name__)
+
+LOWER_IS_BETTER = ("loss", "mse", "mae")
+
+
+class Trainer:
+    """Trains and evaluates one model on several tasks.
+
+    `train_datasets`, `eval_datasets`, `test_datasets`: by task name; items are `EncodedExample`s. `folder`: where the run
+    leaves its files; None keeps the best weights in memory and writes nothing. `loggers`: told of everything; `close()`
+    ends them.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        model: MultiTaskModel,
+        tokenizer: Any,
+        train_datasets: dict[str, Dataset[EncodedExample]],
+        eval_datasets: dict[str, Dataset[EncodedExample]],
+        *,
+        test_datasets: dict[str, Dataset[EncodedExample]] | None = None,
+        loggers: Sequence[RunLogger] = (),
+        folder: Path | None = None,
+        tags: Mapping[str, str] | None = None,
+        console: Console | None = None,
+        data_reports: Sequence[SplitReport] = (),
+    ) -> None:
+        # What is trained, and on what
+        self.config = config
+        self.device = pick_device(config.trainer.device)
+        self.model = model.to(self.device)
+        self.tokenizer = tokenizer
+        self.train_datasets = dict(sorted(train_datasets.items()))
+        self.eval_datasets = dict(sorted(eval_datasets.items()))
+        self.test_datasets = dict(sorted((test_datasets or {}).items()))
+        self.data_reports = data_reports
+
+        # How its losses become one
+        self.weights = {
+            (t, name): head.config.weight for t, heads in model.heads.items() for name, head in heads.items()
+        }
+        self.balancer: Balancer = get_class(config.balancing._target_)(self.weights)
+
+        # Where it stands, and who is told
+        self.state = TrainState()
+        self.best = BestCheckpoint(folder)
+        self.folder = folder
+        self.console = console or Console(quiet=True)
+        self.loggers = list(loggers)
+        self.results: dict[str, dict[str, TaskResult]] = {}  # by split ("eval", "test"), then by task: the newest
+        self._tags = dict(tags or {})
+        self._pending: list[tuple[int, dict[str, Tensor | float]]] = []  # steps not yet handed to the loggers
+        self._lengths = {task: lengths_of(dataset) for task, dataset in self.train_datasets.items()}
+        self._is_started = self._is_closed = self._is_finished = False
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ExperimentConfig,
+        *,
+        folder: Path | None = None,
+        tags: Mapping[str, str] | None = None,
+        console: Console | None = None,
+    ) -> Trainer:
+        """Tokenizer, data, model and loggers as the config says.
+
+        Raises:
+            InputError: bad config or data; refused before anything slower is loaded.
+        """
+        check(config)
+        check_heads(config)
+        seed_everything(config.seed)
+        encoder_config = load_encoder_config(config.model)
+        check_length(config.batching.max_length, encoder_config)
+        tokenizer = load_tokenizer(config.model)
+        processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed)
+        data = processor.process(tokenizer, max_length=config.batching.max_length)
+        if console is not None:
+            console.show_data(data.reports)
+        encoder = load_encoder(config.model, encoder_config)
+        model = MultiTaskModel(encoder, data.heads, pooling=config.model.pooling)
+        loggers: list[RunLogger] = [] if folder is None else [JsonlLogger(), *map(instantiate, config.logger.values())]
+        return cls(
+            config, model, tokenizer, dict(data.train), dict(data.dev),
+            test_datasets=dict(data.test), loggers=loggers, folder=folder, tags=tags, console=console,
+            data_reports=data.reports,
+        )  # fmt: skip
+
+    # Training
+
+    def train(self) -> TrainState:
+        """Epochs, rounds, steps; evaluations in between; in the end the best weights are in the model."""
+        config, state = self.config.trainer, self.state
+        seed_everything(self.config.seed)
+        state.num_steps = self._count_steps()
+        optimizer = make_optimizer(self.model, self.config.optimizer)
+        scheduler = make_scheduler(optimizer, self.config.scheduler, num_steps=state.num_steps)
+        self._start_loggers()
+        self.console.start_training(state.num_steps)
+        self.model.train()
+        clock = time.perf_counter()
+        while not self._is_over():
+            first_step, num_steps = state.step, sum(map(len, self._plan(state.epoch)))
+            for task, micro_batches in self._epoch_batches(state.epoch):
+                self._step(task, micro_batches, optimizer)
+                scheduler.step()
+                state.step += 1
+                state.epoch_progress = (state.step - first_step) / num_steps
+                state.train_seconds += time.perf_counter() - clock
+                if state.step % config.log_every == 0:
+                    self._flush_steps()
+                if config.eval_every is not None and state.step % config.eval_every == 0:
+                    self._evaluate_and_keep_best()
+                clock = time.perf_counter()
+                if self._is_over():
+                    break
+            if not self._was_evaluated_now():
+                self._evaluate_and_keep_best()
+            state.epoch, state.epoch_progress = state.epoch + 1, 0.0
+            clock = time.perf_counter()
+        self.console.end_training()
+        self.best.restore(self.model)
+        self._is_finished = True
+        return state
+
+    def _count_steps(self) -> int:
+        per_epoch = [sum(map(len, self._plan(epoch))) for epoch in range(self.config.trainer.num_epochs)]
+        return min(sum(per_epoch), self.config.trainer.max_steps or sum(per_epoch))
+
+    def _is_over(self) -> bool:
+        return self.state.step >= self.state.num_steps or self.state.stopped_early
+
+    def _plan(self, epoch: int) -> list[tuple[str, ...]]:
+        size = self.config.batching.batch_size
+        num_batches = {task: -(-len(lengths) // size) for task, lengths in self._lengths.items()}
+        num_epochs = self.config.trainer.num_epochs
+        return plan_epoch(self.config.mixing, num_batches, epoch=epoch, num_epochs=num_epochs, seed=self.config.seed)
+
+    def _epoch_batches(self, epoch: int) -> Iterator[tuple[str, list[Batch]]]:
+        """Task and micro-batches of every step of an epoch: one batch of each task in turn."""
+        streams = {task: self._stream(task, epoch) for task in self.train_datasets}
+        for tasks_of_round in self._plan(epoch):
+            for task in tasks_of_round:
+                yield task, next(streams[task])
+
+    def _stream(self, task: str, epoch: int) -> Iterator[list[Batch]]:
+        """A task's batches in a fresh order, without end: pass after pass, each example once per pass."""
+        batching = self.config.batching
+        num_passes = 0
+        while True:
+            purpose = (task, epoch, num_passes)
+            batches = plan_batches(self._lengths[task], batching, purpose=purpose, seed=self.config.seed)
+            yield from make_loader(
+                self.train_datasets[task], batches, task,
+                micro_batch_size=batching.micro_batch_size, pad_id=self._pad_id, num_workers=batching.num_workers,
+            )  # fmt: skip
+            num_passes += 1
+
+    def _step(self, task: str, micro_batches: list[Batch], optimizer: torch.optim.Optimizer) -> None:
+        """One update. Losses are sums; the division by the count of the whole step makes 1 x 8 and 4 x 2 the same step."""
+        counts: dict[tuple[str, str], int] = {}
+        for batch in micro_batches:
+            for key, target in batch.targets.items():
+                counts[key] = counts.get(key, 0) + target.num_known
+        total = torch.zeros((), device=self.device)
+        for batch in micro_batches:
+            outputs = self.model(batch.to(self.device))
+            loss = self.balancer.combine({key: out.loss_sum / max(1, counts[key]) for key, out in outputs.items()})
+            loss.backward()
+            total += loss.detach()
+        rate = optimizer.param_groups[0]["lr"]
+        if self.config.trainer.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.trainer.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
+        self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
+        self._pending.append(
+            (self.state.step + 1, {"train_loss": total, f"train_{task}_loss": total, "train_lr": rate})
+        )
+
+    def _flush_steps(self) -> None:
+        """Hand the losses of the last steps to the loggers; the only place that waits for the device."""
+        for step, values in self._pending:
+            metrics = {name: float(value) for name, value in values.items()}
+            self._tell(metrics, step=step)
+            self.console.show_step(self.state, metrics["train_loss"], step)
+        if self._pending:
+            self._tell({"train_tokens_per_second": self.state.tokens_per_second}, step=self.state.step)
+        self._pending.clear()
+
+    # Evaluating
+
+    def evaluate(self, test: bool = False) -> dict[str, float]:
+        """Scores of the weights as they are, on the evaluation sets or on the test sets.
+
+        Keys: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, `eval_mean_f1`, `eval_mean_score`; the same for
+        both sets. In the logs, those of the test sets begin with `test_`.
+        """
+        datasets = self.test_datasets if test else self.eval_datasets
+        if not datasets:
+            raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
+        self._flush_steps()
+        results = {
+            task: evaluate_task(
+                self.model, task, dataset,
+                batch_size=self.config.batching.eval_batch_size, pad_id=self._pad_id, device=self.device,
+            )
+            for task, dataset in datasets.items()
+        }  # fmt: skip
+        self.results["test" if test else "eval"] = results
+        metrics = gather_metrics(results, self.weights)
+        self._tell(as_test(metrics) if test else metrics, step=self.state.step)
+        return metrics
+
+    def _evaluate_and_keep_best(self) -> None:
+        config, state = self.config.trainer, self.state
+        metrics = self.evaluate()
+        if config.metric_for_best not in metrics:
+            raise InputError(f"trainer.metric_for_best={config.metric_for_best}: not among {', '.join(metrics)}")
+        score = metrics[config.metric_for_best]
+        higher = config.higher_is_better
+        if higher is None:
+            higher = not config.metric_for_best.endswith(LOWER_IS_BETTER)
+        is_best = state.best_score is None or (score > state.best_score if higher else score < state.best_score)
+        state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
+        if is_best:
+            state.best_score, state.best_step, state.best_metrics = score, state.step, metrics
+            state.best_epoch = state.epoch + state.epoch_progress
+            self.best.keep(self.model, self.tokenizer, state)
+        self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
+        state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
+        self._last_evaluated_step = state.step
+
+    _last_evaluated_step = -1
+
+    def _was_evaluated_now(self) -> bool:
+        return self._last_evaluated_step == self.state.step
+
+    # Telling
+
+    def close(self) -> None:
+        """End the loggers; safe to call twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.console.close()
+        for logger in self.loggers if self._is_started else ():
+            logger.close("FINISHED" if self._is_finished else "FAILED")
+
+    def log_artifact(self, path: Path) -> None:
+        """Show a file or folder of the run to the loggers that keep such."""
+        for logger in self.loggers if self._is_started else ():
+            logger.log_artifact(path)
+
+    def _start_loggers(self) -> None:
+        if not self._is_started and self.folder is not None:
+            self._is_started = True
+            start = RunStart(self.folder, run_name(self.config), to_dict(self.config), self._tags)
+            for logger in self.loggers:
+                logger.start(start)
+
+    def _tell(self, metrics: Mapping[str, float], *, step: int) -> None:
+        for logger in self.loggers if self._is_started else ():
+            logger.log_metrics(metrics, step=step)
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`: a CUDA device if there is one, else the CPU.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"trainer.device={name}: not usable here ({str(error).splitlines()[0]}); try auto or cpu"
+        ) from error
+    return device

@@ -1,0 +1,1 @@
+"""Pure helpers; they import nothing of ours."""
