@@ -1,0 +1,151 @@
+"""Where a run's numbers go: each logger hears the same start, metrics, files and end from the trainer.
+
+`metrics.jsonl`, always on, is the source of truth. TensorBoard is here; MLflow, in `mlflow_upload.py`, is fed from
+that file. A logger may fail, the run may not: an outage is one warning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import RawIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+SPLITS = ("train", "eval", "test")  # `eval_loss` is shown as `eval/loss` in TensorBoard
+TENSORBOARD_FLUSH_SECONDS = 10  # what a killed run may lose in TensorBoard; its own default is 120
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a logger is told of a run before its first metric."""
+
+    folder: Path
+    name: str
+    config: dict[str, Any]  # resolved, nested, of JSON types
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class RunLogger(ABC):
+    """Hears what a run reports. No method raises when its backend fails: it warns once and goes on."""
+
+    _has_warned = False
+
+    @abstractmethod
+    def start(self, run: RunStart) -> None:
+        """The run begins; called once, before everything else."""
+
+    @abstractmethod
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Metrics as of this optimizer step."""
+
+    def log_artifact(self, path: Path) -> None:  # noqa: B027 - most loggers keep no files
+        """A file or folder of the run that is complete and worth keeping."""
+
+    @abstractmethod
+    def close(self, status: str = "FINISHED") -> None:
+        """The run ended: FINISHED, FAILED or KILLED, as in MLflow. Safe to call twice."""
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        """Call `act`; if it fails, warn the first time."""
+        try:
+            act()
+        except Exception as error:  # whatever a backend throws: hours of training are worth more than its log
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning("%s: %s; the run goes on", type(self).__name__, f"{error}" or repr(error))
+
+
+class JsonlLogger(RunLogger):
+    """Appends one line per call to `metrics.jsonl` in the run's folder, each written through at once.
+
+    A line is `{"step": 7, "time": 1700000000.123, "train_loss": 0.5}`, time in Unix seconds. JSON has no word for
+    infinite or undefined numbers: they are the strings "NaN", "Infinity" and "-Infinity", which `float()` reads.
+    """
+
+    _file: RawIOBase | None = None
+    _ends_torn = False  # the last line has no newline yet
+
+    def start(self, run: RunStart) -> None:
+        self._attempt(lambda: self._open(run.folder / METRICS_FILE))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        if self._file is not None:
+            values = {name: _json_number(float(value)) for name, value in metrics.items()}
+            line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, ensure_ascii=False)
+            self._attempt(lambda: self._write(line))
+
+    def close(self, status: str = "FINISHED") -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._attempt(file.close)
+
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+        if file.tell() > 0:
+            file.seek(-1, 2)
+            self._ends_torn = file.read(1) != b"\n"  # an earlier run was killed while it wrote
+        self._file = file
+
+    def _write(self, line: str) -> None:
+        assert self._file is not None
+        data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8")
+        self._ends_torn = True
+        num_written = self._file.write(data)
+        if num_written != len(data):
+            raise OSError(f"{METRICS_FILE}: only {num_written} of {len(data)} bytes could be written")
+        self._ends_torn = False
+
+
+class TensorBoardLogger(RunLogger):
+    """Scalars and the config as event files in `<folder>/<log_dir>`."""
+
+    def __init__(self, log_dir: str = "tensorboard") -> None:
+        self.log_dir = log_dir
+        self._writer: SummaryWriter | None = None
+
+    def start(self, run: RunStart) -> None:
+        self._attempt(lambda: self._open(run))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        writer = self._writer
+        if writer is not None:
+            self._attempt(lambda: _add_scalars(writer, metrics, step))
+
+    def close(self, status: str = "FINISHED") -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._attempt(writer.close)
+
+    def _open(self, run: RunStart) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(run.folder / self.log_dir), flush_secs=TENSORBOARD_FLUSH_SECONDS)
+        text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
+        writer.add_text("config", f"```json\n{text}\n```")
+        self._writer = writer
+
+
+def _json_number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _add_scalars(writer: SummaryWriter, metrics: Mapping[str, float], step: int) -> None:
+    for name, value in metrics.items():
+        split, _, rest = name.partition("_")
+        tag = f"{split}/{rest}" if split in SPLITS and rest else name
+        writer.add_scalar(tag, value, step)

@@ -1,0 +1,451 @@
+"""MLflow, fed by reading `metrics.jsonl` of a run's folder from behind the run.
+
+1. `MlflowLogger.start` writes `mlflow.json`: what MLflow is to know, and what it knows already.
+2. A thread sends what is pending every few seconds and notes in `mlflow.json` how far it came.
+3. What an outage or a kill left unsent, `upload_run` sends later: it continues from the same `mlflow.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.training.loggers import METRICS_FILE, RunLogger, RunStart
+
+log = logging.getLogger(__name__)
+
+STATE_FILE = "mlflow.json"
+LOCK_FILE = "mlflow.lock"  # held by whoever sends from this folder; freed by the system when that process dies
+UPLOAD_TAG = "multitask_bert.upload_id"
+LOCK_WAIT_SECONDS = 15.0
+MAX_RETRY_SECONDS = 60.0
+NUM_TRIES_AT_CLOSE = 2
+
+# MLflow's limits (mlflow/utils/validation.py)
+MAX_PARAMS_PER_BATCH = 100
+MAX_METRICS_PER_BATCH = 1000
+MAX_KEY_LENGTH = 250
+MAX_PARAM_LENGTH = 6000
+MAX_TAG_LENGTH = 8000
+
+
+class MlflowLogger(RunLogger):
+    """Keeps an MLflow run up to date from a thread of its own; the training thread never waits for MLflow.
+
+    Needs the `JsonlLogger` beside it, whose file it sends. `tracking_uri`: a server (`http://…`) or a database
+    (`sqlite:///outputs/mlflow.db`, made if missing, with the files in `mlartifacts` beside it). `timeout_seconds`: of
+    one network call. `close_timeout_seconds`: the longest that the end of a run waits. `log_model`: tells the trainer
+    that the best model is wanted as an artifact. Credentials belong in MLflow's own environment variables.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str = "multitask_bert",
+        flush_seconds: float = 5.0,
+        timeout_seconds: float = 10.0,
+        close_timeout_seconds: float = 30.0,
+        log_model: bool = False,
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self.experiment = experiment
+        self.flush_seconds = flush_seconds
+        self.timeout_seconds = timeout_seconds
+        self.close_timeout_seconds = close_timeout_seconds
+        self.log_model = log_model
+        self._upload: Upload | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closing = threading.Event()
+        self._error: Exception | None = None  # why the last attempt failed; None after a success
+
+    def start(self, run: RunStart) -> None:
+        self._attempt(lambda: self._start(run))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Nothing to do: the line is in `metrics.jsonl`, and the thread reads it there."""
+
+    def log_artifact(self, path: Path) -> None:
+        upload = self._upload
+        if upload is not None:
+            self._attempt(lambda: upload.add_artifact(path))
+
+    def close(self, status: str = "FINISHED") -> None:
+        thread, self._thread = self._thread, None
+        upload = self._upload
+        if thread is None or upload is None:
+            return
+        self._attempt(lambda: upload.end(status, time.time()))
+        self._is_closing.set()
+        thread.join(self.close_timeout_seconds)
+        self._attempt(lambda: self._tell_what_is_left(upload))
+
+    def _start(self, run: RunStart) -> None:
+        prepare_environment(self.timeout_seconds)
+        self._upload = Upload.begin(run, self.tracking_uri, self.experiment)
+        self._thread = threading.Thread(target=self._send_until_closed, name="mlflow-upload", daemon=True)
+        self._thread.start()
+
+    def _tell_what_is_left(self, upload: Upload) -> None:
+        if not upload.is_complete():
+            log.warning("%s", upload.what_is_left(self._error))
+
+    def _send_until_closed(self) -> None:
+        from filelock import FileLock
+
+        assert self._upload is not None
+        try:
+            with FileLock(self._upload.folder / LOCK_FILE, timeout=LOCK_WAIT_SECONDS):
+                self._send_in_turns(self._upload)
+        except Exception as error:  # close() tells
+            self._error = error
+
+    def _send_in_turns(self, upload: Upload) -> None:
+        num_failures = num_tries_at_close = 0
+        while True:
+            is_closing = self._is_closing.is_set()  # read before sending: then what is sent is all there is
+            num_tries_at_close += is_closing
+            try:
+                upload.send_pending()
+                if num_failures:
+                    log.info("MLflow at %s answers again", upload.shown_uri)
+                num_failures, self._error = 0, None
+            except Exception as error:  # an outage; it becomes a warning only if it lasts until the end
+                self._error = error
+                if not num_failures:
+                    log.info("MLflow at %s %s; the run goes on", upload.shown_uri, _what_failed(error))
+                num_failures += 1
+            if is_closing and (self._error is None or num_tries_at_close >= NUM_TRIES_AT_CLOSE):
+                return
+            if is_closing:
+                time.sleep(1.0)
+            else:
+                longest = max(self.flush_seconds, MAX_RETRY_SECONDS)
+                self._is_closing.wait(min(self.flush_seconds * 2.0 ** min(num_failures, 16), longest))
+
+
+def upload_run(folder: Path) -> str:
+    """Send what MLflow does not have yet of a run's folder; one line that says what was sent.
+
+    A run that never reported its end counts as KILLED.
+
+    Raises:
+        ValueError: the run was not logged to MLflow, or is still going on.
+        ConnectionError: MLflow did not take everything; nothing is lost, the same call continues later.
+    """
+    from filelock import FileLock, Timeout
+
+    if not (folder / STATE_FILE).is_file():
+        raise ValueError(f"{folder}: has no {STATE_FILE}, so this run was not logged to MLflow (was logger=none?)")
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=LOCK_WAIT_SECONDS):
+            return _upload_all(Upload.load(folder))
+    except Timeout:
+        raise ValueError(f"{folder}: the run is still going on and sends to MLflow itself; wait for its end") from None
+
+
+def prepare_environment(timeout_seconds: float) -> None:
+    """Bound MLflow's network calls and keep it quiet; what the user has set in the environment wins."""
+    for name, value in {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout_seconds))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # we try again ourselves, and can be stopped between two tries
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow.store.db.utils", "alembic"):  # one INFO line per table of a new database
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@dataclass
+class UploadState:
+    """What `mlflow.json` holds."""
+
+    tracking_uri: str
+    experiment: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    started_at: float  # Unix seconds
+    upload_id: str  # a tag: if the answer to "create a run" was lost, the next try finds that run by it
+    run_id: str | None = None
+    are_params_sent: bool = False  # and the tags
+    num_lines_sent: int = 0
+    num_bytes_sent: int = 0  # where in metrics.jsonl the next line begins
+    artifacts: dict[str, str] = field(default_factory=dict)  # path in the folder -> pending, sent or missing
+    status: str | None = None  # FINISHED, FAILED, KILLED; None: not ended
+    ended_at: float | None = None
+    is_status_sent: bool = False
+
+
+class Upload:
+    """One run on its way to MLflow. `send_pending` may fail or be killed anywhere; called again, it continues.
+
+    One thread sends; others may add artifacts and the end meanwhile.
+    """
+
+    def __init__(self, folder: Path, state: UploadState) -> None:
+        self.folder = folder
+        self.state = state
+        self.shown_uri = re.sub(r"//[^/@]*@", "//***@", state.tracking_uri)  # no password in a message
+        self._client: Any = None
+        self._lock = threading.Lock()  # of the state and its file; never held during a network call
+
+    @classmethod
+    def begin(cls, run: RunStart, tracking_uri: str, experiment: str) -> Upload:
+        """A new upload, or the one to the same place that an earlier start in this folder began."""
+        if database := _sqlite_path(tracking_uri):
+            tracking_uri = f"sqlite:///{database.absolute().as_posix()}"  # upload_run may be called from elsewhere
+        if (run.folder / STATE_FILE).is_file():
+            upload = cls.load(run.folder)
+            if (upload.state.tracking_uri, upload.state.experiment) == (tracking_uri, experiment):
+                upload._change(status=None, ended_at=None, is_status_sent=False)
+                return upload
+        params = {key: _cut(value, MAX_PARAM_LENGTH) for key, value in flatten(run.config)}
+        tags = {_clean(key): _cut(value, MAX_TAG_LENGTH) for key, value in run.tags.items()}
+        state = UploadState(tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
+        upload = cls(run.folder, state)
+        upload._change()
+        return upload
+
+    @classmethod
+    def load(cls, folder: Path) -> Upload:
+        return cls(folder, UploadState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))))
+
+    def add_artifact(self, path: Path) -> None:
+        """Send this file or folder, again if it was sent before."""
+        path, folder = path.resolve(), self.folder.resolve()
+        self._mark((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix(), "pending")
+
+    def end(self, status: str, when: float) -> None:
+        self._change(status=status, ended_at=when, is_status_sent=False)
+
+    def num_pending_lines(self) -> int:
+        return sum(1 for _ in self._pending_lines())
+
+    def pending_artifacts(self) -> list[str]:
+        with self._lock:
+            return [name for name, where in self.state.artifacts.items() if where == "pending"]
+
+    def is_complete(self) -> bool:
+        return self.state.is_status_sent and not self.num_pending_lines() and not self.pending_artifacts()
+
+    def what_is_left(self, error: Exception | None) -> str:
+        """The sentence for the user: what failed, what is kept where, and the way out."""
+        num_artifacts = len(self.pending_artifacts())
+        what = f"{self.num_pending_lines()} metric lines" + (f" and {num_artifacts} artifacts" if num_artifacts else "")
+        return (
+            f"MLflow at {self.shown_uri} {_what_failed(error)}: {what} are kept in {self.folder}; "
+            f"send them later with: python run.py action=upload run_dir={self.folder}"
+        )
+
+    def send_pending(self) -> None:
+        """Bring MLflow up to date; progress is noted after each call that succeeded."""
+        state = self.state
+        status = state.status  # read first: whatever was logged before the end goes before the end
+        client = self._connect()
+        if state.run_id is None:
+            self._change(run_id=self._find_or_create_run(client))
+        if not state.are_params_sent:
+            self._send_params(client)
+        for metrics, num_lines, num_bytes in self._metric_batches():
+            for start in range(0, len(metrics), MAX_METRICS_PER_BATCH):
+                client.log_batch(state.run_id, metrics=metrics[start : start + MAX_METRICS_PER_BATCH])
+            self._change(
+                num_lines_sent=state.num_lines_sent + num_lines, num_bytes_sent=state.num_bytes_sent + num_bytes
+            )
+        for name in self.pending_artifacts():
+            path = self.folder / name
+            if path.exists():
+                parent = Path(name).parent.as_posix()
+                client.log_artifact(state.run_id, str(path), None if parent == "." or path == Path(name) else parent)
+            else:
+                log.warning("%s does not exist any more and is not sent to MLflow", path)
+            self._mark(name, "sent" if path.exists() else "missing")
+        if status is not None and not state.is_status_sent:
+            client.set_terminated(state.run_id, status, end_time=_milliseconds(state.ended_at or time.time()))
+            self._change(is_status_sent=True)
+
+    def _connect(self) -> Any:
+        if self._client is None:
+            database = _sqlite_path(self.state.tracking_uri)
+            if database is not None:
+                create_database(database)
+            from mlflow.tracking import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self.state.tracking_uri)
+        return self._client
+
+    def _find_or_create_run(self, client: Any) -> str:
+        state, experiment_id = self.state, self._find_or_create_experiment(client)
+        filter_string = f"tags.`{UPLOAD_TAG}` = '{state.upload_id}'"
+        for run in client.search_runs([experiment_id], filter_string=filter_string, max_results=1):
+            return str(run.info.run_id)
+        tags = {UPLOAD_TAG: state.upload_id}
+        started_at = _milliseconds(state.started_at)
+        run = client.create_run(experiment_id, start_time=started_at, tags=tags, run_name=state.name)
+        return str(run.info.run_id)
+
+    def _find_or_create_experiment(self, client: Any) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(self.state.experiment)
+        if found is None:
+            database = _sqlite_path(self.state.tracking_uri)
+            location = None if database is None else _artifact_root(database)
+            try:
+                return str(client.create_experiment(self.state.experiment, artifact_location=location))
+            except MlflowException:  # another run may have made it in between
+                found = client.get_experiment_by_name(self.state.experiment)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def _send_params(self, client: Any) -> None:
+        from mlflow.entities import Param, RunTag
+
+        params = [Param(key, value) for key, value in self.state.params.items()]
+        tags = [RunTag(key, value) for key, value in self.state.tags.items()]
+        for start in range(0, len(params), MAX_PARAMS_PER_BATCH):
+            client.log_batch(self.state.run_id, params=params[start : start + MAX_PARAMS_PER_BATCH])
+        for start in range(0, len(tags), MAX_PARAMS_PER_BATCH):
+            client.log_batch(self.state.run_id, tags=tags[start : start + MAX_PARAMS_PER_BATCH])
+        self._change(are_params_sent=True)
+
+    def _metric_batches(self) -> Iterator[tuple[list[Any], int, int]]:
+        """Whole lines up to MLflow's limit (or one longer line): metrics, number of lines, number of bytes."""
+        metrics: list[Any] = []
+        num_lines = num_bytes = 0
+        for line in self._pending_lines():
+            of_line = _metrics_of(line)
+            if num_lines and len(metrics) + len(of_line) > MAX_METRICS_PER_BATCH:
+                yield metrics, num_lines, num_bytes
+                metrics, num_lines, num_bytes = [], 0, 0
+            metrics, num_lines, num_bytes = metrics + of_line, num_lines + 1, num_bytes + len(line)
+        if num_lines:
+            yield metrics, num_lines, num_bytes
+
+    def _pending_lines(self) -> Iterator[bytes]:
+        path = self.folder / METRICS_FILE
+        if path.is_file():
+            with path.open("rb") as file:
+                file.seek(self.state.num_bytes_sent)
+                yield from (line for line in file if line.endswith(b"\n"))  # the last may be half written
+
+    def _mark(self, artifact: str, where: str) -> None:
+        with self._lock:
+            self.state.artifacts[artifact] = where
+            self._save()
+
+    def _change(self, **changes: Any) -> None:
+        with self._lock:
+            for name, value in changes.items():
+                setattr(self.state, name, value)
+            self._save()
+
+    def _save(self) -> None:
+        new = self.folder / f"{STATE_FILE}.new"
+        new.write_text(json.dumps(asdict(self.state), indent=1, ensure_ascii=False), encoding="utf-8")
+        new.replace(self.folder / STATE_FILE)
+
+
+def create_database(path: Path) -> None:
+    """Make MLflow's SQLite database if there is none: once, however many processes ask, and whole or not at all."""
+    if path.is_file():
+        return
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.is_file():
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            new = path.with_name(f"{path.name}.new")
+            new.unlink(missing_ok=True)  # of a process that was killed over it
+            SqlAlchemyStore(f"sqlite:///{new.as_posix()}", _artifact_root(path)).engine.dispose()
+            new.replace(path)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """`{"optimizer": {"lr": 0.1}}` -> `("optimizer.lr", "0.1")`, with names that MLflow accepts."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield _clean(f"{prefix}{key}"), value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _upload_all(upload: Upload) -> str:
+    prepare_environment(timeout_seconds=10.0)
+    state = upload.state
+    if state.status is None:
+        metrics = upload.folder / METRICS_FILE
+        upload.end("KILLED", metrics.stat().st_mtime if metrics.is_file() else time.time())
+    num_lines, num_artifacts = upload.num_pending_lines(), len(upload.pending_artifacts())
+    try:
+        upload.send_pending()
+    except Exception as error:
+        raise ConnectionError(upload.what_is_left(error)) from error
+    return (
+        f"sent {num_lines} metric lines and {num_artifacts} artifacts to MLflow at {upload.shown_uri}: "
+        f"run {state.name} ({state.run_id}), {state.status}"
+    )
+
+
+def _metrics_of(line: bytes) -> list[Any]:
+    from mlflow.entities import Metric
+
+    try:
+        values = json.loads(line)
+        step, timestamp = values.pop("step"), _milliseconds(values.pop("time"))
+        return [Metric(_clean(name), float(value), timestamp, step) for name, value in values.items()]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        log.warning("%s: a line is not readable and is not sent to MLflow: %.80r", METRICS_FILE, line)
+        return []
+
+
+def _what_failed(error: BaseException | None) -> str:
+    if error is None:
+        return "did not take everything in time"
+    cause: BaseException | None = error
+    while cause is not None:
+        is_of_network = type(cause).__module__.startswith(("requests.", "urllib3."))
+        is_answer = getattr(cause, "response", None) is not None  # such as 403: it was reached, and refused
+        if isinstance(cause, ConnectionError | TimeoutError) or (is_of_network and not is_answer):
+            return "could not be reached"
+        cause = cause.__cause__ or cause.__context__
+    return f"failed ({(str(error).strip() or repr(error)).splitlines()[0]:.200})"
+
+
+def _sqlite_path(tracking_uri: str) -> Path | None:
+    """The file of a plain `sqlite:///path`; None for everything else."""
+    is_file = tracking_uri.startswith("sqlite:///") and "?" not in tracking_uri and ":memory:" not in tracking_uri
+    return Path(tracking_uri.removeprefix("sqlite:///")) if is_file else None
+
+
+def _artifact_root(database: Path) -> str:
+    return (database.absolute().parent / "mlartifacts").as_uri()
+
+
+def _milliseconds(unix_seconds: float) -> int:
+    return round(unix_seconds * 1000)
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^\w/. -]", "_", name)[:MAX_KEY_LENGTH]
+
+
+def _cut(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
