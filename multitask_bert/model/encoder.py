@@ -18,6 +18,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from multitask_bert.config import InputError, ModelConfig, expand_user_path
+from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.records import Batch
 from multitask_bert.utils.files import sha256_of
 
@@ -44,6 +45,7 @@ class Encoder(nn.Module):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
+        use_cpu_dropout(backbone)
         self.backbone = backbone
         self._takes_token_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
 
