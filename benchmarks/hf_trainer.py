@@ -1,11 +1,12 @@
 """One task with the Hugging Face `Trainer`: the score and the speed that ours are held against.
 
-Reads the public files on its own (not through multitask_bert), so that it also checks our readers, and writes one JSON line:
+Reads the public files on its own (not through multitask_bert), so that it also checks our readers, and writes one
+JSON line:
 
     python benchmarks/hf_trainer.py --data-root data --task wnut17 --seed 1 [--group-by-length] [--no-evaluation]
 
-The recipe is that of `experiment=swahili` and `experiment=noisy_english`: MiniLM, 3 epochs, batch 16, AdamW at 5e-5 with
-weight decay 0.01, linear schedule with warmup 0.1, clipping at 1, length 128, fp32, the best epoch by F1 on dev.
+The recipe is that of `experiment=swahili` and `experiment=noisy_english`: MiniLM, 3 epochs, batch 16, AdamW at 5e-5
+with weight decay 0.01, linear schedule with warmup 0.1, clipping at 1, length 128, fp32, the best epoch by F1 on dev.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def read_ner(root: Path, task: str, split: str) -> list[tuple[list[str], list[st
 
 def read_text(root: Path, task: str, split: str) -> list[tuple[str, str]]:
     folder, pattern, text, label, quoting = TEXT_FILES[task]
-    with open(root / folder / pattern.format(split), encoding="utf-8", newline="") as file:
+    with (root / folder / pattern.format(split)).open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=quoting)
         return [(row[text], row[label]) for row in rows]
 

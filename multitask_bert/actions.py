@@ -10,12 +10,15 @@ import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 
 from multitask_bert.config import ExperimentConfig, InputError, check, from_tree, run_name
 from multitask_bert.heads import check_heads
+
+if TYPE_CHECKING:
+    from multitask_bert.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     console.say(f"{run_name(config)}: run folder {folder}")
     # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
     make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
-    trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console)
+    trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console)
     try:
         state = trainer.train()
         metrics = {"eval": trainer.evaluate()}
@@ -125,9 +128,10 @@ def existing_run(config: ExperimentConfig) -> Path:
 
 def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
     """The config of an earlier run; data root and batch size for evaluating are those of today."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    assert isinstance(tree, DictConfig)
     tree.data_root, tree.batching.eval_batch_size, tree.logger = now.data_root, now.batching.eval_batch_size, {}
     return from_tree(tree)
 

@@ -1,7 +1,7 @@
 """`tasks=a+b`: how task configs are joined by name.
 
-Hydra asks its config sources for `tasks/a+b`; ours answers with a config whose defaults list is `[a, b]`, sorted, so that
-`a+b` and `b+a` are one run. It works wherever Hydra composes: command line, multirun, experiment files
+Hydra asks its config sources for `tasks/a+b`; ours answers with a config whose defaults list is `[a, b]`, sorted, so
+that `a+b` and `b+a` are one run. It works wherever Hydra composes: command line, multirun, experiment files
 (`override /tasks: a+b`), `--cfg`, tab completion, launchers, and task folders given with `--config-dir`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, List
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -77,7 +77,7 @@ class JoinedTasksSource(ConfigSource):
             header={"package": None},
         )
 
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+    def list(self, config_path: str, results_filter: ObjectType | None) -> List[str]:
         """While a shell completes `tasks=ner+s`: the joins one task longer than what stands there; else nothing."""
         typed = os.environ.get("COMP_LINE", "").rpartition(" ")[2].partition(f"{GROUP}=")[2]
         if config_path != GROUP or results_filter == ObjectType.GROUP or "+" not in typed:
@@ -85,7 +85,7 @@ class JoinedTasksSource(ConfigSource):
         chosen = typed.split("+")[:-1]
         return ["+".join([*chosen, name]) for name in self._single_tasks() if name not in chosen]
 
-    def _single_tasks(self) -> list[str]:
+    def _single_tasks(self) -> List[str]:
         found: set[str] = set()
         for entry in self.search_path.get_path() if self.search_path else []:
             if (entry.path or "").startswith("multitask-tasks"):

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -266,7 +267,7 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield f"{where}: a task's name may hold letters, digits, '-' and '_' only"
     if not task.heads:
-        yield f"{where}.heads: a task needs at least one head, as in heads: {{mood: {{type: classification, column: …}}}}"
+        yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
     for head_name, head in task.heads.items():
         if not NAME.fullmatch(head_name):
             yield f"{where}.heads.{head_name}: a head's name may hold letters, digits, '-' and '_' only"
@@ -299,4 +300,4 @@ def _lookup(config: Any, dotted: str) -> Any:
 
 def expand_user_path(path: str) -> str:
     """`~` and environment variables written out."""
-    return os.path.expandvars(os.path.expanduser(path))
+    return os.path.expandvars(Path(path).expanduser())

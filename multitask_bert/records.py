@@ -62,8 +62,8 @@ class TargetBatch:
 class Batch:
     """Examples of one or several tasks that go through the encoder together.
 
-    `example_BS` holds the number (0 to N-1) of the example that owns each token and -1 on padding; who may attend to whom
-    follows from it.
+    `example_BS` holds the number (0 to N-1) of the example that owns each token and -1 on padding; who may attend to
+    whom follows from it.
     """
 
     input_ids_BS: Tensor

@@ -5,7 +5,8 @@ Which examples share a batch is a pure function of seed, task and epoch; collati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,8 @@ def plan_batches(
 ) -> list[list[int]]:
     """Indices of every training batch of one pass: each example once, in a fresh random order.
 
-    Inside windows of `sort_window` batches, examples of like length are put together, so that little is padding; the batches
-    are then shuffled. One window of one batch is a plain shuffle.
+    Inside windows of `sort_window` batches, examples of like length are put together, so that little is padding; the
+    batches are then shuffled. One window of one batch is a plain shuffle.
     """
     generator = generator_for(seed, "batches", *purpose)
     order = generator.permutation(len(lengths))
@@ -68,15 +69,16 @@ def make_loader(
     micro_batch_size: int | None,
     pad_id: int,
     num_workers: int = 0,
-) -> DataLoader[list[Batch]]:
+) -> Iterable[list[Batch]]:
     """Yields each batch as its micro-batches (one, where `micro_batch_size` is None), collated in the order given."""
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=_Listed(batches),
         collate_fn=_Collate(task, micro_batch_size, pad_id),
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
     )
+    return loader
 
 
 class _Listed(torch.utils.data.Sampler[list[int]]):
@@ -130,7 +132,7 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int) -> B
 
 def _collate_targets(
     examples: Sequence[tuple[str, EncodedExample]], first_token_N: Sequence[int]
-) -> Mapping[tuple[str, str], TargetBatch]:
+) -> dict[tuple[str, str], TargetBatch]:
     columns: dict[tuple[str, str], tuple[list[int], list[int], list[int]]] = {}
     for number, (task, example) in enumerate(examples):
         for head, target in example.targets.items():

@@ -35,8 +35,9 @@ def locate(source: SourceConfig, split: str, *, data_root: str) -> Path | None:
         raise InputError(f"{path}: is not a file; `source.{split}` must name one")
     if download is None:
         raise InputError(
-            f"{path}: no such file. It is `source.folder` and `source.{split}` of the task, under data_root={data_root}; "
-            f"put it there, or point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
+            f"{path}: no such file. It is `source.folder` and `source.{split}` of the task, under "
+            f"data_root={data_root}; put it there, or "
+            f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
         )
     _fetch(download, path)
     return path

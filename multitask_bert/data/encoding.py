@@ -49,7 +49,7 @@ def _encode_chunk(
 def _give_pieces_to_words_without(
     examples: Sequence[Example], pieces: list[Any], starts: list[tuple[int, ...]], tokenizer: Any, max_length: int
 ) -> None:
-    """Lone accents and the like vanish in some tokenizers; such a word becomes the unknown piece, so it can be labelled."""
+    """Lone accents and the like vanish in some tokenizers; such a word becomes the unknown piece, to be labelled."""
     for index, example in enumerate(examples):
         lost = [] if pieces[index].overflowing else [place for place, start in enumerate(starts[index]) if start < 0]
         if lost and example.words is not None:

@@ -1,6 +1,6 @@
 """DataProcessor: from task configs to encoded datasets (steps 1 and 2 of the flow), and a report of what was found.
 
-Reads and checks the files, cuts missing splits from train, builds label sets from train, and encodes with the tokenizer.
+Reads and checks the files, cuts missing splits from train, builds label sets from train, and encodes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class ProcessedData:
 class DataProcessor:
     """Reads and encodes the tasks of a run.
 
-    `known_heads`, by task: the heads of a saved model, whose labels then decide what may occur; None: labels come from train.
+    `known_heads`, by task: the heads of a saved model, whose labels then decide what may occur; None: labels come
+    from train.
     """
 
     def __init__(
@@ -119,7 +120,8 @@ class DataProcessor:
             if HEAD_TYPES[head.type].reads_words != has_words:
                 given = "words in columns" if has_words else "texts"
                 raise InputError(
-                    f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, which gives {given}"
+                    f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, "
+                    f"which gives {given}"
                 )
         if source.train is None:
             raise InputError("source.train: missing; name the training file")

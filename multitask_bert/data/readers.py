@@ -80,7 +80,7 @@ def read_text(path: Path, encoding: str) -> str:
     """The whole file, a byte order mark removed.
 
     Raises:
-        InputError: the file cannot be opened, is empty, or is in another encoding (with the line of the first bad byte).
+        InputError: the file cannot be opened, is empty, or is in another encoding (names the first bad byte).
     """
     try:
         content = path.read_bytes()
@@ -95,8 +95,8 @@ def read_text(path: Path, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path}:{line}: byte 0x{content[error.start]:02x} is not {encoding}; convert the file, or name its encoding "
-            f"in the task's source (`encoding: latin-1`, `cp1252`, `utf-16`, …)"
+            f"{path}:{line}: byte 0x{content[error.start]:02x} is not {encoding}; convert the file, or name its "
+            f"encoding in the task's source (`encoding: latin-1`, `cp1252`, `utf-16`, …)"
         ) from error
 
 
@@ -132,7 +132,7 @@ def _column_number(path: Path, head_name: str, head: HeadConfig) -> int:
         return int(head.column)
     except ValueError as error:
         raise InputError(
-            f"heads.{head_name}.column={head.column}: {path.name} has no header; give the column's number (0, 1, … or -1)"
+            f"heads.{head_name}.column={head.column}: {path.name} has no header; give the column's number (0, 1, -1, …)"
         ) from error
 
 
@@ -169,8 +169,8 @@ def _delimited(
     for line, row in rows:
         if len(row) != len(header):
             raise InputError(
-                f"{path}:{line}: {_count(len(row), 'field')} where the header names {len(header)}; correct the line, or "
-                f'check that the delimiter and `quoted` fit (a `"` in unquoted text needs `quoted: false`)'
+                f"{path}:{line}: {_count(len(row), 'field')} where the header names {len(header)}; correct the line, "
+                f'or check that the delimiter and `quoted` fit (a `"` in unquoted text needs `quoted: false`)'
             )
         text = row[text_place].strip()
         pair = None if pair_place is None else row[pair_place].strip()

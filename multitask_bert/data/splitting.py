@@ -16,7 +16,8 @@ def cut(
 ) -> tuple[list[Example], list[Example]]:
     """(the rest, the part that was cut), both in the order of the file.
 
-    Copies of a text go together. Each stratum (a class; for tags, the set of entity types in the sentence) gives its share.
+    Copies of a text go together. Each stratum (a class; for tags, the set of entity types in the sentence) gives its
+    share.
     """
     copies: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):

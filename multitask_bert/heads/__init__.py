@@ -10,6 +10,8 @@ from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
 
+__all__ = ["HEAD_TYPES", "Head", "check_heads", "is_f1", "make_head", "reported_keys"]
+
 HEAD_TYPES: dict[str, type[Head]] = {
     "classification": ClassificationHead,
     "tagging": TaggingHead,

@@ -1,8 +1,8 @@
 """Dropout that costs little on a CPU.
 
-torch draws one Bernoulli number per element on one thread, and attention dropout makes it draw for every pair of tokens.
-Here one random 64-bit integer gives four elements, 16 bits each: the keep probability is right to 1/65536, the draws come
-from torch's generator, so a seed fixes them. On other devices everything is left to torch.
+torch draws one Bernoulli number per element on one thread, and attention dropout makes it draw for every pair of
+tokens. Here one random 64-bit integer gives four elements, 16 bits each: the keep probability is right to 1/65536,
+the draws come from torch's generator, so a seed fixes them. On other devices everything is left to torch.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def attend(
     """
     rate = options.get("dropout", 0.0)
     if rate == 0.0 or query.device.type != "cpu":
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        attended: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return attended
     scale = options.get("scaling") or query.shape[-1] ** -0.5
     scores = torch.matmul(query * scale, key.transpose(2, 3))
     if attention_mask is not None:

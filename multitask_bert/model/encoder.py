@@ -1,6 +1,6 @@
 """The shared encoder: any BERT-like model that `AutoModel` loads, from a directory, the hub or an installed package.
 
-Where encoder families differ (positions, pooler, names of dropout rates), the difference is written here and nowhere else.
+Where encoder families differ (positions, pooler, names of dropout rates), the difference is written here only.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = int(1e9)  # lengths are ours to check (batching.max_length); no second opinion
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
@@ -115,7 +115,7 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
         for field in DROPOUT_FIELDS:
             if getattr(encoder_config, field, None) is not None:
                 setattr(encoder_config, field, config.dropout)
-    return encoder_config  # type: ignore[no-any-return]
+    return encoder_config
 
 
 def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encoder:

@@ -1,4 +1,4 @@
-"""Step 7 of the flow: the losses of several heads become one scalar. A class per rule, named by `balancing._target_`."""
+"""Step 7 of the flow: the losses of several heads become one scalar. One class per rule (`balancing._target_`)."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Console:
                 TextColumn("loss {task.fields[loss]}  {task.fields[speed]} tokens/s"), TimeRemainingColumn(),
             ]  # fmt: skip
             self._progress = Progress(*columns, console=self._rich)
-            self._bar = self._progress.add_task("training", total=num_steps, loss="–", speed="–")
+            self._bar = self._progress.add_task("training", total=num_steps, loss="-", speed="-")
             self._progress.start()
 
     def show_step(self, state: TrainState, loss: float, step: int) -> None:
@@ -108,8 +108,8 @@ class Console:
             f"Best {metric} {best} at step {state.best_step} (epoch {state.best_epoch:.2f}) of {state.step}{early}"
         )
         self.say(
-            f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} examples, "
-            f"{state.tokens_per_second:,.0f} tokens/s"
+            f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} "
+            f"examples, {state.tokens_per_second:,.0f} tokens/s"
         )
         self.say(f"Run folder   {folder}")
         for what, place in places.items():

@@ -67,8 +67,9 @@ def evaluate_task(
 def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:
     """The keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss` and the two means.
 
-    A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1` the mean
-    of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean headline score.
+    A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1`
+    the mean of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean
+    headline score.
     """
     metrics: dict[str, float] = {}
     f1s: list[float] = []

@@ -41,9 +41,9 @@ LOWER_IS_BETTER = ("loss", "mse", "mae")
 class Trainer:
     """Trains and evaluates one model on several tasks.
 
-    `train_datasets`, `eval_datasets`, `test_datasets`: by task name; items are `EncodedExample`s. `folder`: where the run
-    leaves its files; None keeps the best weights in memory and writes nothing. `loggers`: told of everything; `close()`
-    ends them.
+    `train_datasets`, `eval_datasets`, `test_datasets`: by task name; items are `EncodedExample`s. `folder`: where the
+    run leaves its files; None keeps the best weights in memory and writes nothing. `loggers`: told of everything;
+    `close()` ends them.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Trainer:
             num_passes += 1
 
     def _step(self, task: str, micro_batches: list[Batch], optimizer: torch.optim.Optimizer) -> None:
-        """One update. Losses are sums; the division by the count of the whole step makes 1 x 8 and 4 x 2 the same step."""
+        """One update. Losses are sums; divided by the count of the whole step, 1 x 8 and 4 x 2 are the same step."""
         counts: dict[tuple[str, str], int] = {}
         for batch in micro_batches:
             for key, target in batch.targets.items():
@@ -202,7 +202,7 @@ class Trainer:
         for batch in micro_batches:
             outputs = self.model(batch.to(self.device))
             loss = self.balancer.combine({key: out.loss_sum / max(1, counts[key]) for key, out in outputs.items()})
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         rate = optimizer.param_groups[0]["lr"]
         if self.config.trainer.max_grad_norm is not None:
@@ -230,8 +230,8 @@ class Trainer:
     def evaluate(self, test: bool = False) -> dict[str, float]:
         """Scores of the weights as they are, on the evaluation sets or on the test sets.
 
-        Keys: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, `eval_mean_f1`, `eval_mean_score`; the same for
-        both sets. In the logs, those of the test sets begin with `test_`.
+        Keys: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, `eval_mean_f1`, `eval_mean_score`; the
+        same for both sets. In the logs, those of the test sets begin with `test_`.
         """
         datasets = self.test_datasets if test else self.eval_datasets
         if not datasets:

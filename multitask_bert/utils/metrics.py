@@ -1,9 +1,10 @@
 """Scores, as `evaluate` modules that load without a network.
 
-`evaluate.load("f1")` fetches a script from the hub; these are classes, so nothing is fetched. Classification metrics are
-scikit-learn's. Entity metrics count whole spans of words: `f1`, `precision` and `recall` in the default mode of conlleval
-and seqeval (an I- after O or after another type begins an entity), `…_strict` in strict IOB2 (only B- begins one), as
-`seqeval(mode="strict", scheme=IOB2)`. Averages are over all entities (micro). Where a ratio is 0/0 it counts as 0.
+`evaluate.load("f1")` fetches a script from the hub; these are classes, so nothing is fetched. Classification metrics
+are scikit-learn's. Entity metrics count whole spans of words: `f1`, `precision` and `recall` in the default mode of
+conlleval and seqeval (an I- after O or after another type begins an entity), `…_strict` in strict IOB2 (only B-
+begins one), as `seqeval(mode="strict", scheme=IOB2)`. Averages are over all entities (micro). Where a ratio is 0/0 it
+counts as 0.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CITATION = "see the docstring of multitask_bert.utils.metrics"
 def compute_all(
     known: Mapping[str, Callable[[], evaluate.Metric]], names: Sequence[str], golds: Sequence[Any], found: Sequence[Any]
 ) -> dict[str, float]:
-    """The named metrics of `found` against `golds`, in the order of the names; all 0.0 where there is nothing to score."""
+    """The named metrics of `found` against `golds`, in the order of the names; 0.0 where there is nothing to score."""
     if not golds:
         return dict.fromkeys(names, 0.0)
     return {name: float(known[name]().compute(references=golds, predictions=found)[name]) for name in names}

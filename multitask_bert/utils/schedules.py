@@ -8,8 +8,8 @@ import math
 def learning_rate_factor(shape: str, step: int, *, num_warmup_steps: int, num_steps: int) -> float:
     """Factor (0 to 1) for the update after `step` finished ones.
 
-    Rises linearly from 0 in the warmup; then `linear` falls straight to 0, `cosine` along half a cosine, `constant` stays.
-    The same curves as `transformers.get_scheduler`.
+    Rises linearly from 0 in the warmup; then `linear` falls straight to 0, `cosine` along half a cosine, `constant`
+    stays. The same curves as `transformers.get_scheduler`.
     """
     if step < num_warmup_steps:
         return step / max(1, num_warmup_steps)
