@@ -1,25 +1,29 @@
 """The door: `python run.py [action=…] tasks=a+b key=value …`. `python run.py --help` lists what there is."""
 
+import logging
+
 import hydra
-from hydra.errors import CompactHydraException
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from multitask_bert import composition
-from multitask_bert.config import InputError, from_tree
+from multitask_bert import command_line, composition
+from multitask_bert.checks import settings_without_effect
+
+log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(tree: DictConfig) -> object:
     """Run one job. Torch and its friends are imported inside, so that help and completion stay quick."""
-    try:
-        config = from_tree(tree)
-        from multitask_bert import actions
+    config = command_line.checked_config(tree, HydraConfig.get().runtime.choices.get(composition.GROUP))
+    for warning in settings_without_effect(config):
+        log.warning(warning)
+    from multitask_bert import actions
 
-        return actions.run(config)
-    except InputError as error:
-        raise CompactHydraException(f"error: {error}") from error
+    return actions.run(config)
 
 
 if __name__ == "__main__":
     composition.register()
-    main()
+    with command_line.plain_errors():
+        main()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from multitask_bert.config import ExperimentConfig, InputError, check, from_tree, run_name
+from multitask_bert.checks import check
+from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name
 from multitask_bert.heads import check_heads
 
 if TYPE_CHECKING:

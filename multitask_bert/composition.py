@@ -8,6 +8,7 @@ that `a+b` and `b+a` are one run. It works wherever Hydra composes: command line
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import ClassVar, List
 
@@ -51,7 +52,7 @@ def split_names(joined: str) -> list[str]:
 class JoinedTasksSource(ConfigSource):
     """Answers for `tasks/a+b`, and for nothing else."""
 
-    search_path: ClassVar[ConfigSearchPath | None] = None  # where single tasks are found, for tab completion only
+    search_path: ClassVar[ConfigSearchPath | None] = None  # where single tasks are found
 
     @staticmethod
     def scheme() -> str:
@@ -79,21 +80,12 @@ class JoinedTasksSource(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> List[str]:
         """While a shell completes `tasks=ner+s`: the joins one task longer than what stands there; else nothing."""
-        typed = os.environ.get("COMP_LINE", "").rpartition(" ")[2].partition(f"{GROUP}=")[2]
-        if config_path != GROUP or results_filter == ObjectType.GROUP or "+" not in typed:
+        word = os.environ.get("COMP_LINE", "").rpartition(" ")[2].rpartition(f"{GROUP}=")[2]
+        if config_path != GROUP or results_filter == ObjectType.GROUP or "+" not in word:
             return []
+        done, comma, typed = word.rpartition(",")
         chosen = typed.split("+")[:-1]
-        return ["+".join([*chosen, name]) for name in self._single_tasks() if name not in chosen]
-
-    def _single_tasks(self) -> List[str]:
-        found: set[str] = set()
-        for entry in self.search_path.get_path() if self.search_path else []:
-            if (entry.path or "").startswith("multitask-tasks"):
-                continue
-            folder = Path((entry.path or "").removeprefix("file://")) / GROUP
-            if folder.is_dir():
-                found.update(file.stem for file in folder.glob("*.yaml"))
-        return sorted(found)
+        return [done + comma + "+".join([*chosen, name]) for name in options_of(GROUP) if name not in chosen]
 
 
 class JoinedTasksSearchPath(SearchPathPlugin):
@@ -101,4 +93,15 @@ class JoinedTasksSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         JoinedTasksSource.search_path = search_path
+        # A shell that completes hands its line over, but Hydra does not look for the folder that it names.
+        if named := re.search(r"(?:--config-dir|-cd)[ =]+(\S+)", os.environ.get("COMP_LINE", "")):
+            search_path.append("command-line", f"file://{Path(named[1]).expanduser().absolute()}")
         search_path.append("multitask_bert", f"{JoinedTasksSource.scheme()}://")
+
+
+def options_of(group: str) -> List[str]:
+    """The names of a group's files, in conf/ and in the folder of `--config-dir`."""
+    found: set[str] = set()
+    for entry in JoinedTasksSource.search_path.get_path() if JoinedTasksSource.search_path else []:
+        found.update(file.stem for file in Path((entry.path or "").removeprefix("file://"), group).glob("*.yaml"))
+    return sorted(found)

@@ -1,17 +1,17 @@
 """What a run is made of: `ExperimentConfig` and its children, composed by Hydra from `conf/`.
 
-Every field carries one line: what it means, its unit, and what null does. Values that contradict each other are refused
-by `check`, before anything is loaded. This file imports neither torch nor transformers.
+Every field carries one line: what it means, its unit, and what null does. A key that is not a field here is refused by
+`from_tree`; values that cannot be right, by `multitask_bert.checks`. This file imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -67,8 +67,8 @@ class HeadConfig:
 class TaskConfig:
     """A named data source and what is to be learnt from it; one YAML in conf/tasks/."""
 
-    source: SourceConfig = field(default_factory=SourceConfig)
-    heads: Dict[str, HeadConfig] = field(default_factory=dict)
+    source: SourceConfig = field(default_factory=SourceConfig)  # the files, and how to read them
+    heads: Dict[str, HeadConfig] = field(default_factory=dict)  # by name: what is learnt from them; at least one
 
 
 @dataclass
@@ -79,10 +79,8 @@ class ModelConfig:
     revision: Optional[str] = None  # hub: commit, tag or branch; null: the newest
     sha256: Optional[str] = None  # hex digest that the weights file must have; null: not checked
     tokenizer: Optional[str] = None  # directory, hub name or pkg://package/path; null: as `pretrained`
-    architecture: Dict[str, Any] = field(
-        default_factory=dict
-    )  # random weights: model_type and sizes, as in config.json
-    dropout: Optional[float] = None  # rate everywhere in encoder and heads, 0 to 1; null: the encoder's own rates
+    architecture: Dict[str, Any] = field(default_factory=dict)  # random weights: model_type, sizes (as in config.json)
+    dropout: Optional[float] = None  # rate everywhere in encoder and heads, from 0 to below 1; null: the encoder's own
     pooling: str = "pooler"  # how a text becomes one vector: pooler (the encoder's own, else cls) | cls | mean | max
 
 
@@ -117,7 +115,7 @@ class MixingConfig:
 class BalancingConfig:
     """How the losses of several heads become one."""
 
-    _target_: str = "multitask_bert.training.balancing.FixedWeights"
+    _target_: str = "multitask_bert.training.balancing.FixedWeights"  # class; gets the heads' weights
 
 
 @dataclass
@@ -158,25 +156,32 @@ class ExperimentConfig:
     seed: int = 1  # of weights, dropout, order of examples and splits
     data_root: str = "data"  # folder of the tasks' files
     run_dir: Optional[str] = None  # evaluate, upload: the folder of the earlier run
-    model: ModelConfig = field(default_factory=ModelConfig)
-    tasks: Dict[str, TaskConfig] = field(default_factory=dict)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
-    mixing: MixingConfig = field(default_factory=MixingConfig)
-    balancing: BalancingConfig = field(default_factory=BalancingConfig)
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)  # conf/model: the shared encoder
+    tasks: Dict[str, TaskConfig] = field(default_factory=dict)  # conf/tasks, by name: sources and heads
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)  # conf/optimizer
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)  # conf/scheduler: the rate over the run
+    mixing: MixingConfig = field(default_factory=MixingConfig)  # conf/mixing: which task is next
+    balancing: BalancingConfig = field(default_factory=BalancingConfig)  # conf/balancing: how losses become one
+    batching: BatchingConfig = field(default_factory=BatchingConfig)  # conf/batching: how examples become batches
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)  # conf/trainer: the training loop
     logger: Dict[str, Any] = field(default_factory=dict)  # by name: `_target_` and arguments of a RunLogger
 
 
 def from_tree(tree: DictConfig) -> ExperimentConfig:
-    """The typed config out of Hydra's composed tree, tasks sorted by name so that `a+b` and `b+a` are one run."""
+    """The typed config out of Hydra's composed tree, tasks sorted by name so that `a+b` and `b+a` are one run.
+
+    Raises:
+        InputError: unknown keys (all of them), or a value that is missing or of the wrong type, by the full name.
+    """
     try:
-        typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), tree))
+        # Merged as it comes, the tree would bring keys that `+key=value` or a file added to it past the schema.
+        plain = OmegaConf.to_container(tree, resolve=True)
+        assert isinstance(plain, dict)
+        if problems := list(_unknown_keys(plain, ExperimentConfig)):
+            raise InputError("\n".join(problems))
+        typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
     except OmegaConfBaseException as error:
-        field_name = getattr(error, "full_key", None)
-        message = str(error).splitlines()[0]
-        raise InputError(f"{field_name}: {message}" if field_name else message) from error
+        raise InputError(explain(error)) from error
     assert isinstance(typed, ExperimentConfig)
     typed.tasks = {name: typed.tasks[name] for name in sorted(typed.tasks)}
     for task in typed.tasks.values():
@@ -195,109 +200,59 @@ def run_name(config: ExperimentConfig) -> str:
     return config.name or "+".join(config.tasks)
 
 
-def check(config: ExperimentConfig) -> None:
-    """Refuse values that cannot be right; all of them in one error.
-
-    What a head type knows (metrics, schemes) is checked by `multitask_bert.heads.check_heads`.
-
-    Raises:
-        InputError: one line per problem, each with the field's full name and the way out.
-    """
-    problems = list(_problems(config))
-    if problems:
-        raise InputError("\n".join(problems))
-
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("train", "evaluate", "upload"),
-    "model.pooling": ("pooler", "cls", "mean", "max"),
-    "scheduler.shape": ("linear", "cosine", "constant"),
-    "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
-    "mixing.when_exhausted": ("spread", "cycle", "stop"),
-    "batching.layout": ("padded",),
-}
-AT_LEAST: dict[str, float] = {
-    "seed": 0,
-    "optimizer.lr": 0.0,
-    "optimizer.weight_decay": 0.0,
-    "mixing.temperature": 1.0,
-    "batching.batch_size": 1,
-    "batching.micro_batch_size": 1,
-    "batching.eval_batch_size": 1,
-    "batching.max_length": 3,
-    "batching.sort_window": 1,
-    "batching.num_workers": 0,
-    "trainer.num_epochs": 1,
-    "trainer.max_steps": 1,
-    "trainer.eval_every": 1,
-    "trainer.patience": 1,
-    "trainer.max_grad_norm": 0.0,
-    "trainer.log_every": 1,
-}
-SHARES = ("scheduler.warmup_ratio", "model.dropout")
-NAME = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def _problems(config: ExperimentConfig) -> Iterator[str]:
-    for name, choices in CHOICES.items():
-        if (value := _lookup(config, name)) not in choices:
-            yield f"{name}={value}: choose one of {', '.join(choices)}"
-    for name, least in AT_LEAST.items():
-        if (value := _lookup(config, name)) is not None and not value >= least:
-            yield f"{name}={value}: must be at least {least:g}"
-    for name in SHARES:
-        if (value := _lookup(config, name)) is not None and not 0 <= value <= 1:
-            yield f"{name}={value}: must be a share between 0 and 1"
-    for name in ("optimizer._target_", "balancing._target_", "trainer._target_"):
-        yield from _target_problems(name, _lookup(config, name))
-    for name, logger in config.logger.items():
-        target = logger.get("_target_") if isinstance(logger, dict) else None
-        yield from _target_problems(f"logger.{name}._target_", target)
-    if not config.tasks and config.action == "train":
-        yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
-    for name, task in config.tasks.items():
-        yield from _task_problems(f"tasks.{name}", name, task)
-    if config.action in ("evaluate", "upload") and config.run_dir is None:
-        yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
-    if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
-        yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
-
-
-def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
-    if not NAME.fullmatch(name):
-        yield f"{where}: a task's name may hold letters, digits, '-' and '_' only"
-    if not task.heads:
-        yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
-    for head_name, head in task.heads.items():
-        if not NAME.fullmatch(head_name):
-            yield f"{where}.heads.{head_name}: a head's name may hold letters, digits, '-' and '_' only"
-        if head.weight < 0:
-            yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
-    source = task.source
-    if not 0 <= source.dev_fraction < 1 or not 0 <= source.test_fraction < 1:
-        yield f"{where}.source: dev_fraction and test_fraction must be at least 0 and less than 1"
-    elif source.dev_fraction + source.test_fraction >= 1:
-        yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
-    for split in source.downloads:
-        if split not in ("train", "dev", "test"):
-            yield f"{where}.source.downloads.{split}: a split is one of train, dev, test"
-
-
-ALLOWED_TARGETS = ("multitask_bert.", "torch.optim.")
-
-
-def _target_problems(name: str, target: Any) -> Iterator[str]:
-    """A config is data, not a program: what it may name is a class of ours or an optimizer of torch."""
-    if not isinstance(target, str) or not target.startswith(ALLOWED_TARGETS):
-        yield f"{name}={target}: must name a class from {' or '.join(p.rstrip('.') for p in ALLOWED_TARGETS)}"
-
-
-def _lookup(config: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        config = getattr(config, part)
-    return config
-
-
 def expand_user_path(path: str) -> str:
     """`~` and environment variables written out."""
     return os.path.expandvars(Path(path).expanduser())
+
+
+def explain(error: OmegaConfBaseException) -> str:
+    """OmegaConf's error in one line: the field's full name, and what is wrong with it."""
+    message = str(error).splitlines()[0]
+    return f"{error.full_key}: {message}" if error.full_key else message
+
+
+def unknown_key(full_name: str, siblings: Iterable[str] = ()) -> str:
+    """Says that there is no such key, and which was probably meant: a sibling, or one of like name elsewhere."""
+    where, dot, name = full_name.rpartition(".")
+    near = nearest(name, siblings)
+    if near is not None:
+        return f"{full_name}: no such key; did you mean {where}{dot}{near}?"
+    elsewhere = {key.rpartition(".")[2]: key for key in _known_keys(ExperimentConfig)}
+    near = nearest(name, elsewhere)
+    if near is not None:
+        return f"{full_name}: no such key; did you mean {elsewhere[near]}?"
+    known = f" (known here: {', '.join(siblings)})" if siblings else ""
+    return f"{full_name}: no such key{known}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` probably misspells; None if none is like it."""
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.7)), None)
+
+
+def _unknown_keys(tree: dict[Any, Any], schema: type, where: str = "") -> Iterator[str]:
+    """What `tree` has and `schema` has not; dicts of anything (optimizer.options, logger, ...) may hold any key."""
+    fields = get_type_hints(schema)
+    for key, value in tree.items():
+        kind, children = fields.get(key), {f"{where}{key}.": value}
+        if kind is None:
+            yield unknown_key(f"{where}{key}", fields)
+            continue
+        if get_origin(kind) is dict and isinstance(value, dict):
+            kind, children = get_args(kind)[1], {f"{where}{key}.{name}.": child for name, child in value.items()}
+        if is_dataclass(kind):
+            assert isinstance(kind, type)
+            for prefix, child in children.items():
+                if isinstance(child, dict):  # anything else is of the wrong type, which OmegaConf says
+                    yield from _unknown_keys(child, kind, prefix)
+
+
+def _known_keys(schema: type, where: str = "") -> Iterator[str]:
+    """The full names of all fields, outer ones first; <name> stands for what the user names."""
+    fields = get_type_hints(schema)
+    yield from (f"{where}{key}" for key in fields)
+    for key, kind in fields.items():
+        of_name, kind = (".<name>", get_args(kind)[1]) if get_origin(kind) is dict else ("", kind)
+        if is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from _known_keys(kind, f"{where}{key}{of_name}.")

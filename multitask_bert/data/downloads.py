@@ -6,6 +6,7 @@ import hashlib
 import logging
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from multitask_bert.config import DownloadConfig, InputError, SourceConfig, expand_user_path
@@ -48,10 +49,10 @@ def _fetch(download: DownloadConfig, path: Path) -> None:
     log.info("downloading %s to %s", download.url, path)
     way_out = f"put the file from {download.url} there, or point data_root=… at the folder that has it"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as response:
             content: bytes = response.read()
-    except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors; a malformed address is a ValueError
+    except (OSError, HTTPException, ValueError) as error:
+        # URLError and time-outs are OSErrors; HTTPException: it broke off midway; ValueError: a malformed address
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise InputError(f"{path}: the file is missing and could not be downloaded ({reason}); {way_out}") from error
     found = hashlib.sha256(content).hexdigest()
@@ -60,4 +61,8 @@ def _fetch(download: DownloadConfig, path: Path) -> None:
             f"{path}: not written, since what came from {download.url} has sha256 {found} and not {download.sha256}; "
             f"the published file has changed, or something stands in between"
         )
-    write_bytes(path, content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error

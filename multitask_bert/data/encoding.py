@@ -51,7 +51,10 @@ def _give_pieces_to_words_without(
 ) -> None:
     """Lone accents and the like vanish in some tokenizers; such a word becomes the unknown piece, to be labelled."""
     for index, example in enumerate(examples):
-        lost = [] if pieces[index].overflowing else [place for place, start in enumerate(starts[index]) if start < 0]
+        num_reached = len(starts[index])
+        while pieces[index].overflowing and num_reached and starts[index][num_reached - 1] < 0:
+            num_reached -= 1  # from here on, words are missing because they were cut off
+        lost = {place for place in range(num_reached) if starts[index][place] < 0}
         if lost and example.words is not None:
             words = [tokenizer.unk_token if place in lost else word for place, word in enumerate(example.words)]
             pieces[index] = _tokenize(tokenizer, [" ".join(words)], [None], max_length)[0]

@@ -6,7 +6,8 @@ Reads and checks the files, cuts missing splits from train, builds label sets fr
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,51 +72,49 @@ class DataProcessor:
         Raises:
             InputError: bad input, with file and line, or the field, and the way out.
         """
-        raw = {name: self.read(name) for name in self.tasks}  # all read and checked before any is encoded
         data = ProcessedData()
+        raw = {name: self.read(name) for name in self.tasks}
         for name, splits in raw.items():
-            heads = self._heads(name, splits)
-            for head_name, head in heads.items():
-                for example in (example for examples in splits.values() for example in examples):
-                    head.check_label(example.labels[head_name], example)
-            data.heads[name] = heads
+            with _naming(name):
+                data.heads[name] = self._heads(name, splits)
+        for name, splits in raw.items():  # all tasks were read and checked before any is encoded
             for split, examples in splits.items():
-                encoded = encode_examples(examples, heads, tokenizer, max_length=max_length)
+                encoded = encode_examples(examples, data.heads[name], tokenizer, max_length=max_length)
                 getattr(data, split)[name] = TaskDataset(encoded)
                 data.reports.append(self._report(name, split, encoded))
         return data
 
     def read(self, name: str) -> dict[str, list[Example]]:
         """The examples of a task by split, checked for form; missing splits are cut from train."""
-        task = self.tasks[name]
-        try:
-            splits = self._read_files(task)
-        except InputError as error:
-            raise InputError(f"task {name}: {error}") from error
-        for split, fraction in (("test", task.source.test_fraction), ("dev", task.source.dev_fraction)):
+        with _naming(name):
+            splits = self._read_files(self.tasks[name])
+            self._cut_missing_splits(name, splits)
+            if "dev" not in splits:
+                raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
+        return {split: splits[split] for split in SPLITS if split in splits}
+
+    def _cut_missing_splits(self, name: str, splits: dict[str, list[Example]]) -> None:
+        source = self.tasks[name].source
+        left = 1.0  # of train as the file has it, which both fractions are shares of
+        for split, fraction in (("test", source.test_fraction), ("dev", source.dev_fraction)):
             if split in splits or fraction == 0:
                 continue
-            splits["train"], splits[split] = cut(splits["train"], fraction, seed=self.seed, purpose=f"{name}/{split}")
+            purpose = f"{name}/{split}"
+            splits["train"], splits[split] = cut(splits["train"], fraction / left, seed=self.seed, purpose=purpose)
+            left -= fraction
             log.info("task %s: no %s file; %d examples were cut from train", name, split, len(splits[split]))
             if not splits[split]:
                 raise InputError(
-                    f"task {name}: {len(splits['train'])} training examples are too few to cut {split} from; "
+                    f"{len(splits['train'])} training examples are too few to cut {split} from; "
                     f"name a file in source.{split}, or raise source.{split}_fraction={fraction:g}"
                 )
-        if "dev" not in splits:
-            raise InputError(
-                f"task {name}: no dev examples; name a file in source.dev, or set source.dev_fraction over 0"
-            )
-        return {split: splits[split] for split in SPLITS if split in splits}
 
     def _read_files(self, task: TaskConfig) -> dict[str, list[Example]]:
         source = task.source
-        if source.format == "samples":
-            return {split: readers.read_samples(split, source, task.heads) for split in SPLITS}
-        if source.format not in readers.READERS:
+        if source.format not in (*readers.READERS, "samples"):
             known = ", ".join([*readers.READERS, "samples"])
             raise InputError(f"source.format={source.format}: choose one of {known}")
-        has_words = source.format in readers.FORMATS_OF_WORDS
+        has_words = source.format in readers.FORMATS_OF_WORDS or source.samples == "ner"
         for head_name, head in task.heads.items():
             if HEAD_TYPES[head.type].reads_words != has_words:
                 given = "words in columns" if has_words else "texts"
@@ -123,6 +122,8 @@ class DataProcessor:
                     f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, "
                     f"which gives {given}"
                 )
+        if source.format == "samples":
+            return {split: readers.read_samples(split, source, task.heads) for split in SPLITS}
         if source.train is None:
             raise InputError("source.train: missing; name the training file")
         paths = {split: locate(source, split, data_root=self.data_root) for split in SPLITS}
@@ -134,8 +135,14 @@ class DataProcessor:
         return splits
 
     def _heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:
-        if self.known_heads is not None:
-            return dict(self.known_heads[name])
+        """The task's heads, of a label set that covers every label in every split."""
+        heads = self._new_heads(name, splits) if self.known_heads is None else dict(self.known_heads[name])
+        for head_name, head in heads.items():
+            for example in (example for examples in splits.values() for example in examples):
+                head.check_label(example.labels[head_name], example)
+        return heads
+
+    def _new_heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:
         heads = {}
         for head_name, config in self.tasks[name].heads.items():
             values = [example.labels[head_name] for example in splits["train"]]
@@ -143,7 +150,7 @@ class DataProcessor:
             if len(labels) < 2:
                 found = ", ".join(labels.names) or "no label at all"
                 raise InputError(
-                    f"task {name}: heads.{head_name}: the training data has only {found}; there is nothing to learn. "
+                    f"heads.{head_name}: the training data has only {found}; there is nothing to learn. "
                     f"Is `column` the right one?"
                 )
             heads[head_name] = make_head(config, labels)
@@ -167,3 +174,12 @@ class DataProcessor:
         )
         log.info("%s", report)
         return report
+
+
+@contextmanager
+def _naming(task: str) -> Iterator[None]:
+    """Put the task's name before the text of an `InputError`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"task {task}: {error}") from error

@@ -6,6 +6,7 @@ What a reader raises is always an `InputError` that names file, line and the way
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,18 +21,15 @@ Reader = Callable[[Path, SourceConfig, Mapping[str, HeadConfig]], list[Example]]
 def read_conll(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> list[Example]:
     """One word per line in columns (tabs or spaces), a blank line between sentences.
 
-    A line of nothing but white space is a break; `#` is a word like any other; `-DOCSTART-` lines are passed over.
+    A line of nothing but white space is a break, and so is `-DOCSTART-`; `#` is a word like any other.
     """
     columns = {name: _column_number(path, name, head) for name, head in heads.items()}
     examples: list[Example] = []
     rows: list[Sequence[str]] = []
     first_line = num_columns = 0
     for number, line in enumerate([*read_text(path, source.encoding).split("\n"), ""], start=1):
-        line = line.rstrip("\r")
-        if line.strip(" \t"):
-            fields = _conll_fields(line)
-            if fields[0] == "-DOCSTART-":
-                continue
+        fields = _conll_fields(line)
+        if fields and fields[0] != "-DOCSTART-":
             num_columns = num_columns or len(fields)
             if len(fields) != num_columns:
                 raise InputError(
@@ -86,41 +84,49 @@ def read_text(path: Path, encoding: str) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content.strip():
-        raise InputError(f"{path}: the file is empty")
     try:
-        return content.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
+        text = content.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
     except LookupError as error:
         raise InputError(f"{path}: `encoding: {encoding}` is not an encoding that Python knows") from error
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        decoded = error.object  # without the byte order mark, unlike `content`
+        line = decoded[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path}:{line}: byte 0x{content[error.start]:02x} is not {encoding}; convert the file, or name its "
+            f"{path}:{line}: byte 0x{decoded[error.start]:02x} is not {encoding}; convert the file, or name its "
             f"encoding in the task's source (`encoding: latin-1`, `cp1252`, `utf-16`, …)"
         ) from error
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty; put the data there, or name another file")
+    return text
 
 
 def _conll_fields(line: str) -> Sequence[str]:
-    return line.strip(" ").split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+    """The columns of a line; none for a break."""
+    line = line.strip(" \r")
+    if not line.strip():
+        return []
+    return [field.strip(" ") for field in line.split("\t")] if "\t" in line else re.split(" +", line)
 
 
 def _conll_example(
     path: Path, first_line: int, rows: list[Sequence[str]], word_column: int, columns: Mapping[str, int]
 ) -> Example:
     width = len(rows[0])
-    for what, column in {
-        "word_column": word_column,
-        **{f"heads.{name}.column": c for name, c in columns.items()},
-    }.items():
+    for field, column in {"word_column": word_column, **{f"heads.{n}.column": c for n, c in columns.items()}}.items():
         if not -width <= column < width:
             raise InputError(
-                f"{path}:{first_line}: {_count(width, 'column')}, but `{what}: {column}` asks for another "
+                f"{path}:{first_line}: {_count(width, 'column')}, but `{field}: {column}` asks for another "
                 f"(they count from 0, negative ones from the end)"
             )
+        if field != "word_column" and column % width == word_column % width:
+            raise InputError(
+                f"{path}:{first_line}: {_count(width, 'column')}, and `{field}: {column}` is the one of the words; "
+                f"the tags need a column of their own"
+            )
+        for number, row in enumerate(rows, start=first_line):
+            if not row[column]:
+                raise InputError(f"{path}:{number}: `{field}: {column}` is empty; a line needs a word and its tags")
     words = tuple(row[word_column] for row in rows)
-    for offset, word in enumerate(words):
-        if not word.strip():
-            raise InputError(f"{path}:{first_line + offset}: the word is empty; a line needs a word and its tags")
     labels = {name: tuple(row[column] for row in rows) for name, column in columns.items()}
     return Example(f"{path}:{first_line}", " ".join(words), labels, words=words)
 
@@ -138,17 +144,30 @@ def _column_number(path: Path, head_name: str, head: HeadConfig) -> int:
 
 def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line on which each begins; blank lines are passed over."""
-    rows = csv.reader(read_text(path, encoding).splitlines(keepends=True), delimiter=delimiter, strict=True)
+    # Not str.splitlines: it also breaks at U+2028, U+0085 and others, which occur inside tweets.
+    lines = io.StringIO(read_text(path, encoding), newline="").readlines()
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in rows:
+            if delimiter == "\t" and _are_rows_of_their_own(lines[line - 1 : rows.line_num], len(row)):
+                raise InputError(
+                    f'{path}:{line}: a `"` makes one row of lines {line} to {rows.line_num}, though each is whole; '
+                    f'if `"` is plain data in this file, set `quoted: false`; if not, put spaces for tabs inside quotes'
+                )
             if row:
                 yield line, row
             line = rows.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f'{path}:{line}: {error}; if `"` is plain data in this file, set `format: tsv` and `quoted: false`'
+            f'{path}:{line}: {error}; inside a quoted field a `"` is written twice; if `"` is plain data in this '
+            f"file, set `format: tsv` and `quoted: false`"
         ) from error
+
+
+def _are_rows_of_their_own(lines: Sequence[str], width: int) -> bool:
+    """Whether an opening `"` that is data has swallowed rows up to the next one: read plainly, every line is whole."""
+    return len(lines) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in lines)
 
 
 def _plain_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
@@ -160,33 +179,37 @@ def _plain_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
 def _delimited(
     path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig], rows: Iterator[tuple[int, list[str]]]
 ) -> list[Example]:
-    _, header = next(rows)
+    header_line, header = next(rows)
+    where = f"{path}:{header_line}"
     places = {name.strip(): place for place, name in enumerate(header)}
-    text_place = _place(path, places, "source.text", source.text)
-    pair_place = None if source.text_pair is None else _place(path, places, "source.text_pair", source.text_pair)
-    label_places = {name: _place(path, places, f"heads.{name}.column", head.column) for name, head in heads.items()}
+    text_place = _place(where, places, "source.text", source.text)
+    pair_place = None if source.text_pair is None else _place(where, places, "source.text_pair", source.text_pair)
+    label_places = {name: _place(where, places, f"heads.{name}.column", head.column) for name, head in heads.items()}
+    is_plain = source.format == "tsv" and not source.quoted
+    hint = "fields quoted like CSV need `quoted: true`" if is_plain else 'a `"` in unquoted text needs `quoted: false`'
     examples = []
     for line, row in rows:
         if len(row) != len(header):
             raise InputError(
                 f"{path}:{line}: {_count(len(row), 'field')} where the header names {len(header)}; correct the line, "
-                f'or check that the delimiter and `quoted` fit (a `"` in unquoted text needs `quoted: false`)'
+                f"or check that the delimiter and `quoted` fit ({hint})"
             )
         text = row[text_place].strip()
         pair = None if pair_place is None else row[pair_place].strip()
         if not text or pair == "":
-            raise InputError(f"{path}:{line}: the text is empty; remove the line or fill the column '{source.text}'")
+            column = source.text_pair if text else source.text
+            raise InputError(f"{path}:{line}: the text is empty; remove the line or fill the column '{column}'")
         labels = {name: row[place].strip() or None for name, place in label_places.items()}
         examples.append(Example(f"{path}:{line}", text, labels, text_pair=pair))
     return examples
 
 
-def _place(path: Path, places: Mapping[str, int], field: str, column: str | None) -> int:
+def _place(where: str, places: Mapping[str, int], field: str, column: str | None) -> int:
     listed = ", ".join(places)
     if column is None:
-        raise InputError(f"{field}: missing; name one of the columns of {path}: {listed}")
+        raise InputError(f"{field}: missing; name one of the columns of {where}: {listed}")
     if column not in places:
-        raise InputError(f"{path}:1: the header lacks the column '{column}' named by {field} (it has: {listed})")
+        raise InputError(f"{where}: the header lacks the column '{column}' named by {field} (it has: {listed})")
     return places[column]
 
 

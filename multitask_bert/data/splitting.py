@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +17,7 @@ def cut(
     """(the rest, the part that was cut), both in the order of the file.
 
     Copies of a text go together. Each stratum (a class; for tags, the set of entity types in the sentence) gives its
-    share.
+    share; but the last text that holds a label stays, so that every label of the part occurs in the rest too.
     """
     copies: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
@@ -25,16 +25,19 @@ def cut(
     strata: dict[str, list[list[int]]] = defaultdict(list)
     for indices in copies.values():
         strata[_stratum(examples[indices[0]])].append(indices)
+    left = Counter(label for indices in copies.values() for label in _labels_of(examples, indices))
     generator = generator_for(seed, "split", purpose)
     chosen: set[int] = set()
     owed = 0.0  # what rounding in earlier strata left over, so that many small strata still give their share
     for key in sorted(strata):
         groups = strata[key]
         owed += fraction * len(groups)
-        taken = min(round(owed), len(groups) - 1) if len(groups) > 1 else 0
-        owed -= taken
-        for place in generator.permutation(len(groups))[:taken]:
-            chosen.update(groups[place])
+        for place in generator.permutation(len(groups)):
+            labels = _labels_of(examples, groups[place])
+            if owed > 0.5 and all(left[label] > 1 for label in labels):
+                chosen.update(groups[place])
+                left.subtract(labels)
+                owed -= 1
     rest = [example for index, example in enumerate(examples) if index not in chosen]
     return rest, [examples[index] for index in sorted(chosen)]
 
@@ -42,11 +45,20 @@ def cut(
 def text_key(example: Example) -> str:
     """What makes two texts the same: the letters, whatever their case, spacing or Unicode form."""
     joined = f"{example.text}\t{example.text_pair or ''}"
-    return " ".join(unicodedata.normalize("NFKC", joined).casefold().split())
+    folded = unicodedata.normalize("NFKC", joined).casefold()  # which may take letters apart again
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def _stratum(example: Example) -> str:
     return "|".join(f"{name}={_kind(value)}" for name, value in sorted(example.labels.items()))
+
+
+def _labels_of(examples: Sequence[Example], indices: Sequence[int]) -> set[tuple[str, Any]]:
+    """Every label of these examples, by head, and an empty one that all have: the last text of all stays, too."""
+    values = [(name, value) for index in indices for name, value in examples[index].labels.items()]
+    tags = {(name, tag) for name, value in values if isinstance(value, tuple) for tag in value}
+    whole = {(name, value) for name, value in values if value is not None and not isinstance(value, tuple)}
+    return {("", None)} | tags | whole
 
 
 def _kind(value: Any) -> str:

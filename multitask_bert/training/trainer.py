@@ -16,7 +16,8 @@ from hydra.utils import get_class, instantiate
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from multitask_bert.config import ExperimentConfig, InputError, check, run_name, to_dict
+from multitask_bert.checks import check
+from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dict
 from multitask_bert.data.batching import lengths_of, make_loader, plan_batches
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.data.processor import DataProcessor, SplitReport

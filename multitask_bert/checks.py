@@ -1,0 +1,194 @@
+"""Values that cannot be right, refused before anything is loaded; and settings that change nothing, to be warned of.
+
+Here stands what the config alone shows. What a head type knows (metrics, schemes) is checked by
+`multitask_bert.heads.check_heads`; what only the data or the encoder shows, where they are read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, TaskConfig
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "action": ("train", "evaluate", "upload"),
+    "model.pooling": ("pooler", "cls", "mean", "max"),
+    "scheduler.shape": ("linear", "cosine", "constant"),
+    "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
+    "mixing.when_exhausted": ("spread", "cycle", "stop"),
+    "batching.layout": ("padded",),
+}
+AT_LEAST: dict[str, float] = {
+    "seed": 0,
+    "optimizer.lr": 0.0,
+    "optimizer.weight_decay": 0.0,
+    "mixing.temperature": 1.0,
+    "batching.batch_size": 1,
+    "batching.micro_batch_size": 1,
+    "batching.eval_batch_size": 1,
+    "batching.max_length": 3,
+    "batching.sort_window": 1,
+    "batching.num_workers": 0,
+    "trainer.num_epochs": 1,
+    "trainer.max_steps": 1,
+    "trainer.eval_every": 1,
+    "trainer.patience": 1,
+    "trainer.max_grad_norm": 0.0,
+    "trainer.log_every": 1,
+}
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+SPLITS = ("train", "dev", "test")
+PACKAGE = Path(__file__).parent
+TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
+
+
+def check(config: ExperimentConfig) -> None:
+    """Refuse values that cannot be right; all of them in one error.
+
+    Raises:
+        InputError: one line per problem, each with the field's full name and the way out.
+    """
+    problems = list(_problems(config))
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
+    """One line per setting that was made and yet changes nothing, because another one decides.
+
+    They are told, not refused: a sweep over `batching.batch_size` may pass below a `micro_batch_size` set once.
+    """
+    if config.action != "train":
+        return
+    if config.run_dir is not None:
+        yield f"run_dir={config.run_dir} has no effect with action=train: the new run's folder is hydra.run.dir"
+    model, mixing, batching, trainer = config.model, config.mixing, config.batching, config.trainer
+    if model.pretrained is not None and model.architecture:
+        yield "model.architecture has no effect: model.pretrained brings its own; set model.pretrained=null to use it"
+    if model.pretrained is None and model.sha256 is not None:
+        yield "model.sha256 has no effect: with model.pretrained=null there are no weights to check"
+    if mixing.rule != "temperature" and mixing.temperature != MixingConfig.temperature:
+        yield f"mixing.temperature={mixing.temperature:g} has no effect with mixing.rule={mixing.rule}"
+    if mixing.rule != "round_robin" and mixing.when_exhausted != MixingConfig.when_exhausted:
+        yield f"mixing.when_exhausted={mixing.when_exhausted} has no effect with mixing.rule={mixing.rule}"
+    if (micro := batching.micro_batch_size) is not None and micro > batching.batch_size:
+        yield f"batching.micro_batch_size={micro} has no effect: batching.batch_size={batching.batch_size} is smaller"
+    if None not in (trainer.eval_every, trainer.max_steps) and trainer.eval_every >= trainer.max_steps:  # type: ignore[operator]
+        yield f"trainer.eval_every={trainer.eval_every} has no effect: training ends after {trainer.max_steps} steps"
+    if trainer.patience is not None and trainer.eval_every is None and trainer.patience + 1 >= trainer.num_epochs:
+        yield (
+            f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
+            f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
+        )
+    for name, task in config.tasks.items():
+        yield from _source_settings_without_effect(f"tasks.{name}.source", task.source)
+
+
+def _problems(config: ExperimentConfig) -> Iterator[str]:
+    for name, choices in CHOICES.items():
+        if (value := _lookup(config, name)) not in choices:
+            yield f"{name}={value}: choose one of {', '.join(choices)}"
+    for name, least in AT_LEAST.items():
+        if (value := _lookup(config, name)) is not None and not least <= value < math.inf:
+            yield f"{name}={value}: must be at least {least:g}"
+    if not 0 <= config.scheduler.warmup_ratio <= 1:
+        yield f"scheduler.warmup_ratio={config.scheduler.warmup_ratio}: must be a share of the steps, between 0 and 1"
+    if config.model.dropout is not None and not 0 <= config.model.dropout < 1:
+        yield f"model.dropout={config.model.dropout}: must be at least 0 and less than 1"
+    for name in ("optimizer", "balancing", "trainer"):
+        yield from _target_problems(f"{name}._target_", _lookup(config, name)._target_)
+    for name, logger in config.logger.items():
+        if not isinstance(logger, dict) or "_target_" not in logger:
+            yield f"logger.{name}: must be a dict that names its class in _target_"
+    for name, free in (
+        ("logger", config.logger),
+        ("optimizer.options", config.optimizer.options),
+        ("model.architecture", config.model.architecture),
+    ):
+        yield from _nested_target_problems(name, free)
+    if not config.tasks and config.action == "train":
+        yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
+    for name, task in config.tasks.items():
+        yield from _task_problems(f"tasks.{name}", name, task)
+    yield from _clashing_metric_keys(config)
+    if config.action in ("evaluate", "upload") and config.run_dir is None:
+        yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
+    if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
+        yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
+
+
+def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
+    if not NAME.fullmatch(name):
+        yield f"{where}: a task's name may hold letters, digits, '-' and '_' only"
+    if not task.heads:
+        yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
+    for head_name, head in task.heads.items():
+        if not NAME.fullmatch(head_name):
+            yield f"{where}.heads.{head_name}: a head's name may hold letters, digits, '-' and '_' only"
+        if not 0 <= head.weight < math.inf:
+            yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
+    source = task.source
+    if not 0 <= source.dev_fraction < 1 or not 0 <= source.test_fraction < 1:
+        yield f"{where}.source: dev_fraction and test_fraction must be at least 0 and less than 1"
+    elif source.dev_fraction + source.test_fraction >= 1:
+        yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
+    for split in source.downloads:
+        if split not in SPLITS:
+            yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)}"
+
+
+def _clashing_metric_keys(config: ExperimentConfig) -> Iterator[str]:
+    """Metrics are keyed eval_<task>_<head>_<metric>: head b_c of task a and head c of task a_b would share a key."""
+    owner: dict[str, str] = {}
+    for task_name, task in config.tasks.items():
+        for head_name in task.heads:
+            here = f"tasks.{task_name}.heads.{head_name}"
+            there = owner.setdefault(f"{task_name}_{head_name}", here)
+            if there != here:
+                yield f"{here}: its metrics would have the same names as those of {there}; rename one of them"
+
+
+def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterator[str]:
+    for split in ("dev", "test"):
+        file, fraction = getattr(source, split), getattr(source, f"{split}_fraction")
+        if file is not None and fraction != getattr(SourceConfig, f"{split}_fraction"):
+            yield f"{where}.{split}_fraction={fraction:g} has no effect: {where}.{split} names a file"
+        if file is None and split in source.downloads:
+            yield f"{where}.downloads.{split} has no effect: {where}.{split} names no file"
+
+
+def _nested_target_problems(where: str, value: Any) -> Iterator[str]:
+    """Hydra makes what `_target_` names at any depth, so every depth is checked."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            if key == "_target_":
+                yield from _target_problems(f"{where}._target_", child)
+            else:
+                yield from _nested_target_problems(f"{where}.{key}", child)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _nested_target_problems(f"{where}.{index}", child)
+
+
+def _target_problems(name: str, target: Any) -> Iterator[str]:
+    """A config is data, not a program: what it may name is a class of ours or an optimizer of torch.
+
+    The module must be a file of ours: in `multitask_bert.actions.subprocess.Popen`, all but the file is Python's.
+    """
+    match = TARGET.fullmatch(target) if isinstance(target, str) else None
+    if match is None:
+        yield f"{name}={target}: must name a class of multitask_bert or of torch.optim"
+    elif match[1] != "torch.optim":
+        module = PACKAGE.joinpath(*match[1].split(".")[1:])
+        if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
+            yield f"{name}={target}: there is no module {match[1]}"
+
+
+def _lookup(config: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        config = getattr(config, part)
+    return config

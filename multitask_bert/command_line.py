@@ -1,0 +1,149 @@
+"""Between the command line and the actions: refuses early, and says in a line what Hydra says in many."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from multitask_bert import composition
+from multitask_bert.checks import check
+from multitask_bert.config import ExperimentConfig, InputError, explain, from_tree, nearest, unknown_key
+from multitask_bert.heads import check_heads
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What the user can mend is told in a line or a few, and ends the program with exit status 1.
+
+    Other errors keep their traceback. `HYDRA_FULL_ERROR=1`, set by the user, shows the traceback of all.
+    """
+    if os.environ.get(FULL_ERROR) == "1":
+        yield
+        return
+    os.environ[FULL_ERROR] = "1"  # asks Hydra to raise its errors instead of printing them
+    try:
+        with _exit_on_bad_input():
+            yield
+    except CompactHydraException as error:
+        sys.exit(f"error: {explain_hydra(error)}")
+    finally:
+        del os.environ[FULL_ERROR]
+
+
+def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig:
+    """The typed and checked config. `task_names`: what was chosen with `tasks=…`; None: no choice was made.
+
+    Raises:
+        InputError: one line per problem.
+    """
+    config = from_tree(tree)
+    for name in composition.split_names(task_names) if task_names else []:
+        if name not in config.tasks:
+            raise InputError(
+                f"tasks={task_names}: tasks/{name}.yaml must have one key at its top, `{name}:`, "
+                f"with source and heads below it (found: {', '.join(config.tasks) or 'nothing'})"
+            )
+    check(config)
+    check_heads(config)
+    return config
+
+
+class RefuseEarly(Callback):
+    """Refuses a run before Hydra makes its folder, or where the folder cannot be made.
+
+    Hydra turns a callback's exceptions into warnings; SystemExit passes.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with _exit_on_bad_input(), _hydra_knows(config):
+            job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
+            make_writable(Path(config.hydra.run.dir), "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with _exit_on_bad_input(), _hydra_knows(config):
+            make_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+
+
+def make_writable(folder: Path, key: str) -> None:
+    """Make a folder, or refuse it where nothing can be written; `key` is the setting that names it."""
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{key}={folder}: this folder cannot be made or written ({error.strerror}); "
+            f"name another with {key}=FOLDER, or start where outputs/ can be written"
+        ) from error
+
+
+def explain_hydra(error: CompactHydraException) -> str:
+    """Hydra's message in a line or a few, with the names that were probably meant."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
+        return _no_such_option(error)
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _no_such_key(cause)
+    message = str(error).partition("\nConfig search path:")[0].strip()
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        override = message.removeprefix(MERGING)
+        if override != message:
+            return f"{override}: {str(cause).splitlines()[0]}"
+        where = message.partition(":")[0]  # In 'experiment/swahili'
+        return f"{where}: {explain(cause)}" if where else explain(cause)
+    return message if message else type(error).__name__
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = sorted({*composition.options_of(group), *(error.options or ())})
+    near = nearest(name, options)
+    lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
+    lines += [f"there are: {', '.join(options)}"] if options else []
+    lines += [f"your own FOLDER/{group}/{name}.yaml is found with --config-dir FOLDER"]
+    return "\n".join(lines)
+
+
+def _no_such_key(error: OmegaConfBaseException) -> str:
+    assert error.full_key is not None
+    parent: Any = error.parent_node
+    siblings = [str(key) for key in parent if key != "hydra"] if isinstance(parent, DictConfig) else []
+    message = unknown_key(error.full_key, siblings)
+    if is_dataclass(OmegaConf.get_type(parent)):
+        return message
+    return f"{message}\na new one is added with a '+' before the key, as in +{error.full_key}=…"
+
+
+@contextmanager
+def _exit_on_bad_input() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+@contextmanager
+def _hydra_knows(config: DictConfig) -> Iterator[None]:
+    """`${hydra:…}` can be resolved, as it can inside a job."""
+    hydra = HydraConfig.instance()
+    before, hydra.cfg = hydra.cfg, config  # type: ignore[assignment]  # Hydra's own annotation is for the node below
+    try:
+        yield
+    finally:
+        hydra.cfg = before
