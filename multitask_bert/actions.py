@@ -47,7 +47,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console)
     try:
         state = trainer.train()
-        metrics = {"eval": trainer.evaluate()}
+        metrics = {"eval": state.best_metrics}
         if trainer.test_datasets:
             metrics["test"] = trainer.evaluate(test=True)
         trainer.best.publish(folder / "model")

@@ -77,6 +77,7 @@ def make_loader(
         collate_fn=_Collate(task, micro_batch_size, pad_id),
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # a loader draws a seed; not from the generator that dropout draws from
     )
     return loader
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import cached_file
@@ -80,6 +81,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
     Raises:
         InputError: there is none at that place, or only a slow one.
     """
+    _quiet_libraries()
     place = config.tokenizer or config.pretrained
     if place is None:
         raise InputError("model.tokenizer: missing; name a directory, a hub model or pkg://package/path")
@@ -98,6 +100,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
 
 def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
     """The encoder's shape, before its weights; rates of dropout set as `model.dropout` says."""
+    _quiet_libraries()
     place = config.pretrained or config.tokenizer
     try:
         if config.pretrained is None and config.architecture:
@@ -110,7 +113,10 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"model.pretrained: no encoder can be read from {place} ({_first_line(error)})") from error
+        raise InputError(
+            f"model.pretrained: no encoder can be read from {place} ({_first_line(error)}); without a network, name a "
+            f"folder that holds one: model.pretrained=FOLDER"
+        ) from error
     if config.dropout is not None:
         for field in DROPOUT_FIELDS:
             if getattr(encoder_config, field, None) is not None:
@@ -124,8 +130,6 @@ def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encod
     Raises:
         InputError: the weights cannot be read, or their sha256 is not the expected one.
     """
-    transformers_logging.set_verbosity_error()  # its load reports name weights of heads that nobody asked for
-    transformers_logging.disable_progress_bar()
     if config.pretrained is None:
         return Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
     location = resolve(config.pretrained, "model.pretrained")
@@ -193,6 +197,13 @@ def default_dropout(encoder_config: PretrainedConfig) -> float:
         if (rate := getattr(encoder_config, field, None)) is not None:
             return float(rate)
     return 0.1
+
+
+def _quiet_libraries() -> None:
+    """Load reports name weights of heads that nobody asked for, and each try of a download its own two lines."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 def _check_weights(location: str, config: ModelConfig) -> None:

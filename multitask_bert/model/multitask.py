@@ -33,7 +33,8 @@ class MultiTaskModel(nn.Module):
     def __init__(self, encoder: Encoder, heads: Mapping[str, Mapping[str, Head]], *, pooling: str = "pooler") -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = {task: dict(by_name) for task, by_name in heads.items()}
+        # Sorted, so that the order in which tasks are named changes nothing that is drawn.
+        self.heads = {task: dict(sorted(by_name.items())) for task, by_name in sorted(heads.items())}
         self.pooling = pooling
         rate = default_dropout(encoder.config)
         self.head_modules = nn.ModuleDict(

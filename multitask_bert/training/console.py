@@ -35,18 +35,17 @@ class Console:
 
     def show_data(self, reports: Sequence[SplitReport]) -> None:
         """What was read: a row per task and split."""
-        rows = [
-            [
-                report.task,
-                report.split + (" (cut from train)" if report.was_cut_from_train else ""),
-                f"{report.num_examples:,}",
-                f"{report.num_tokens:,}",
-                f"{report.num_cut:,}",
-                ", ".join(f"{head} {count:,}" for head, count in report.num_missing.items()) or "0",
-            ]
-            for report in reports
-        ]
-        self._show("Data", ["task", "split", "examples", "pieces", "truncated", "labels missing"], rows, right_from=2)
+        columns = ("task", "split", "examples", "pieces", "truncated", "labels missing")
+        rows = []
+        for report in reports:
+            split = report.split + (" (cut from train)" if report.was_cut_from_train else "")
+            missing = ", ".join(f"{head} {count:,}" for head, count in report.num_missing.items()) or "0"
+            counts = (f"{count:,}" for count in (report.num_examples, report.num_tokens, report.num_cut))
+            rows.append((report.task, split, *counts, missing))
+        if self._fancy:
+            self._table("Data", columns, rows, right_from=2)
+        for task, split, examples, pieces, truncated, missing in () if self._fancy else rows:
+            self.say(f"{task} {split}: {examples} examples, {pieces} pieces; truncated {truncated}, no label {missing}")
 
     def start_training(self, num_steps: int) -> None:
         self._num_steps = num_steps
@@ -60,8 +59,9 @@ class Console:
             self._bar = self._progress.add_task("training", total=num_steps, loss="-", speed="-")
             self._progress.start()
 
-    def show_step(self, state: TrainState, loss: float, step: int) -> None:
-        """Loss of one step and the speed so far."""
+    def show_step(self, state: TrainState, loss: float) -> None:
+        """How far the run is, the mean loss of the last steps and the speed so far."""
+        step = state.step
         if self._progress is not None and self._bar is not None:
             self._progress.update(
                 self._bar, completed=step, loss=f"{loss:.4f}", speed=f"{state.tokens_per_second:,.0f}"
@@ -72,16 +72,18 @@ class Console:
 
     def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
         """A row per task and head, with every metric."""
+        title += " (best so far)" if is_best else ""
         rows = [
-            [task, head, *(f"{name} {score:.4f}" for name, score in scores.items()), f"loss {result.losses[head]:.4f}"]
+            (task, head, *(f"{name} {score:.4f}" for name, score in scores.items()), f"loss {result.losses[head]:.4f}")
             for task, result in results.items()
             for head, scores in result.scores.items()
         ]
-        width = max(len(row) for row in rows)
-        rows = [[*row[:-1], *[""] * (width - len(row)), row[-1]] for row in rows]
-        self._show(
-            f"{title}{' (best so far)' if is_best else ''}", ["task", "head", "scores", *[""] * (width - 3)], rows
-        )
+        if self._fancy:
+            width = max(map(len, rows))
+            columns = ("task", "head", "scores", *[""] * (width - 3))
+            self._table(title, columns, [(*row[:-1], *[""] * (width - len(row)), row[-1]) for row in rows])
+        for row in () if self._fancy else rows:
+            self.say(f"{title}: {'  '.join(row)}")
 
     def end_training(self) -> None:
         if self._progress is not None:
@@ -97,10 +99,9 @@ class Console:
         places: Mapping[str, str],
     ) -> None:
         """The last screen: scores of the best model, when it was best, the time, and where to look."""
+        self.show_scores("Evaluation scores of the best model", results["best"])
         if "test" in results:
             self.show_scores("Test scores of the best model", results["test"])
-        else:
-            self.show_scores("Evaluation scores of the best model", results["eval"])
         self.say("")
         best = "none" if state.best_score is None else f"{state.best_score:.4f}"
         early = ", stopped early" if state.stopped_early else ""
@@ -118,16 +119,9 @@ class Console:
     def close(self) -> None:
         self.end_training()
 
-    def _show(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99) -> None:
-        if not self._fancy:
-            named = any(name in columns for name in ("examples", "pieces"))
-            for row in rows:
-                cells = [
-                    f"{name} {cell}" if named and place >= right_from else cell
-                    for place, (name, cell) in enumerate(zip(columns, row, strict=True))
-                ]
-                self.say(f"{title}: " + "  ".join(cell for cell in cells if cell))
-            return
+    def _table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99
+    ) -> None:
         table = Table(title=title, title_justify="left", title_style="bold")
         for place, name in enumerate(columns):
             table.add_column(name, justify="right" if place >= right_from else "left", no_wrap=True)

@@ -6,8 +6,9 @@ epochs -> rounds (data/mixing.py) -> one batch of each task in turn -> forward, 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dict
-from multitask_bert.data.batching import lengths_of, make_loader, plan_batches
-from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.data.processor import DataProcessor, SplitReport
+from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
@@ -84,10 +84,11 @@ class Trainer:
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.loggers = list(loggers)
-        self.results: dict[str, dict[str, TaskResult]] = {}  # by split ("eval", "test"), then by task: the newest
+        self.results: dict[
+            str, dict[str, TaskResult]
+        ] = {}  # "eval" and "test": the newest; "best": eval at the best step
         self._tags = dict(tags or {})
         self._pending: list[tuple[int, dict[str, Tensor | float]]] = []  # steps not yet handed to the loggers
-        self._lengths = {task: lengths_of(dataset) for task, dataset in self.train_datasets.items()}
         self._is_started = self._is_closed = self._is_finished = False
 
     @classmethod
@@ -129,7 +130,12 @@ class Trainer:
         """Epochs, rounds, steps; evaluations in between; in the end the best weights are in the model."""
         config, state = self.config.trainer, self.state
         seed_everything(self.config.seed)
-        state.num_steps = self._count_steps()
+        stream = TrainingStream(
+            self.train_datasets, self.config.batching, self.config.mixing,
+            num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed,
+        )  # fmt: skip
+        num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
+        state.num_steps = min(num_steps, config.max_steps or num_steps)
         optimizer = make_optimizer(self.model, self.config.optimizer)
         scheduler = make_scheduler(optimizer, self.config.scheduler, num_steps=state.num_steps)
         self._start_loggers()
@@ -137,61 +143,34 @@ class Trainer:
         self.model.train()
         clock = time.perf_counter()
         while not self._is_over():
-            first_step, num_steps = state.step, sum(map(len, self._plan(state.epoch)))
-            for task, micro_batches in self._epoch_batches(state.epoch):
+            first_step, steps_of_epoch = state.step, stream.num_steps(state.epoch)
+            for task, micro_batches in stream.epoch(state.epoch):
                 self._step(task, micro_batches, optimizer)
                 scheduler.step()
                 state.step += 1
-                state.epoch_progress = (state.step - first_step) / num_steps
+                state.epoch_progress = (state.step - first_step) / steps_of_epoch
                 state.train_seconds += time.perf_counter() - clock
                 if state.step % config.log_every == 0:
                     self._flush_steps()
-                if config.eval_every is not None and state.step % config.eval_every == 0:
+                if self._is_evaluation_due():
                     self._evaluate_and_keep_best()
                 clock = time.perf_counter()
                 if self._is_over():
                     break
-            if not self._was_evaluated_now():
-                self._evaluate_and_keep_best()
             state.epoch, state.epoch_progress = state.epoch + 1, 0.0
-            clock = time.perf_counter()
         self.console.end_training()
         self.best.restore(self.model)
         self._is_finished = True
         return state
 
-    def _count_steps(self) -> int:
-        per_epoch = [sum(map(len, self._plan(epoch))) for epoch in range(self.config.trainer.num_epochs)]
-        return min(sum(per_epoch), self.config.trainer.max_steps or sum(per_epoch))
-
     def _is_over(self) -> bool:
         return self.state.step >= self.state.num_steps or self.state.stopped_early
 
-    def _plan(self, epoch: int) -> list[tuple[str, ...]]:
-        size = self.config.batching.batch_size
-        num_batches = {task: -(-len(lengths) // size) for task, lengths in self._lengths.items()}
-        num_epochs = self.config.trainer.num_epochs
-        return plan_epoch(self.config.mixing, num_batches, epoch=epoch, num_epochs=num_epochs, seed=self.config.seed)
-
-    def _epoch_batches(self, epoch: int) -> Iterator[tuple[str, list[Batch]]]:
-        """Task and micro-batches of every step of an epoch: one batch of each task in turn."""
-        streams = {task: self._stream(task, epoch) for task in self.train_datasets}
-        for tasks_of_round in self._plan(epoch):
-            for task in tasks_of_round:
-                yield task, next(streams[task])
-
-    def _stream(self, task: str, epoch: int) -> Iterator[list[Batch]]:
-        """A task's batches in a fresh order, without end: pass after pass, each example once per pass."""
-        batching = self.config.batching
-        num_passes = 0
-        while True:
-            purpose = (task, epoch, num_passes)
-            batches = plan_batches(self._lengths[task], batching, purpose=purpose, seed=self.config.seed)
-            yield from make_loader(
-                self.train_datasets[task], batches, task,
-                micro_batch_size=batching.micro_batch_size, pad_id=self._pad_id, num_workers=batching.num_workers,
-            )  # fmt: skip
-            num_passes += 1
+    def _is_evaluation_due(self) -> bool:
+        """Every `eval_every` steps, else at the end of an epoch; in any case after the last step."""
+        every, state = self.config.trainer.eval_every, self.state
+        is_due = state.epoch_progress == 1.0 if every is None else state.step % every == 0
+        return is_due or self._is_over()
 
     def _step(self, task: str, micro_batches: list[Batch], optimizer: torch.optim.Optimizer) -> None:
         """One update. Losses are sums; divided by the count of the whole step, 1 x 8 and 4 x 2 are the same step."""
@@ -218,12 +197,14 @@ class Trainer:
 
     def _flush_steps(self) -> None:
         """Hand the losses of the last steps to the loggers; the only place that waits for the device."""
+        losses = []
         for step, values in self._pending:
             metrics = {name: float(value) for name, value in values.items()}
+            losses.append(metrics["train_loss"])
             self._tell(metrics, step=step)
-            self.console.show_step(self.state, metrics["train_loss"], step)
-        if self._pending:
+        if losses:
             self._tell({"train_tokens_per_second": self.state.tokens_per_second}, step=self.state.step)
+            self.console.show_step(self.state, sum(losses) / len(losses))
         self._pending.clear()
 
     # Evaluating
@@ -255,24 +236,25 @@ class Trainer:
         metrics = self.evaluate()
         if config.metric_for_best not in metrics:
             raise InputError(f"trainer.metric_for_best={config.metric_for_best}: not among {', '.join(metrics)}")
-        score = metrics[config.metric_for_best]
-        higher = config.higher_is_better
-        if higher is None:
-            higher = not config.metric_for_best.endswith(LOWER_IS_BETTER)
-        is_best = state.best_score is None or (score > state.best_score if higher else score < state.best_score)
+        is_best = self._is_better(metrics[config.metric_for_best])
         state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
         if is_best:
-            state.best_score, state.best_step, state.best_metrics = score, state.step, metrics
-            state.best_epoch = state.epoch + state.epoch_progress
+            state.best_score, state.best_metrics = metrics[config.metric_for_best], metrics
+            state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
+            self.results["best"] = self.results["eval"]
             self.best.keep(self.model, self.tokenizer, state)
         self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
-        self._last_evaluated_step = state.step
 
-    _last_evaluated_step = -1
-
-    def _was_evaluated_now(self) -> bool:
-        return self._last_evaluated_step == self.state.step
+    def _is_better(self, score: float) -> bool:
+        """Whether a score beats the best so far; what is not a number never beats one that is."""
+        config, best = self.config.trainer, self.state.best_score
+        if best is None or math.isnan(best):
+            return best is None or not math.isnan(score)
+        higher = config.higher_is_better
+        if higher is None:
+            higher = not config.metric_for_best.endswith(LOWER_IS_BETTER)
+        return score > best if higher else score < best
 
     # Telling
 

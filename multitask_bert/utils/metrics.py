@@ -46,7 +46,8 @@ class LabelMetric(evaluate.Metric):  # type: ignore[misc]
         if self.config_name == "accuracy":
             value = metrics.accuracy_score(references, predictions)
         elif self.config_name == "matthews_correlation":
-            value = metrics.matthews_corrcoef(references, predictions)
+            is_defined = len({*references, *predictions}) > 1  # else scikit-learn gives 0, and a warning
+            value = metrics.matthews_corrcoef(references, predictions) if is_defined else 0.0
         else:
             function = {"f1": metrics.f1_score, "precision": metrics.precision_score, "recall": metrics.recall_score}[
                 name

