@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -41,7 +40,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     from multitask_bert.training.console import Console
 
     console = Console()
-    console.say(f"{run_name(config)}: run folder {folder}")
+    console.say(f"{run_name(config)}: run folder {_shown(folder)}")
     # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
     make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
     trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console)
@@ -75,7 +74,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
             trainer.log_artifact(folder / "model")
     finally:
         trainer.close()
-    console.show_end(folder, state, config.trainer.metric_for_best, trainer.results, _places(config, folder))
+    console.show_end(state, config.trainer.metric_for_best, trainer.results, _places(config, folder))
     assert state.best_score is not None
     return state.best_score
 
@@ -184,19 +183,20 @@ def calm_libraries() -> None:
 
 
 def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
+    shown = _shown(folder)
     places = {
-        "Results": str(folder / "results.json"),
-        "Best model": str(folder / "model"),
-        "Every step": str(folder / "metrics.jsonl"),
+        "Run folder": f"{shown}",
+        "Results": f"{shown / 'results.json'}",
+        "Best model": f"{shown / 'model'}",
+        "Every step": f"{shown / 'metrics.jsonl'}",
     }
     if "tensorboard" in config.logger:
-        places["TensorBoard"] = f"tensorboard --logdir {folder}"
+        places["TensorBoard"] = f"tensorboard --logdir {shown}"
     if "mlflow" in config.logger:
         places["MLflow"] = f"mlflow ui --backend-store-uri {config.logger['mlflow'].get('tracking_uri')}"
     return places
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of a run."""
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return results
+def _shown(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

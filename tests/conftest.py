@@ -48,10 +48,11 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "people").mkdir()
     (root / "mood").mkdir()
     for split, first in (("train", 0), ("dev", 1), ("test", 2)):
-        sentences = [
-            f"{NAMES[(i + first) % 4]} B-PER\nanaishi O\n{TOWNS[(i + first) % 3]} B-LOC\n{'sana O' + chr(10) if i % 2 else ''}"
-            for i in range(40)
-        ]
+        sentences = []
+        for i in range(40):
+            end = "sana O\n" if i % 2 else ""
+            name, town = NAMES[(i + first) % 4], TOWNS[(i + first) % 3]
+            sentences.append(f"{name} B-PER\nanaishi O\n{town} B-LOC\n{end}")
         (root / "people" / f"{split}.txt").write_text("\n".join(sentences), encoding="utf-8")
         rows = [f"siku {i} {MOODS[mood][(i + first) % 3]}\t{mood}" for i in range(15) for mood in MOODS]
         (root / "mood" / f"{split}.tsv").write_text("\n".join(["text\tmood", *rows]), encoding="utf-8")
@@ -60,7 +61,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
-    """Config of a run over the tasks `people` and `mood` with the tiny encoder; keywords are trainer or batching fields."""
+    """Config of a run over `people` and `mood` with the tiny encoder; keywords are fields of trainer or batching."""
 
     def make(
         tasks: str = "people+mood", *, seed: int = 1, dropout: float | None = None, **fields: Any

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
@@ -92,7 +91,6 @@ class Console:
 
     def show_end(
         self,
-        folder: Path,
         state: TrainState,
         metric: str,
         results: Mapping[str, Mapping[str, TaskResult]],
@@ -104,15 +102,12 @@ class Console:
             self.show_scores("Test scores of the best model", results["test"])
         self.say("")
         best = "none" if state.best_score is None else f"{state.best_score:.4f}"
-        early = ", stopped early" if state.stopped_early else ""
-        self.say(
-            f"Best {metric} {best} at step {state.best_step} (epoch {state.best_epoch:.2f}) of {state.step}{early}"
-        )
+        early = " (stopped early)" if state.stopped_early else ""
+        self.say(f"Best {metric} {best} at step {state.best_step} of {state.step}{early}, epoch {state.best_epoch:.2f}")
         self.say(
             f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} "
             f"examples, {state.tokens_per_second:,.0f} tokens/s"
         )
-        self.say(f"Run folder   {folder}")
         for what, place in places.items():
             self.say(f"{what:<12} {place}")
 

@@ -26,9 +26,6 @@ from multitask_bert.training import mlflow_upload
 from multitask_bert.training.loggers import METRICS_FILE, JsonlLogger, RunLogger, RunStart
 from multitask_bert.training.mlflow_upload import MlflowLogger, Upload, flatten, upload_run
 
-# MLflow 3.17 on SQLAlchemy 2.1
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-
 CONFIG = {
     "seed": 1,
     "model": {"pretrained": None, "name": ""},

@@ -1,0 +1,96 @@
+"""One label per text: its labels, its targets, its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads.classification import ClassificationHead
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import UNKNOWN, Example, Prediction, Target, TargetBatch
+
+HEAD = ClassificationHead(HeadConfig("classification"), LabelSet(("bad", "good")))
+
+
+def predictions(*values: str) -> Sequence[Prediction]:
+    return [Prediction(value) for value in values]
+
+
+def test_labels_come_sorted_from_train_without_the_missing_ones() -> None:
+    found = ClassificationHead.collect(HeadConfig("classification"), ["good", None, "bad", "good"])
+    assert found.names == ("bad", "good")
+
+
+def test_labels_named_in_the_config_keep_their_order() -> None:
+    config = HeadConfig("classification", labels=["good", "bad", "unseen"])
+    assert ClassificationHead.collect(config, ["bad"]).names == ("good", "bad", "unseen")
+
+
+def test_an_unseen_label_names_its_line_and_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"dev\.tsv:7: label 'fine' does not occur.*known: bad, good.*`labels:`"):
+        HEAD.check_label("fine", Example("dev.tsv:7", "text", {}))
+
+
+def test_a_label_becomes_one_target_at_the_first_token() -> None:
+    assert HEAD.encode("good", ()) == Target(anchors=(0,), values=(1,))
+
+
+def test_a_missing_label_is_no_class() -> None:
+    HEAD.check_label(None, Example("dev.tsv:7", "text", {}))
+    assert HEAD.encode(None, ()) == Target(anchors=(0,), values=(UNKNOWN,))
+
+
+def test_the_loss_is_the_sum_over_known_labels() -> None:
+    logits_ML = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]])
+    target = TargetBatch(torch.arange(3), torch.arange(3), torch.tensor([1, UNKNOWN, 0]), num_known=2)
+    expected = cross_entropy(logits_ML[[0, 2]], torch.tensor([1, 0]), reduction="sum")
+    torch.testing.assert_close(HEAD.loss(logits_ML, target).loss_sum, expected)
+
+
+def test_a_batch_without_any_known_label_has_no_loss() -> None:
+    target = TargetBatch(torch.arange(1), torch.arange(1), torch.tensor([UNKNOWN]), num_known=0)
+    output = HEAD.loss(torch.ones(1, 2), target)
+    assert (output.loss_sum.item(), output.count) == (0.0, 0)
+
+
+def test_a_prediction_is_the_likeliest_label_with_probabilities_like_softmax() -> None:
+    logits = np.array([[1.0, 3.0]], dtype=np.float32)
+    found = HEAD.decode(logits, ())
+    assert found.value == "good"
+    assert found.scores == pytest.approx(torch.tensor(logits[0]).softmax(0).tolist())
+
+
+def test_huge_logits_give_probabilities_and_no_overflow() -> None:
+    assert HEAD.decode(np.array([[1e4, -1e4]]), ()).scores == (1.0, 0.0)
+
+
+def test_examples_without_a_label_do_not_count_in_the_score() -> None:
+    scores = HEAD.score(["good", None, "bad"], predictions("good", "good", "good"))
+    assert scores["accuracy"] == 0.5
+    assert list(scores) == ["f1", "accuracy"]
+
+
+def test_metrics_of_the_config_come_in_its_order() -> None:
+    head = ClassificationHead(HeadConfig("classification", metrics=["accuracy", "f1_weighted"]), HEAD.labels)
+    assert list(head.score(["good"], predictions("good"))) == ["accuracy", "f1_weighted"]
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (
+            HeadConfig("classification", metrics=["bleu"]),
+            "metrics: classification does not report bleu; choose from",
+        ),
+        (HeadConfig("classification", metrics=["f1_strict"]), "does not report f1_strict"),
+        (HeadConfig("classification", dropout=1.0), "dropout=1.0: must be at least 0 and less than 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(config: HeadConfig, problem: str) -> None:
+    (found,) = ClassificationHead.problems(config)
+    assert problem in found

@@ -1,0 +1,94 @@
+"""One tag per word: entity spans in IOB2 and plain tags."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads.tagging import TaggingHead
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import UNKNOWN, Example, Prediction, Target
+
+SPANS = TaggingHead(HeadConfig("tagging"), LabelSet(("O", "B-LOC", "I-LOC", "B-PER", "I-PER")))
+PLAIN = TaggingHead(HeadConfig("tagging", scheme="plain"), LabelSet(("ADJ", "NOUN", "VERB")))
+SENTENCE = Example("train.txt:10", "Amina yuko Dar", {}, words=("Amina", "yuko", "Dar"))
+
+
+def logits(*winners: int, num_labels: int = 5) -> np.ndarray:
+    return np.eye(num_labels)[list(winners)]
+
+
+def test_each_type_of_train_gets_b_and_i_also_where_only_one_occurs() -> None:
+    found = TaggingHead.collect(HeadConfig("tagging"), [("O", "B-PER"), None, ("I-LOC", "O")])
+    assert found == SPANS.labels
+
+
+def test_types_named_in_the_config_make_the_tags() -> None:
+    assert TaggingHead.collect(HeadConfig("tagging", labels=["PER"]), []).names == ("O", "B-PER", "I-PER")
+
+
+def test_plain_tags_are_taken_as_they_are() -> None:
+    config = HeadConfig("tagging", scheme="plain")
+    assert TaggingHead.collect(config, [("VERB", "NOUN"), ("ADJ",)]) == PLAIN.labels
+
+
+@pytest.mark.parametrize("tag", ["B_LOC", "b-LOC", "X", "", "E-PER", "B-"])
+def test_a_tag_outside_the_scheme_names_its_own_line(tag: str) -> None:
+    with pytest.raises(InputError, match=rf"train\.txt:12: tag '{tag}' is not IOB2 \(expected O, B-X or I-X\)"):
+        SPANS.check_label(("O", "O", tag), SENTENCE)
+
+
+def test_an_entity_type_that_train_lacks_names_its_line_and_the_known_types() -> None:
+    with pytest.raises(InputError, match=r"train\.txt:11: label 'ORG' does not occur.*known: LOC, PER"):
+        SPANS.check_label(("O", "B-ORG", "O"), SENTENCE)
+
+
+def test_an_orphan_i_tag_is_accepted() -> None:
+    SPANS.check_label(("O", "I-LOC", "O"), SENTENCE)
+    assert SPANS.encode(("O", "I-LOC", "O"), (1, 2, 3)).values == (0, 2, 0)
+
+
+def test_only_the_first_piece_of_a_word_has_a_target() -> None:
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), (1, 4, 5)) == Target(anchors=(1, 4, 5), values=(3, 0, 1))
+
+
+def test_a_word_that_truncation_cut_off_has_no_target() -> None:
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), (1, 4, -1)) == Target(anchors=(1, 4), values=(3, 0))
+
+
+def test_missing_tags_are_unknown_and_not_o() -> None:
+    assert SPANS.encode(None, (1, 2)) == Target(anchors=(1, 2), values=(UNKNOWN, UNKNOWN))
+
+
+def test_a_prediction_has_a_tag_for_every_word_and_o_for_those_cut_off() -> None:
+    assert SPANS.decode(logits(3, 1), (1, -1, 5)).value == ("B-PER", "O", "B-LOC")
+
+
+def test_a_plain_word_that_was_cut_off_is_wrong() -> None:
+    found = PLAIN.decode(logits(1, num_labels=3), (1, -1))
+    assert PLAIN.score([("NOUN", "VERB")], [found])["accuracy"] == 0.5
+
+
+def test_scores_are_on_entities_and_not_on_words() -> None:
+    gold, found = [("B-PER", "I-PER", "O", "B-LOC")], [Prediction(("B-PER", "O", "O", "B-LOC"))]
+    scores = SPANS.score(gold, found)
+    assert scores == {"f1": 0.5, "precision": 0.5, "recall": 0.5, "f1_strict": 0.5}
+
+
+def test_sentences_without_tags_do_not_count_in_the_score() -> None:
+    found = [Prediction(("B-PER",)), Prediction(("B-LOC",))]
+    assert SPANS.score([("B-PER",), None], found)["f1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (HeadConfig("tagging", scheme="iob"), "scheme=iob: choose iob2 (entity spans) or plain"),
+        (HeadConfig("tagging", metrics=["f1_weighted"]), "f1_weighted is not defined for scheme iob2"),
+        (HeadConfig("tagging", scheme="plain", metrics=["f1_strict"]), "f1_strict is not defined for scheme plain"),
+        (HeadConfig("tagging", metrics=["bleu"]), "tagging does not report bleu"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(config: HeadConfig, problem: str) -> None:
+    assert any(problem in found for found in TaggingHead.problems(config))

@@ -1,0 +1,156 @@
+"""The main job from config to files on disk, and what later actions make of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from multitask_bert import actions
+from multitask_bert.config import ExperimentConfig, InputError, to_dict
+
+MakeConfig = Callable[..., ExperimentConfig]
+TENSORBOARD = {"tensorboard": {"_target_": "multitask_bert.training.loggers.TensorBoardLogger"}}
+REPOSITORY = Path(__file__).parents[1]
+
+
+def trained(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+    """`results.json` of a run whose folder looks as Hydra leaves it."""
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(to_dict(config)), folder / ".hydra" / "config.yaml")
+    best = actions.train(config, folder)
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert best == results["best"]["value"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def embedded_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """`python run.py trainer=quick model=tiny`, MLflow and all, as a new user would; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("work")
+    command = [sys.executable, str(REPOSITORY / "run.py"), "trainer=quick", "model=tiny", "hydra.run.dir=outputs/run"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment["OMP_NUM_THREADS"] = "1"  # threads that wait for each other are slow beside other work
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "outputs", done.stdout
+
+
+def test_the_embedded_default_leaves_what_the_readme_promises(embedded_run: tuple[Path, str]) -> None:
+    outputs, _ = embedded_run
+    names = {path.name for path in (outputs / "run").iterdir()}
+    assert names >= {"metrics.jsonl", "results.json", "checkpoints", "model", "tensorboard", "run.log", ".hydra"}
+    assert (outputs / "mlflow.db").is_file()
+    results = json.loads((outputs / "run" / "results.json").read_text(encoding="utf-8"))
+    assert set(results["metrics"]) == {"eval", "test"}
+    assert results["best"]["metric"] == "eval_mean_f1"
+    assert results["best"]["value"] == results["metrics"]["eval"]["eval_mean_f1"]
+    assert results["train_tokens_per_second"] > 0
+
+
+def test_the_embedded_default_is_in_mlflow_with_params_metrics_tags_and_files(embedded_run: tuple[Path, str]) -> None:
+    from mlflow.tracking import MlflowClient
+
+    outputs, _ = embedded_run
+    client = MlflowClient(f"sqlite:///{outputs / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("multitask_bert").experiment_id])  # type: ignore[union-attr]
+    assert (run.info.run_name, run.info.status) == ("ner+sentiment", "FINISHED")
+    assert run.data.params["optimizer.lr"] == "5e-05"
+    assert run.data.params["tasks.ner.heads.ner_head.type"] == "tagging"
+    assert run.data.tags["tasks"] == "ner+sentiment"
+    assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 20
+    assert {"eval_ner_ner_head_f1", "test_sentiment_sentiment_head_f1", "eval_mean_f1"} <= set(run.data.metrics)
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {".hydra", "results.json"}
+
+
+def test_without_a_terminal_the_output_is_plain_lines(embedded_run: tuple[Path, str]) -> None:
+    _, printed = embedded_run
+    assert "\x1b" not in printed
+    lines = printed.splitlines()
+    assert lines[0] == "ner+sentiment: run folder outputs/run"
+    assert any(line.startswith("step 20/20  loss ") and line.endswith("tokens/s") for line in lines)
+    assert any(line.startswith("Test scores of the best model: ner  ner_head  f1 ") for line in lines)
+    assert any(line.startswith("Best eval_mean_f1 0.") for line in lines)
+    assert any(line.split() == ["Results", "outputs/run/results.json"] for line in lines)
+    assert all(not line.startswith("Traceback") for line in lines)
+
+
+def test_evaluating_a_finished_run_gives_the_scores_it_reported(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(num_epochs=1)
+    results = trained(config, tmp_path / "first")
+    later = make_config(num_epochs=1)
+    later.action, later.run_dir = "evaluate", str(tmp_path / "first")
+    actions.evaluate(later, tmp_path / "second")
+    again = json.loads((tmp_path / "second" / "results.json").read_text(encoding="utf-8"))
+    for split in ("eval", "test"):
+        assert again["metrics"][split] == pytest.approx(results["metrics"][split], abs=1e-6)
+
+
+def test_results_tell_the_best_step_and_what_was_seen(make_config: MakeConfig, tmp_path: Path) -> None:
+    results = trained(make_config(num_epochs=2, log_every=3), tmp_path / "run")
+    assert results["steps"] == 18
+    assert results["train_examples"] == 2 * (40 + 30)
+    assert results["best"]["step"] in (9, 18)
+    assert results["best"]["epoch"] == results["best"]["step"] / 9
+    people = next(entry for entry in results["data"] if (entry["task"], entry["split"]) == ("people", "train"))
+    assert (people["num_examples"], people["num_cut"]) == (40, 0)
+
+
+def test_the_best_model_costs_the_disk_one_copy(make_config: MakeConfig, tmp_path: Path) -> None:
+    trained(make_config("mood", max_steps=1), tmp_path / "run")
+    best, published = (tmp_path / "run" / name / "model.safetensors" for name in ("checkpoints/best", "model"))
+    assert best.read_bytes() == published.read_bytes()
+    assert best.samefile(published)
+
+
+def test_jsonl_has_a_line_for_every_step_and_scores_for_both_sets(make_config: MakeConfig, tmp_path: Path) -> None:
+    trained(make_config("mood", num_epochs=2), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train_loss" in line] == list(range(1, 9))
+    assert [line["step"] for line in lines if "eval_mean_f1" in line] == [4, 8]
+    assert len([line for line in lines if "test_mean_f1" in line]) == 1
+
+
+def test_a_run_folder_that_cannot_be_written_is_refused_before_any_work(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    config = make_config()
+    config.data_root = "/no/such/folder"
+    with pytest.raises(InputError, match=r"file/run: the run's folder cannot be written.*hydra\.run\.dir="):
+        actions.train(config, tmp_path / "file" / "run")
+
+
+def test_bad_data_leaves_no_half_written_results(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    config.data_root = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"task people: .*nowhere/people/train\.txt: no such file"):
+        actions.train(config, tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    config.run_dir = str(tmp_path)
+    for action in (actions.evaluate, actions.upload):
+        with pytest.raises(InputError, match=r"not the folder of a run \(it has no \.hydra/config\.yaml\)"):
+            action(config, tmp_path / "new")
+
+
+def test_uploading_a_run_that_knew_no_mlflow_says_why_not(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("mood", max_steps=1)
+    config.logger = TENSORBOARD
+    trained(config, tmp_path / "run")
+    config.run_dir = str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"was not logged to MLflow"):
+        actions.upload(config, tmp_path / "new")
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))

@@ -1,0 +1,83 @@
+"""What a person sees: tables and a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from multitask_bert.data.processor import SplitReport
+from multitask_bert.training.console import Console
+from multitask_bert.training.evaluation import TaskResult
+from multitask_bert.training.state import TrainState
+
+RESULTS = {
+    "mood": TaskResult({"polarity": 0.25}, {"polarity": {"f1": 0.5, "accuracy": 0.75}}),
+    "people": TaskResult({"entities": 1.5}, {"entities": {"f1": 0.1, "precision": 0.2, "recall": 0.3}}),
+}
+REPORTS = [
+    SplitReport("mood", "train", 1500, 30000, 7, {"polarity": 3}, False),
+    SplitReport("mood", "dev", 100, 2000, 0, {}, True),
+]
+STATE = TrainState(
+    step=40, num_steps=100, num_tokens=9000, train_seconds=3.0, best_score=0.5, best_step=20, best_epoch=0.4
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(console_file: io.StringIO, act: Any, **environment: str) -> str:
+    act(Console(file=console_file))
+    return console_file.getvalue()
+
+
+def everything(console: Console) -> None:
+    console.show_data(REPORTS)
+    console.start_training(100)
+    console.show_step(STATE, 0.75)
+    console.show_scores("step 40", RESULTS, is_best=True)
+    console.end_training()
+    console.show_end(STATE, "eval_mean_f1", {"best": RESULTS, "test": RESULTS}, {"Results": "outputs/run/results.json"})
+    console.close()
+
+
+def test_elsewhere_every_line_can_be_read_by_itself() -> None:
+    lines = shown(io.StringIO(), everything).splitlines()
+    assert "mood train: 1,500 examples, 30,000 pieces; truncated 7, no label polarity 3" in lines
+    assert "mood dev (cut from train): 100 examples, 2,000 pieces; truncated 0, no label 0" in lines
+    assert "step 40/100  loss 0.7500  3,000 tokens/s" in lines
+    assert "step 40 (best so far): mood  polarity  f1 0.5000  accuracy 0.7500  loss 0.2500" in lines
+    assert "Best eval_mean_f1 0.5000 at step 20 of 40, epoch 0.40" in lines
+    assert "Results      outputs/run/results.json" in lines
+    assert not any("\x1b" in line or "━" in line for line in lines)
+
+
+def test_a_terminal_shows_tables_and_a_bar_with_loss_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    text = shown(Terminal(), everything)
+    assert "loss 0.7500" in text
+    assert "3,000 tokens/s" in text
+    assert "40/100 steps" in text
+    assert "━" in text
+    for cell in ("truncated", "30,000", "accuracy 0.7500", "recall 0.3000", "Test scores of the best model"):
+        assert cell in text
+
+
+def test_plain_lines_stay_few_however_many_steps_there_are() -> None:
+    def train(console: Console) -> None:
+        console.start_training(10_000)
+        for step in range(10, 10_001, 10):
+            console.show_step(TrainState(step=step, num_steps=10_000), 1.0)
+
+    assert len(shown(io.StringIO(), train).splitlines()) == 20
+
+
+def test_a_quiet_console_says_nothing() -> None:
+    file = io.StringIO()
+    everything(Console(quiet=True, file=file))
+    assert file.getvalue() == ""
