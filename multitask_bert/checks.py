@@ -94,7 +94,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield f"{name}={value}: choose one of {', '.join(choices)}"
     for name, least in AT_LEAST.items():
         if (value := _lookup(config, name)) is not None and not least <= value < math.inf:
-            yield f"{name}={value}: must be at least {least:g}"
+            yield f"{name}={value}: must be at least {least:g}" + (" and finite" if value == math.inf else "")
     if not 0 <= config.scheduler.warmup_ratio <= 1:
         yield f"scheduler.warmup_ratio={config.scheduler.warmup_ratio}: must be a share of the steps, between 0 and 1"
     if config.model.dropout is not None and not 0 <= config.model.dropout < 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -22,6 +24,8 @@ from multitask_bert.config import ExperimentConfig, InputError, explain, from_tr
 from multitask_bert.heads import check_heads
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
+ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
@@ -40,6 +44,11 @@ def plain_errors() -> Iterator[None]:
             yield
     except CompactHydraException as error:
         sys.exit(f"error: {explain_hydra(error)}")
+    except ValueError as error:
+        if not _was_raised_by_hydra(error):
+            raise
+        is_group = str(error).startswith("Config group override")
+        sys.exit(f"error: {error}" + (GROUP_HINT if is_group else ""))
     finally:
         del os.environ[FULL_ERROR]
 
@@ -50,13 +59,10 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
     Raises:
         InputError: one line per problem.
     """
-    config = from_tree(tree)
     for name in composition.split_names(task_names) if task_names else []:
-        if name not in config.tasks:
-            raise InputError(
-                f"tasks={task_names}: tasks/{name}.yaml must have one key at its top, `{name}:`, "
-                f"with source and heads below it (found: {', '.join(config.tasks) or 'nothing'})"
-            )
+        if name not in (tree.get(composition.GROUP) or {}):
+            raise InputError(ONE_KEY.format(name=name))
+    config = from_tree(tree)
     check(config)
     check_heads(config)
     return config
@@ -72,15 +78,19 @@ class RefuseEarly(Callback):
         with _exit_on_bad_input(), _hydra_knows(config):
             job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
-            make_writable(Path(config.hydra.run.dir), "hydra.run.dir")
+            make_writable(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
-            make_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+            make_writable(config, "hydra.sweep.dir")
 
 
-def make_writable(folder: Path, key: str) -> None:
-    """Make a folder, or refuse it where nothing can be written; `key` is the setting that names it."""
+def make_writable(config: DictConfig, key: str) -> None:
+    """Make the folder that `key` names, or refuse it where nothing can be written."""
+    try:
+        folder = Path(OmegaConf.select(config, key))
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +109,9 @@ def explain_hydra(error: CompactHydraException) -> str:
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
         return _no_such_option(error)
     if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        task = re.match(r"In 'tasks/([^'+]+)'", str(error))
+        if task is not None and not str(cause.full_key).startswith(f"{composition.GROUP}.{task[1]}."):
+            return ONE_KEY.format(name=task[1])
         return _no_such_key(cause)
     message = str(error).partition("\nConfig search path:")[0].strip()
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
@@ -128,6 +141,12 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
     if is_dataclass(OmegaConf.get_type(parent)):
         return message
     return f"{message}\na new one is added with a '+' before the key, as in +{error.full_key}=…"
+
+
+def _was_raised_by_hydra(error: ValueError) -> bool:
+    """Some of its refusals (`optimizer=3`, `--multirun --cfg job`) are plain ValueErrors."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("hydra.")
 
 
 @contextmanager

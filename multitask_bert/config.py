@@ -213,6 +213,8 @@ def explain(error: OmegaConfBaseException) -> str:
 
 def unknown_key(full_name: str, siblings: Iterable[str] = ()) -> str:
     """Says that there is no such key, and which was probably meant: a sibling, or one of like name elsewhere."""
+    if full_name == "experiment":  # where a file's keys land if it does not say otherwise
+        return "experiment: no such key; an experiment file begins with the line '# @package _global_'"
     where, dot, name = full_name.rpartition(".")
     near = nearest(name, siblings)
     if near is not None:

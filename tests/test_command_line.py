@@ -1,0 +1,249 @@
+"""What a user reads who asks for help, or makes a mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from multitask_bert import actions
+from multitask_bert.command_line import FULL_ERROR
+from multitask_bert.config import ExperimentConfig, InputError
+from tests.composing import CONF, ROOT, error_of, run_line
+from tests.test_architecture import HEAVY
+
+
+def door(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python run.py ARGUMENTS` in a process of its own, which also tells what it imports."""
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "run.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def without_imports(stderr: str) -> str:
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith("import time:"))
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
+    """The configs that reach `actions.run`, which does nothing else."""
+    configs: list[ExperimentConfig] = []
+    monkeypatch.setattr("multitask_bert.actions.run", configs.append)
+    return configs
+
+
+# The door itself
+
+
+def test_help_is_our_page_and_loads_nothing_heavy() -> None:
+    done = door("--help")
+    assert (done.returncode, without_imports(done.stderr)) == (0, "")
+    assert done.stdout.startswith("multitask_bert trains one BERT-like encoder on several tasks at once.")
+    for group in (folder for folder in CONF.iterdir() if folder.is_dir()):
+        options = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
+        assert f"\n{group.name}: {options}\n" in done.stdout
+    listed = re.search(r"Actions \(action=ACTION\)\n(.*)\n", done.stdout)
+    assert listed is not None
+    assert actions.ACTIONS.keys() <= set(listed[1].split())
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "hydra" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_a_refused_command_prints_its_error_and_no_traceback() -> None:
+    done = door("tasks=ner", "optimizer.lrr=1")
+    assert done.returncode == 1
+    assert without_imports(done.stderr) == "error: optimizer.lrr: no such key; did you mean optimizer.lr?\n"
+    assert done.stdout == ""
+
+
+# Mistakes, each told by its full name with the way out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimzer=adamw", "optimzer: no such key; did you mean optimizer?"),
+        ("lr=1e-4", "lr: no such key; did you mean optimizer.lr?"),
+        (
+            "tasks.ner.heads.ner_head.wieght=2",
+            "tasks.ner.heads.ner_head.wieght: no such key; did you mean tasks.ner.heads.ner_head.weight?",
+        ),
+        ("hydra.run.dirr=x", "hydra.run.dirr: no such key; did you mean hydra.run.dir?"),
+        ("optimizer.lr=fast", "optimizer.lr=fast: Value 'fast' of type 'str' could not be converted to Float"),
+        ("seed=1.5", "seed=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+        (
+            "optimizer.options.amsgrad=true",
+            "optimizer.options.amsgrad: no such key (known here: betas, eps, fused)\n"
+            "a new one is added with a '+' before the key, as in +optimizer.options.amsgrad=…",
+        ),
+        (
+            "optimizer=adam",
+            "optimizer: there is no 'adam'; did you mean adamw?\nthere are: adamw, sgd\n"
+            "your own FOLDER/optimizer/adam.yaml is found with --config-dir FOLDER",
+        ),
+        (
+            "optimizer=3",
+            "Config group override must be a string or a list. Got int\n"
+            "a group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)",
+        ),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_in_a_few_words(override: str, message: str) -> None:
+    assert error_of("--cfg", "job", override) == f"error: {message}"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "arguments", "message"),
+    [
+        (
+            "experiment/mine.yaml",
+            "# @package _global_\noptimizer: {lrr: 1}\n",
+            ["experiment=mine"],
+            "optimizer.lrr: no such key; did you mean optimizer.lr?",
+        ),
+        (
+            "experiment/mine.yaml",
+            "# @package _global_\noptimizer: {lr: fast}\n",
+            ["experiment=mine"],
+            "In 'experiment/mine': optimizer.lr: Value 'fast' of type 'str' could not be converted to Float",
+        ),
+        (
+            "experiment/mine.yaml",
+            "optimizer: {lr: 1.0}\n",
+            ["experiment=mine"],
+            "experiment: no such key; an experiment file begins with the line '# @package _global_'",
+        ),
+        (
+            "tasks/mine.yaml",
+            "mine:\n  source: {fromat: csv}\n  heads: {mood: {type: classification}}\n",
+            ["tasks=mine"],
+            "tasks.mine.source.fromat: no such key; did you mean tasks.mine.source.format?",
+        ),
+        (
+            "tasks/mine.yaml",
+            "ner:\n  source: {format: csv}\n  heads: {mood: {type: classification}}\n",
+            ["tasks=mine+ner"],
+            "tasks/mine.yaml: it must have one key at its top, `mine:`, with source and heads below it",
+        ),
+        (
+            "tasks/mine.yaml",
+            "source: {format: csv}\nheads: {mood: {type: classification}}\n",
+            ["tasks=mine"],
+            "tasks/mine.yaml: it must have one key at its top, `mine:`, with source and heads below it",
+        ),
+    ],
+)
+def test_a_mistake_in_a_file_of_the_user_is_told_before_a_folder_is_made(
+    ran: list[ExperimentConfig], tmp_path: Path, file: str, text: str, arguments: list[str], message: str
+) -> None:
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    run_folder = tmp_path / "run"
+    found = error_of("--config-dir", str(tmp_path), *arguments, f"hydra.run.dir={run_folder}")
+    assert (found, ran, run_folder.exists()) == (f"error: {message}", [], False)
+
+
+@pytest.mark.parametrize(
+    "override", ["+foo=1", "batching.batch_size=0", "scheduler.warmup_ratio=2", "trainer.metric_for_best=eval_mean_f2"]
+)
+def test_a_refused_run_leaves_no_folder(ran: list[ExperimentConfig], tmp_path: Path, override: str) -> None:
+    run_folder = tmp_path / "run"
+    assert override.lstrip("+").partition("=")[0] in error_of(override, f"hydra.run.dir={run_folder}")
+    assert (ran, run_folder.exists()) == ([], False)
+
+
+def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path: Path) -> None:
+    message = error_of("--multirun", "batching.batch_size=8,0", f"hydra.sweep.dir={tmp_path}")
+    assert message == "error: batching.batch_size=0: must be at least 1"
+    assert [config.batching.batch_size for config in ran] == [8]
+
+
+# Folders that cannot be written
+
+
+@pytest.mark.parametrize(("flags", "key"), [([], "hydra.run.dir"), (["--multirun"], "hydra.sweep.dir")])
+def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(
+    ran: list[ExperimentConfig], tmp_path: Path, flags: list[str], key: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("a regular file", encoding="utf-8")
+    folder = tmp_path / "notes.txt" / "run"
+    message = error_of(*flags, "tasks=ner", f"{key}={folder}")
+    assert message == (
+        f"error: {key}={folder}: this folder cannot be made or written (Not a directory); "
+        f"name another with {key}=FOLDER, or start where outputs/ can be written"
+    )
+    assert ran == []
+
+
+def test_a_folder_whose_name_cannot_be_resolved_is_told_by_its_key(ran: list[ExperimentConfig]) -> None:
+    message = error_of("tasks=ner", "hydra.run.dir=outputs/${nowhere}")
+    assert message == "error: hydra.run.dir: Interpolation key 'nowhere' not found"
+    assert ran == []
+
+
+def test_the_folder_that_is_checked_is_the_folder_of_the_run(
+    ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_line("tasks=ner")  # the default folder holds the time, to the microsecond, and the tasks' names
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert folder.name.endswith("_ner")
+    assert (folder / ".hydra" / "config.yaml").is_file()
+    assert not (folder / ".writable").exists()
+    assert len(ran) == 1
+
+
+# What is not a user's mistake
+
+
+def failing_with(error: Exception) -> Callable[[ExperimentConfig], None]:
+    def fail(config: ExperimentConfig) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), KeyError("a bug")])
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception) -> None:
+    monkeypatch.setattr("multitask_bert.actions.run", failing_with(error))
+    with pytest.raises(type(error), match="a bug"):
+        run_line("tasks=ner", f"hydra.run.dir={tmp_path}")
+
+
+def test_bad_input_that_a_job_finds_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("multitask_bert.actions.run", failing_with(InputError("ner/train.txt:418: no tag")))
+    assert error_of("tasks=ner", f"hydra.run.dir={tmp_path}") == "error: ner/train.txt:418: no tag"
+
+
+def test_the_full_traceback_is_shown_to_those_who_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(FULL_ERROR, "1")
+    monkeypatch.setattr("multitask_bert.actions.run", failing_with(InputError("no tag")))
+    with pytest.raises(InputError, match="no tag"):
+        run_line("tasks=ner", f"hydra.run.dir={tmp_path}")
+    assert os.environ[FULL_ERROR] == "1"
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FULL_ERROR, raising=False)
+    error_of("--cfg", "job", "optimizer=adam")
+    assert FULL_ERROR not in os.environ
+
+
+# Settings that change nothing
+
+
+def test_a_setting_without_effect_is_told_once_in_the_log_of_the_run(
+    ran: list[ExperimentConfig], tmp_path: Path
+) -> None:
+    run_line("tasks=ner", "mixing.temperature=3", f"hydra.run.dir={tmp_path}")
+    log = (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert log.count("mixing.temperature=3 has no effect with mixing.rule=round_robin") == 1
+    assert len(ran) == 1

@@ -1,0 +1,64 @@
+"""Every file in conf/: a new one is covered as soon as it is there."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from multitask_bert.checks import check, settings_without_effect
+from multitask_bert.heads import check_heads
+from tests.composing import CONF, config_of
+
+FILES = sorted(CONF.glob("*/*.yaml"))
+OPTIONS = [(file.parent.name, file.stem) for file in FILES]
+PACKAGE_LINE = "# @package _global_"
+
+
+def command_of(experiment: Path) -> list[str]:
+    """The words of the command with which an experiment file starts, after its package line."""
+    lines = experiment.read_text(encoding="utf-8").splitlines()
+    if lines[0] == PACKAGE_LINE:
+        lines = lines[1:]
+    return shlex.split(lines[0].removeprefix("#"))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
+    config = config_of(f"{group}={option}")
+    check(config)
+    check_heads(config)
+    assert list(settings_without_effect(config)) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_file_starts_by_saying_what_it_is(file: Path) -> None:
+    first = file.read_text(encoding="utf-8").removeprefix(PACKAGE_LINE).lstrip("\n").partition("\n")[0]
+    assert first.startswith("# ")
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "tasks").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_a_task_file_has_one_key_which_is_its_own_name(file: Path) -> None:
+    assert list(OmegaConf.load(file)) == [file.stem]
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_an_experiment_starts_with_its_command_and_the_command_is_valid(file: Path) -> None:
+    python, door, *overrides = command_of(file)
+    assert (python, door) == ("python", "run.py")
+    assert f"experiment={file.stem}" in overrides
+    config = config_of(*overrides)
+    check(config)
+    check_heads(config)
+
+
+def test_the_defaults_list_names_every_group() -> None:
+    chosen = {
+        group
+        for entry in OmegaConf.load(CONF / "config.yaml").defaults
+        if entry not in ("schema", "_self_")
+        for group in entry
+    }
+    assert chosen == {group for group, _ in OPTIONS}
