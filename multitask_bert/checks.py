@@ -131,6 +131,8 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
             yield f"{where}.heads.{head_name}: a head's name may hold letters, digits, '-' and '_' only"
         if not 0 <= head.weight < math.inf:
             yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
+        if head.pooling is not None and head.pooling not in (choices := CHOICES["model.pooling"]):
+            yield f"{where}.heads.{head_name}.pooling={head.pooling}: choose one of {', '.join(choices)}"
     source = task.source
     if not 0 <= source.dev_fraction < 1 or not 0 <= source.test_fraction < 1:
         yield f"{where}.source: dev_fraction and test_fraction must be at least 0 and less than 1"

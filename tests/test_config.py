@@ -133,6 +133,7 @@ def test_a_required_value_that_is_missing_is_named() -> None:
         ("scheduler.shape=round", "scheduler.shape=round: choose one of linear, cosine, constant"),
         ("mixing.rule=alternating", "mixing.rule=alternating: choose one of round_robin, "),
         ("model.pooling=first", "model.pooling=first: choose one of pooler, cls, mean, max"),
+        ("tasks.ner.heads.ner_head.pooling=maen", "tasks.ner.heads.ner_head.pooling=maen: choose one of pooler, "),
         ("tasks.ner.heads.ner_head.type=tags", "tasks.ner.heads.ner_head.type=tags: choose one of classification, "),
         ("seed=-1", "seed=-1: must be at least 0"),
         ("optimizer.lr=-1e-5", "optimizer.lr=-1e-05: must be at least 0"),
