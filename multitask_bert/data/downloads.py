@@ -54,6 +54,8 @@ def _fetch(download: DownloadConfig, path: Path) -> None:
     except (OSError, HTTPException, ValueError) as error:
         # URLError and time-outs are OSErrors; HTTPException: it broke off midway; ValueError: a malformed address
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise InputError(f"{path}: the file is missing and could not be downloaded ({reason}); {way_out}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != download.sha256:

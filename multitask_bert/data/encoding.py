@@ -30,7 +30,7 @@ def _encode_chunk(
 ) -> list[EncodedExample]:
     words = [example.words or () for example in examples]
     pieces = _tokenize(tokenizer, [example.text for example in examples], [e.text_pair for e in examples], max_length)
-    starts = [find_word_starts(p.offsets, w) for p, w in zip(pieces, words, strict=True)]
+    starts = [find_word_starts(offsets_of(p), w) if w else () for p, w in zip(pieces, words, strict=True)]
     if tokenizer.unk_token is not None:
         _give_pieces_to_words_without(examples, pieces, starts, tokenizer, max_length)
     return [
@@ -51,30 +51,42 @@ def _give_pieces_to_words_without(
 ) -> None:
     """Lone accents and the like vanish in some tokenizers; such a word becomes the unknown piece, to be labelled."""
     for index, example in enumerate(examples):
-        num_reached = len(starts[index])
-        while pieces[index].overflowing and num_reached and starts[index][num_reached - 1] < 0:
-            num_reached -= 1  # from here on, words are missing because they were cut off
-        lost = {place for place in range(num_reached) if starts[index][place] < 0}
+        lost = {place for place, start in enumerate(starts[index]) if start < 0}  # and what was cut off; it stays so
         if lost and example.words is not None:
             words = [tokenizer.unk_token if place in lost else word for place, word in enumerate(example.words)]
             pieces[index] = _tokenize(tokenizer, [" ".join(words)], [None], max_length)[0]
-            starts[index] = find_word_starts(pieces[index].offsets, words)
+            starts[index] = find_word_starts(offsets_of(pieces[index]), words)
+
+
+def offsets_of(pieces: Any) -> list[tuple[int, int]]:
+    """Begin and end of each piece in characters of the text; special tokens, which are nowhere in it, have (-1, -1)."""
+    return [
+        (-1, -1) if is_special else offset
+        for offset, is_special in zip(pieces.offsets, pieces.special_tokens_mask, strict=True)
+    ]
 
 
 def find_word_starts(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> tuple[int, ...]:
     """Position of the first piece of each word in `" ".join(words)`; -1 where a word has none.
 
-    `offsets`: begin and end of each piece in characters; special tokens have (0, 0).
+    A piece for nothing but the space before a word (in the families of RoBERTa and XLM-R) is the word's first piece, as
+    it is where a tokenizer is given words one by one.
     """
     starts = []
     piece = begin = 0
     for word in words:
         end = begin + len(word)
-        while piece < len(offsets) and (offsets[piece][1] <= begin or offsets[piece][0] == offsets[piece][1]):
+        while piece < len(offsets) and _is_before(offsets[piece], begin):
             piece += 1
         starts.append(piece if piece < len(offsets) and offsets[piece][0] < end else -1)
         begin = end + 1
     return tuple(starts)
+
+
+def _is_before(piece: tuple[int, int], begin: int) -> bool:
+    """Whether a piece belongs to something before the word that begins at `begin`."""
+    first, last = piece
+    return last < begin or (last == begin and first < begin - 1)
 
 
 def _tokenize(tokenizer: Any, texts: list[str], pairs: list[str | None], max_length: int) -> list[Any]:

@@ -1,0 +1,72 @@
+"""The batches of a training run: what an epoch sees, and that nothing but config, sizes, seed and epoch decides it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import BatchingConfig, MixingConfig
+from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.streaming import TrainingStream
+from multitask_bert.records import EncodedExample, Example, Target
+
+SIZES = {"big": 50, "small": 13}
+
+
+def numbered(task: str, n: int) -> EncodedExample:
+    ids = (1, n, *[2] * (n % 7))
+    return EncodedExample(Example(f"{task}:{n}", "", {}), ids, (0,) * len(ids), (), {"h": Target((0,), (0,))})
+
+
+def make_stream(mixing: MixingConfig | None = None, *, seed: int = 1, **batching: Any) -> TrainingStream:
+    """Two tasks; the second piece of an example is its number, by which a batch shows whom it holds."""
+    datasets = {task: TaskDataset([numbered(task, n) for n in range(size)]) for task, size in SIZES.items()}
+    config = BatchingConfig(**{"batch_size": 4, **batching})
+    return TrainingStream(datasets, config, mixing or MixingConfig(), num_epochs=3, pad_id=0, seed=seed)
+
+
+def numbers(stream: TrainingStream, epoch: int) -> list[tuple[str, list[int]]]:
+    """Task and examples of every step."""
+    return [
+        (task, [n for batch in micro_batches for n in batch.input_ids_BS[:, 1].tolist()])
+        for task, micro_batches in stream.epoch(epoch)
+    ]
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_an_epoch_sees_every_example_of_every_task_once(epoch: int) -> None:
+    stream = make_stream()
+    steps = numbers(stream, epoch)
+    seen = Counter((task, n) for task, batch in steps for n in batch)
+    assert seen == Counter((task, n) for task, size in SIZES.items() for n in range(size))
+    assert len(steps) == stream.num_steps(epoch) == 13 + 4
+
+
+def test_steps_follow_the_rounds_of_the_plan() -> None:
+    stream = make_stream(MixingConfig(rule="temperature"))
+    assert [task for task, _ in numbers(stream, 1)] == [task for tasks in stream.rounds(1) for task in tasks]
+
+
+def test_a_task_that_begins_anew_sees_all_its_examples_again_in_another_order() -> None:
+    steps = numbers(make_stream(MixingConfig(when_exhausted="cycle")), 0)
+    small = [n for task, batch in steps if task == "small" for n in batch]
+    first, second, third = small[:13], small[13:26], small[26:39]
+    assert sorted(first) == sorted(second) == sorted(third) == list(range(13))
+    assert first != second != third != first
+
+
+def test_an_epoch_does_not_depend_on_the_epochs_before_it() -> None:
+    stream = make_stream()
+    numbers(stream, 0)
+    assert numbers(stream, 1) == numbers(make_stream(), 1)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    orders = [numbers(make_stream(seed=seed), epoch) for seed in (1, 2) for epoch in (0, 1)]
+    assert all(one != other for place, one in enumerate(orders) for other in orders[:place])
+
+
+def test_micro_batches_hold_the_examples_of_the_step_in_their_order() -> None:
+    assert numbers(make_stream(micro_batch_size=3), 0) == numbers(make_stream(), 0)
