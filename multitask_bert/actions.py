@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name
-from multitask_bert.heads import check_heads
 
 if TYPE_CHECKING:
     from multitask_bert.training.trainer import Trainer
@@ -24,16 +22,13 @@ log = logging.getLogger(__name__)
 
 
 def run(config: ExperimentConfig) -> Any:
-    """Do `config.action`; returns what a sweep may optimise, or None."""
-    check(config)
-    check_heads(config)
+    """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
     return ACTIONS[config.action](config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def train(config: ExperimentConfig, folder: Path) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score."""
-    check_writable(folder)
     started = time.perf_counter()
     from hydra.utils import instantiate
 
@@ -81,7 +76,6 @@ def train(config: ExperimentConfig, folder: Path) -> float:
 
 def evaluate(config: ExperimentConfig, folder: Path) -> None:
     """Score a finished run's model again, on the data that the run's own config names."""
-    check_writable(folder)
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.training.console import Console
@@ -136,26 +130,10 @@ def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
     return from_tree(tree)
 
 
-def check_writable(folder: Path) -> None:
-    """Refuse, before any work, a run folder that cannot be written.
-
-    Raises:
-        InputError: names the folder.
-    """
-    probe = folder / ".writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{folder}: the run's folder cannot be written ({error.strerror}); choose another with hydra.run.dir=…"
-        ) from error
-
-
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     from multitask_bert.utils.files import write_json
 
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", results)
 
 

@@ -120,22 +120,12 @@ def test_jsonl_has_a_line_for_every_step_and_scores_for_both_sets(make_config: M
     assert len([line for line in lines if "test_mean_f1" in line]) == 1
 
 
-def test_a_run_folder_that_cannot_be_written_is_refused_before_any_work(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    config = make_config()
-    config.data_root = "/no/such/folder"
-    with pytest.raises(InputError, match=r"file/run: the run's folder cannot be written.*hydra\.run\.dir="):
-        actions.train(config, tmp_path / "file" / "run")
-
-
 def test_bad_data_leaves_no_half_written_results(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     config.data_root = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"task people: .*nowhere/people/train\.txt: no such file"):
         actions.train(config, tmp_path / "run")
-    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:

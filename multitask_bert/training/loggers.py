@@ -17,6 +17,10 @@ from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.utils import get_class
+
+from multitask_bert.config import InputError
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -136,6 +140,22 @@ class TensorBoardLogger(RunLogger):
         text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
         writer.add_text("config", f"```json\n{text}\n```")
         self._writer = writer
+
+
+def make_loggers(config: Mapping[str, Any]) -> list[RunLogger]:
+    """The JSONL file's logger, and one per entry of `config.logger`.
+
+    Raises:
+        InputError: an entry has an argument that its class does not take.
+    """
+    loggers: list[RunLogger] = [JsonlLogger()]
+    for name, entry in config.items():
+        arguments = {key: value for key, value in entry.items() if key != "_target_"}
+        try:
+            loggers.append(get_class(entry["_target_"])(**arguments))
+        except TypeError as error:
+            raise InputError(f"logger.{name}: {error}") from error
+    return loggers
 
 
 def _json_number(value: float) -> float | str:

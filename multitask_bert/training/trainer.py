@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -29,7 +29,7 @@ from multitask_bert.training.balancing import Balancer
 from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
-from multitask_bert.training.loggers import JsonlLogger, RunLogger, RunStart
+from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
 from multitask_bert.training.optimization import make_optimizer, make_scheduler
 from multitask_bert.training.state import TrainState
 from multitask_bert.utils.seeding import seed_everything
@@ -107,6 +107,7 @@ class Trainer:
         """
         check(config)
         check_heads(config)
+        loggers = [] if folder is None else make_loggers(config.logger)
         seed_everything(config.seed)
         encoder_config = load_encoder_config(config.model)
         check_length(config.batching.max_length, encoder_config)
@@ -117,7 +118,6 @@ class Trainer:
             console.show_data(data.reports)
         encoder = load_encoder(config.model, encoder_config)
         model = MultiTaskModel(encoder, data.heads, pooling=config.model.pooling)
-        loggers: list[RunLogger] = [] if folder is None else [JsonlLogger(), *map(instantiate, config.logger.values())]
         return cls(
             config, model, tokenizer, dict(data.train), dict(data.dev),
             test_datasets=dict(data.test), loggers=loggers, folder=folder, tags=tags, console=console,

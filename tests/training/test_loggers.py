@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from multitask_bert.training.loggers import METRICS_FILE, JsonlLogger, RunLogger, RunStart, TensorBoardLogger
+from multitask_bert.config import InputError
+from multitask_bert.training.loggers import (
+    METRICS_FILE,
+    JsonlLogger,
+    RunLogger,
+    RunStart,
+    TensorBoardLogger,
+    make_loggers,
+)
 
 CONFIG = {"seed": 1, "optimizer": {"lr": 5e-5}}
 
@@ -114,3 +122,13 @@ def test_a_disk_that_fills_up_is_one_warning_and_the_run_goes_on(
     logger.close("FAILED")
     (record,) = caplog.records
     assert "No space left" in record.getMessage()
+
+
+def test_an_argument_that_a_logger_does_not_know_is_named() -> None:
+    entry = {"_target_": "multitask_bert.training.loggers.TensorBoardLogger", "log_dirr": "x"}
+    with pytest.raises(InputError, match=r"logger\.tensorboard: .*unexpected keyword argument 'log_dirr'"):
+        make_loggers({"tensorboard": entry})
+
+
+def test_jsonl_is_always_the_first_logger() -> None:
+    assert [type(logger) for logger in make_loggers({})] == [JsonlLogger]
