@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -72,15 +73,13 @@ class Console:
     def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
         """A row per task and head, with every metric."""
         title += " (best so far)" if is_best else ""
-        rows = [
-            (task, head, *(f"{name} {score:.4f}" for name, score in scores.items()), f"loss {result.losses[head]:.4f}")
-            for task, result in results.items()
-            for head, scores in result.scores.items()
-        ]
+        rows = []
+        for task, result in results.items():
+            for head, scores in result.scores.items():
+                values = {**scores, "loss": result.losses[head]}
+                rows.append((task, head, "  ".join(f"{name} {value:.4f}" for name, value in values.items())))
         if self._fancy:
-            width = max(map(len, rows))
-            columns = ("task", "head", "scores", *[""] * (width - 3))
-            self._table(title, columns, [(*row[:-1], *[""] * (width - len(row)), row[-1]) for row in rows])
+            self._table(title, ("task", "head", "scores"), rows)
         for row in () if self._fancy else rows:
             self.say(f"{title}: {'  '.join(row)}")
 
@@ -117,9 +116,9 @@ class Console:
     def _table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99
     ) -> None:
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
         for place, name in enumerate(columns):
-            table.add_column(name, justify="right" if place >= right_from else "left", no_wrap=True)
+            table.add_column(name, justify="right" if place >= right_from else "left")
         for row in rows:
             table.add_row(*row)
         self._rich.print(table)

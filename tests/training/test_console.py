@@ -68,6 +68,14 @@ def test_a_terminal_shows_tables_and_a_bar_with_loss_and_speed(monkeypatch: pyte
         assert cell in text
 
 
+def test_a_narrow_terminal_cuts_no_figure_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "50")
+    text = shown(Terminal(), lambda console: console.show_scores("step 40", RESULTS))
+    assert all(figure in text for figure in ("0.5000", "0.7500", "0.2500", "0.1000", "0.2000", "0.3000", "1.5000"))
+    assert "…" not in text
+
+
 def test_plain_lines_stay_few_however_many_steps_there_are() -> None:
     def train(console: Console) -> None:
         console.start_training(10_000)
