@@ -59,6 +59,7 @@ class HeadConfig:
     metrics: List[str] = field(default_factory=list)  # the first is the headline; empty: the head type's own
     labels: Optional[List[str]] = None  # all labels (for scheme iob2: entity types); null: those found in train
     scheme: str = "iob2"  # tagging: iob2 (entity spans) or plain (one tag per word, as for parts of speech)
+    stride: int = 64  # span: pieces that two neighbouring windows of a long context share
     pooling: Optional[str] = None  # classification: pooler | cls | mean | max; null: model.pooling
     dropout: Optional[float] = None  # rate before the head's linear layer; null: as the encoder (model.dropout)
 

@@ -1,8 +1,9 @@
 """The nouns that travel from file to score.
 
 Legend of shapes, used as suffixes everywhere:
-    B rows of a batch, S tokens per row, H hidden width, N examples in the batch,
-    M targets of one head in the batch (one per example, or one per word), L labels.
+    B rows of a batch, S tokens per row, H hidden width, N sequences in the batch (texts that attend to themselves only:
+    one per example, or one per choice of an example), M targets of one head in the batch (one per example, per word,
+    per choice, or per place where an answer may begin or end), L labels.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNKNOWN = -100  # the id of a target that is missing: it counts neither in a loss nor in a score
+Offset = tuple[int, int]  # begin and end in characters; (-1, -1): nowhere in the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,11 @@ class Example:
 
     where: str  # file and line, as in "train.txt:418"
     text: str  # the text, or the words joined by spaces
-    labels: Mapping[str, Any]  # by head: a name, or a tuple of tags; None where the label is missing
-    text_pair: str | None = None  # the second text, where there are two
+    labels: Mapping[str, Any]  # by head, as `Head.parse` gives them; None where the label is missing
+    text_pair: str | None = None  # the second text, where there are two (for `span`: the context of a question)
     words: tuple[str, ...] | None = None  # where the file has words rather than text
+    word_offsets: tuple[Offset, ...] | None = None  # where words were cut from a text: each word's place in it
+    choices: tuple[str, ...] | None = None  # second texts to choose from, each with a sequence of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,25 @@ class Target:
     """What one head has to predict for one example: a value at each anchor."""
 
     anchors: tuple[int, ...]  # positions in input_ids from which the head reads
-    values: tuple[int, ...]  # class ids; UNKNOWN where the label is missing
+    values: tuple[Any, ...]  # one per anchor: a class id (UNKNOWN where missing), a number or a tuple of numbers (NaN)
+    num_known: int  # what the loss of this example is divided by: labels that are not missing
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A text, or a window of it, as the tokenizer cuts it; special tokens included."""
+
+    input_ids: tuple[int, ...]
+    token_type_ids: tuple[int, ...]  # 0 for the first text, 1 for the second
+    offsets: tuple[Offset, ...]  # of each piece, in its own text
+    is_second: tuple[bool, ...]  # whether a piece belongs to the second text
+    word_starts: tuple[int, ...] = ()  # position of each word's first piece, -1 where it has none; empty for a text
+    sequence_starts: tuple[int, ...] = (0,)  # where each choice's sequence begins
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """One example as word pieces, with a target per head."""
+    """One example, or a window of it, as word pieces, with a target per head."""
 
     example: Example
     input_ids: tuple[int, ...]  # special tokens included
@@ -46,6 +63,8 @@ class EncodedExample:
     word_starts: tuple[int, ...]  # position of each word's first piece, -1 where it has none; empty for a text
     targets: Mapping[str, Target]  # by head
     is_cut: bool = False  # some pieces did not fit in max_length
+    sequence_starts: tuple[int, ...] = (0,)  # where each sequence begins in input_ids: several only for `choices`
+    offsets: tuple[Offset, ...] = ()  # of each piece in characters, where a head needs them to decode
 
 
 @dataclass(slots=True)
@@ -53,16 +72,27 @@ class TargetBatch:
     """The targets of one head for a batch."""
 
     anchor_M: Tensor  # index into the B*S grid, read row by row
-    example_M: Tensor  # which of the N examples the target belongs to
-    value_M: Tensor  # class ids; UNKNOWN where the label is missing
-    num_known: int  # targets that count in the loss
+    sequence_M: Tensor  # which of the N sequences the target belongs to
+    example_M: Tensor  # which of the batch's examples it belongs to: the same, but for choices
+    value_M: Tensor  # class ids (UNKNOWN where missing), numbers, or rows of numbers (NaN where missing)
+    num_known: int  # labels that are not missing: what the summed loss is divided by
+
+    def to(self, **move: Any) -> TargetBatch:
+        """The same targets on another device."""
+        return TargetBatch(
+            self.anchor_M.to(**move),
+            self.sequence_M.to(**move),
+            self.example_M.to(**move),
+            self.value_M.to(**move),
+            self.num_known,
+        )
 
 
 @dataclass(slots=True)
 class Batch:
     """Examples of one or several tasks that go through the encoder together.
 
-    `example_BS` holds the number (0 to N-1) of the example that owns each token and -1 on padding; who may attend to
+    `example_BS` holds the number (0 to N-1) of the sequence that owns each token and -1 on padding; who may attend to
     whom follows from it.
     """
 
@@ -71,6 +101,7 @@ class Batch:
     token_type_BS: Tensor
     example_BS: Tensor
     num_examples: int
+    num_sequences: int  # N
     num_tokens: int  # real ones, without padding
     targets: dict[tuple[str, str], TargetBatch]  # by (task, head)
 
@@ -83,11 +114,9 @@ class Batch:
             self.token_type_BS.to(**move),
             self.example_BS.to(**move),
             self.num_examples,
+            self.num_sequences,
             self.num_tokens,
-            {
-                key: TargetBatch(t.anchor_M.to(**move), t.example_M.to(**move), t.value_M.to(**move), t.num_known)
-                for key, t in self.targets.items()
-            },
+            {key: target.to(**move) for key, target in self.targets.items()},
         )
 
 

@@ -5,7 +5,10 @@ Which examples share a batch is a pure function of seed, task and epoch; collati
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from multitask_bert.config import BatchingConfig
-from multitask_bert.records import UNKNOWN, Batch, EncodedExample, TargetBatch
+from multitask_bert.records import Batch, EncodedExample, TargetBatch
 from multitask_bert.utils.seeding import generator_for
 
 
@@ -108,45 +111,66 @@ class _Collate:
 
 
 def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int) -> Batch:
-    """One example per row, padded on the right to the longest; the examples may belong to several tasks."""
-    num_rows, num_columns = len(examples), max(len(example.input_ids) for _, example in examples)
-    input_ids_BS = np.full((num_rows, num_columns), pad_id, dtype=np.int64)
-    token_type_BS = np.zeros((num_rows, num_columns), dtype=np.int64)
-    example_BS = np.full((num_rows, num_columns), -1, dtype=np.int64)
-    for row, (_, example) in enumerate(examples):
-        length = len(example.input_ids)
-        input_ids_BS[row, :length] = example.input_ids
-        token_type_BS[row, :length] = example.token_type_ids
-        example_BS[row, :length] = row
-    position_BS = np.broadcast_to(np.arange(num_columns), (num_rows, num_columns))
-    first_token_N = [row * num_columns for row in range(num_rows)]
+    """One sequence per row, padded on the right to the longest; the examples may belong to several tasks."""
+    rows = [
+        (number, begin, end)
+        for number, (_, example) in enumerate(examples)
+        for begin, end in itertools.pairwise((*example.sequence_starts, len(example.input_ids)))
+    ]
+    num_columns = max(end - begin for _, begin, end in rows)
+    shape = len(rows), num_columns
+    input_ids_BS = np.full(shape, pad_id, dtype=np.int64)
+    token_type_BS = np.zeros(shape, dtype=np.int64)
+    example_BS = np.full(shape, -1, dtype=np.int64)
+    for row, (number, begin, end) in enumerate(rows):
+        input_ids_BS[row, : end - begin] = examples[number][1].input_ids[begin:end]
+        token_type_BS[row, : end - begin] = examples[number][1].token_type_ids[begin:end]
+        example_BS[row, : end - begin] = row
     return Batch(
         input_ids_BS=torch.from_numpy(input_ids_BS),
-        position_BS=torch.from_numpy(position_BS.copy()),
+        position_BS=torch.from_numpy(np.tile(np.arange(num_columns), (len(rows), 1))),
         token_type_BS=torch.from_numpy(token_type_BS),
         example_BS=torch.from_numpy(example_BS),
-        num_examples=num_rows,
-        num_tokens=int((example_BS >= 0).sum()),
-        targets=_collate_targets(examples, first_token_N),
+        num_examples=len(examples),
+        num_sequences=len(rows),
+        num_tokens=sum(end - begin for _, begin, end in rows),
+        targets=_collate_targets(examples, num_columns),
     )
 
 
 def _collate_targets(
-    examples: Sequence[tuple[str, EncodedExample]], first_token_N: Sequence[int]
+    examples: Sequence[tuple[str, EncodedExample]], num_columns: int
 ) -> dict[tuple[str, str], TargetBatch]:
-    columns: dict[tuple[str, str], tuple[list[int], list[int], list[int]]] = {}
+    columns: dict[tuple[str, str], _TargetColumns] = {}
+    first_row = 0
     for number, (task, example) in enumerate(examples):
         for head, target in example.targets.items():
-            anchors, owners, values = columns.setdefault((task, head), ([], [], []))
-            anchors += [first_token_N[number] + anchor for anchor in target.anchors]
-            owners += [number] * len(target.anchors)
-            values += target.values
-    return {
-        key: TargetBatch(
-            anchor_M=torch.tensor(anchors, dtype=torch.long),
-            example_M=torch.tensor(owners, dtype=torch.long),
-            value_M=torch.tensor(values, dtype=torch.long),
-            num_known=sum(value != UNKNOWN for value in values),
+            column = columns.setdefault((task, head), _TargetColumns())
+            for anchor in target.anchors:
+                sequence = bisect.bisect_right(example.sequence_starts, anchor) - 1
+                row = first_row + sequence
+                column.anchors.append(row * num_columns + anchor - example.sequence_starts[sequence])
+                column.sequences.append(row)
+            column.examples += [number] * len(target.anchors)
+            column.values += target.values
+            column.num_known += target.num_known
+        first_row += len(example.sequence_starts)
+    return {key: column.to_tensors() for key, column in columns.items()}
+
+
+@dataclass(slots=True)
+class _TargetColumns:
+    anchors: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    examples: list[int] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    num_known: int = 0
+
+    def to_tensors(self) -> TargetBatch:
+        return TargetBatch(
+            anchor_M=torch.tensor(self.anchors, dtype=torch.long),
+            sequence_M=torch.tensor(self.sequences, dtype=torch.long),
+            example_M=torch.tensor(self.examples, dtype=torch.long),
+            value_M=torch.tensor(self.values, dtype=None if self.values else torch.long),
+            num_known=self.num_known,
         )
-        for key, (anchors, owners, values) in columns.items()
-    }

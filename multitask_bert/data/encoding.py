@@ -6,11 +6,12 @@ from pieces to words. So words and texts take one path, and every tokenizer fami
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multitask_bert.heads import Head
-from multitask_bert.records import EncodedExample, Example
+from multitask_bert.records import EncodedExample, Example, Pieces
 
 CHUNK = 1000  # examples per call of the tokenizer
 
@@ -18,44 +19,92 @@ CHUNK = 1000  # examples per call of the tokenizer
 def encode_examples(
     examples: Sequence[Example], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
 ) -> list[EncodedExample]:
-    """Pieces, word positions and targets of every example; texts longer than `max_length` pieces are cut and marked."""
+    """Pieces, word positions and targets of every example.
+
+    A text longer than `max_length` pieces is cut and marked; where a head reads windows, it becomes several encoded
+    examples instead, one after the other, which share one `Example`.
+    """
+    strides = [head.config.stride for head in heads.values() if head.reads_windows]
+    encode = _Encode(heads, tokenizer, max_length, stride=max(strides) if strides else None)
     encoded: list[EncodedExample] = []
     for start in range(0, len(examples), CHUNK):
-        encoded += _encode_chunk(examples[start : start + CHUNK], heads, tokenizer, max_length)
+        encoded += encode(examples[start : start + CHUNK])
     return encoded
 
 
-def _encode_chunk(
-    examples: Sequence[Example], heads: Mapping[str, Head], tokenizer: Any, max_length: int
-) -> list[EncodedExample]:
-    words = [example.words or () for example in examples]
-    pieces = _tokenize(tokenizer, [example.text for example in examples], [e.text_pair for e in examples], max_length)
-    starts = [find_word_starts(offsets_of(p), w) if w else () for p, w in zip(pieces, words, strict=True)]
-    if tokenizer.unk_token is not None:
-        _give_pieces_to_words_without(examples, pieces, starts, tokenizer, max_length)
-    return [
-        EncodedExample(
-            example=example,
-            input_ids=tuple(piece.ids),
-            token_type_ids=tuple(piece.type_ids),
-            word_starts=word_starts,
-            targets={name: head.encode(example.labels.get(name), word_starts) for name, head in heads.items()},
-            is_cut=bool(piece.overflowing),
+class _Encode:
+    """`stride`: pieces that two windows of a second text share; None: texts are cut."""
+
+    def __init__(self, heads: Mapping[str, Head], tokenizer: Any, max_length: int, stride: int | None) -> None:
+        self.heads, self.tokenizer, self.max_length, self.stride = heads, tokenizer, max_length, stride
+        self.options: dict[str, Any] = {"truncation": True, "max_length": max_length, "return_token_type_ids": True}
+        if stride is not None:
+            self.options |= {"truncation": "only_second", "stride": stride}
+
+    def __call__(self, examples: Sequence[Example]) -> list[EncodedExample]:
+        if any(example.choices for example in examples):
+            return [self._choices(example) for example in examples]
+        tokenized = self._tokenize([example.text for example in examples], [e.text_pair for e in examples])
+        encoded: list[EncodedExample] = []
+        for example, first in zip(examples, tokenized, strict=True):
+            if self.stride is None:
+                encoded.append(self._one(example, first))
+            else:
+                encoded += [self._with_targets(example, _pieces(window)) for window in (first, *first.overflowing)]
+        return encoded
+
+    def _one(self, example: Example, tokenized: Any) -> EncodedExample:
+        is_cut = bool(tokenized.overflowing)
+        pieces = _pieces(tokenized, example.words)
+        lost = {place for place, start in enumerate(pieces.word_starts) if start < 0}  # cut off, or without pieces
+        if lost and example.words is not None and self.tokenizer.unk_token is not None:
+            # Lone accents and the like vanish in some tokenizers; they become the unknown piece, to be labelled.
+            words = [self.tokenizer.unk_token if place in lost else word for place, word in enumerate(example.words)]
+            (tokenized,) = self._tokenize([" ".join(words)], [None])
+            is_cut, pieces = bool(tokenized.overflowing), _pieces(tokenized, words)
+        return self._with_targets(example, pieces, is_cut=is_cut)
+
+    def _choices(self, example: Example) -> EncodedExample:
+        """The text beside each choice, one sequence after the other."""
+        choices = list(example.choices or ())
+        tokenized = self._tokenize([example.text] * len(choices), choices)
+        parts = [_pieces(one) for one in tokenized]
+        starts = itertools.accumulate((len(part.input_ids) for part in parts[:-1]), initial=0)
+        joined = Pieces(
+            input_ids=tuple(itertools.chain.from_iterable(part.input_ids for part in parts)),
+            token_type_ids=tuple(itertools.chain.from_iterable(part.token_type_ids for part in parts)),
+            offsets=tuple(itertools.chain.from_iterable(part.offsets for part in parts)),
+            is_second=tuple(itertools.chain.from_iterable(part.is_second for part in parts)),
+            sequence_starts=tuple(starts),
         )
-        for example, piece, word_starts in zip(examples, pieces, starts, strict=True)
-    ]
+        return self._with_targets(example, joined, is_cut=any(one.overflowing for one in tokenized))
+
+    def _with_targets(self, example: Example, pieces: Pieces, *, is_cut: bool = False) -> EncodedExample:
+        return EncodedExample(
+            example=example,
+            input_ids=pieces.input_ids,
+            token_type_ids=pieces.token_type_ids,
+            word_starts=pieces.word_starts,
+            targets={name: head.encode(example.labels.get(name), pieces) for name, head in self.heads.items()},
+            is_cut=is_cut,
+            sequence_starts=pieces.sequence_starts,
+            offsets=pieces.offsets if self.stride is not None else (),
+        )
+
+    def _tokenize(self, texts: list[str], pairs: Sequence[str | None]) -> list[Any]:
+        second = list(pairs) if any(pair is not None for pair in pairs) else None
+        return list(self.tokenizer(texts, second, **self.options).encodings)
 
 
-def _give_pieces_to_words_without(
-    examples: Sequence[Example], pieces: list[Any], starts: list[tuple[int, ...]], tokenizer: Any, max_length: int
-) -> None:
-    """Lone accents and the like vanish in some tokenizers; such a word becomes the unknown piece, to be labelled."""
-    for index, example in enumerate(examples):
-        lost = {place for place, start in enumerate(starts[index]) if start < 0}  # and what was cut off; it stays so
-        if lost and example.words is not None:
-            words = [tokenizer.unk_token if place in lost else word for place, word in enumerate(example.words)]
-            pieces[index] = _tokenize(tokenizer, [" ".join(words)], [None], max_length)[0]
-            starts[index] = find_word_starts(offsets_of(pieces[index]), words)
+def _pieces(tokenized: Any, words: Sequence[str] | None = None) -> Pieces:
+    offsets = offsets_of(tokenized)
+    return Pieces(
+        input_ids=tuple(tokenized.ids),
+        token_type_ids=tuple(tokenized.type_ids),
+        offsets=tuple(offsets),
+        is_second=tuple(sequence == 1 for sequence in tokenized.sequence_ids),
+        word_starts=find_word_starts(offsets, words) if words else (),
+    )
 
 
 def offsets_of(pieces: Any) -> list[tuple[int, int]]:
@@ -87,9 +136,3 @@ def _is_before(piece: tuple[int, int], begin: int) -> bool:
     """Whether a piece belongs to something before the word that begins at `begin`."""
     first, last = piece
     return last < begin or (last == begin and first < begin - 1)
-
-
-def _tokenize(tokenizer: Any, texts: list[str], pairs: list[str | None], max_length: int) -> list[Any]:
-    second = pairs if any(pair is not None for pair in pairs) else None
-    result = tokenizer(texts, second, truncation=True, max_length=max_length, return_token_type_ids=True)
-    return list(result.encodings)

@@ -114,10 +114,12 @@ class DataProcessor:
         if source.format not in (*readers.READERS, "samples"):
             known = ", ".join([*readers.READERS, "samples"])
             raise InputError(f"source.format={source.format}: choose one of {known}")
-        has_words = source.format in readers.FORMATS_OF_WORDS or source.samples == "ner"
+        gives_words = (
+            source.samples == "ner" if source.format == "samples" else source.format in readers.FORMATS_OF_WORDS
+        )
         for head_name, head in task.heads.items():
-            if HEAD_TYPES[head.type].reads_words != has_words:
-                given = "words in columns" if has_words else "texts"
+            if HEAD_TYPES[head.type].reads_words != gives_words and source.format not in readers.FORMATS_OF_BOTH:
+                given = "words in columns" if gives_words else "texts"
                 raise InputError(
                     f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, "
                     f"which gives {given}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
 from multitask_bert.data.samples import ner_corpus, sentiment_corpus
+from multitask_bert.heads import parse_label
 from multitask_bert.records import Example
 
 Reader = Callable[[Path, SourceConfig, Mapping[str, HeadConfig]], list[Example]]
@@ -23,7 +24,6 @@ def read_conll(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
 
     A line of nothing but white space is a break, and so is `-DOCSTART-`; `#` is a word like any other.
     """
-    columns = {name: _column_number(path, name, head) for name, head in heads.items()}
     examples: list[Example] = []
     rows: list[Sequence[str]] = []
     first_line = num_columns = 0
@@ -39,7 +39,7 @@ def read_conll(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
             rows.append(fields)
             first_line = first_line or number
         elif rows:
-            examples.append(_conll_example(path, first_line, rows, source.word_column, columns))
+            examples.append(_conll_example(path, first_line, rows, source.word_column, heads))
             rows, first_line = [], 0
     return examples
 
@@ -60,8 +60,9 @@ def read_samples(split: str, source: SourceConfig, heads: Mapping[str, HeadConfi
     examples: list[Example] = []
     if source.samples == "ner":
         for number, (words, tags) in enumerate(ner_corpus()[split], start=1):
-            labels = dict.fromkeys(heads, tuple(tags))
-            examples.append(Example(f"samples/ner/{split}:{number}", " ".join(words), labels, words=tuple(words)))
+            where = f"samples/ner/{split}:{number}"
+            labels = {name: parse_label(head, tuple(tags), where) for name, head in heads.items()}
+            examples.append(Example(where, " ".join(words), labels, words=tuple(words)))
     elif source.samples == "sentiment":
         for number, (text, label) in enumerate(sentiment_corpus()[split], start=1):
             examples.append(Example(f"samples/sentiment/{split}:{number}", text, dict.fromkeys(heads, label)))
@@ -71,7 +72,8 @@ def read_samples(split: str, source: SourceConfig, heads: Mapping[str, HeadConfi
 
 
 READERS: dict[str, Reader] = {"conll": read_conll, "csv": read_csv, "tsv": read_tsv}
-FORMATS_OF_WORDS = ("conll",)
+FORMATS_OF_WORDS = ("conll",)  # a label for each word
+FORMATS_OF_BOTH: tuple[str, ...] = ()  # labels for words, for texts, or for both
 
 
 def read_text(path: Path, encoding: str) -> str:
@@ -109,8 +111,13 @@ def _conll_fields(line: str) -> Sequence[str]:
 
 
 def _conll_example(
-    path: Path, first_line: int, rows: list[Sequence[str]], word_column: int, columns: Mapping[str, int]
+    path: Path,
+    first_line: int,
+    rows: list[Sequence[str]],
+    word_column: int,
+    heads: Mapping[str, HeadConfig],
 ) -> Example:
+    columns = {name: _column_number(path, name, head) for name, head in heads.items()}
     width = len(rows[0])
     for field, column in {"word_column": word_column, **{f"heads.{n}.column": c for n, c in columns.items()}}.items():
         if not -width <= column < width:
@@ -127,8 +134,10 @@ def _conll_example(
             if not row[column]:
                 raise InputError(f"{path}:{number}: `{field}: {column}` is empty; a line needs a word and its tags")
     words = tuple(row[word_column] for row in rows)
-    labels = {name: tuple(row[column] for row in rows) for name, column in columns.items()}
-    return Example(f"{path}:{first_line}", " ".join(words), labels, words=words)
+    where = f"{path}:{first_line}"
+    raw = {name: tuple(row[column] for row in rows) for name, column in columns.items()}
+    labels = {name: parse_label(heads[name], tags, where) for name, tags in raw.items()}
+    return Example(where, " ".join(words), labels, words=words)
 
 
 def _column_number(path: Path, head_name: str, head: HeadConfig) -> int:
@@ -199,7 +208,7 @@ def _delimited(
         if not text or pair == "":
             column = source.text_pair if text else source.text
             raise InputError(f"{path}:{line}: the text is empty; remove the line or fill the column '{column}'")
-        labels = {name: row[place].strip() or None for name, place in label_places.items()}
+        labels = {name: parse_label(heads[name], row[place], f"{path}:{line}") for name, place in label_places.items()}
         examples.append(Example(f"{path}:{line}", text, labels, text_pair=pair))
     return examples
 

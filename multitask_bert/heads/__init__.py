@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, TaskConfig
 from multitask_bert.heads.base import Head
@@ -10,12 +11,17 @@ from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
 
-__all__ = ["HEAD_TYPES", "Head", "check_heads", "is_f1", "make_head", "reported_keys"]
+__all__ = ["HEAD_TYPES", "Head", "check_heads", "is_f1", "make_head", "parse_label", "reported_keys"]
 
 HEAD_TYPES: dict[str, type[Head]] = {
     "classification": ClassificationHead,
     "tagging": TaggingHead,
 }
+
+
+def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
+    """What a file's field means to the head that `config.type` names; see `Head.parse`."""
+    return HEAD_TYPES[config.type].parse(config, raw, where)
 
 
 def make_head(config: HeadConfig, labels: LabelSet) -> Head:

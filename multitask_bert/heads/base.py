@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, Example, HeadOutput, Prediction, Target, TargetBatch
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,9 @@ class Head(ABC):
     """One prediction over a task's text."""
 
     known_metrics: ClassVar[tuple[str, ...]]  # names that `metrics:` may hold
-    reads_words: ClassVar[bool]  # True: one target per word; False: one per text
+    reads_words: ClassVar[bool] = False  # needs words: one target per word
+    pools_text: ClassVar[bool] = True  # reads one vector per sequence (see `pooling`); else the token at each anchor
+    reads_windows: ClassVar[bool] = False  # a text that is too long comes in overlapping windows instead of being cut
 
     def __init__(self, config: HeadConfig, labels: LabelSet) -> None:
         self.config = config
@@ -53,6 +55,22 @@ class Head(ABC):
     # What the type makes of labels.
 
     @classmethod
+    def parse(cls, config: HeadConfig, raw: Any, where: str) -> Any:
+        """The label that a file's field means; None where it is missing. `where`: file and line, for errors.
+
+        `raw`: a string (None or empty where there is none), a tuple of strings (one per word), a dict by column
+        (`config.columns`), or any JSON value, as the format has it.
+
+        Raises:
+            InputError: this is no label of this type.
+        """
+        if raw is None or isinstance(raw, str):
+            return (raw or "").strip() or None
+        if isinstance(raw, bool | int | float):
+            return str(raw)
+        raise InputError(f"{where}: {config.type} needs one label, but found {str(raw)[:60]!r}")
+
+    @classmethod
     @abstractmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
         """The label set of the training labels (or of `config.labels`, where it names them)."""
@@ -68,8 +86,8 @@ class Head(ABC):
     # The five verbs.
 
     @abstractmethod
-    def encode(self, value: Any, word_starts: Sequence[int]) -> Target:
-        """The target for one example. `word_starts`: position of each word's first piece, -1 where it has none."""
+    def encode(self, value: Any, pieces: Pieces) -> Target:
+        """The target for one example (or window of it); `value` as `parse` gave it."""
 
     def build(self, hidden_size: int, dropout_rate: float) -> nn.Module:
         """Features of width H to logits of width L, drawn like the encoder's own layers (normal, 0.02)."""
@@ -88,8 +106,13 @@ class Head(ABC):
         return HeadOutput(logits_ML, total, target.num_known)
 
     @abstractmethod
-    def decode(self, logits_ML: np.ndarray, word_starts: Sequence[int]) -> Prediction:
-        """What the logits of one example say."""
+    def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
+        """What the logits of one example (or window of it) say."""
+
+    def join(self, predictions: Sequence[Prediction]) -> Prediction:
+        """One prediction out of those for an example's windows."""
+        (prediction,) = predictions
+        return prediction
 
     @abstractmethod
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config import HeadConfig
 from multitask_bert.heads.base import Head
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, Example, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,6 @@ class ClassificationHead(Head):
     """Dropout and a linear layer over the pooled text, as in `BertForSequenceClassification`."""
 
     known_metrics = ("f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation")
-    reads_words = False
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -34,10 +33,12 @@ class ClassificationHead(Head):
         if value is not None and value not in self.labels:
             raise self.refuse_unseen(value, example, self.labels.names)
 
-    def encode(self, value: Any, word_starts: Sequence[int]) -> Target:
-        return Target(anchors=(0,), values=(UNKNOWN if value is None else self.labels.ids[value],))
+    def encode(self, value: Any, pieces: Pieces) -> Target:
+        if value is None:
+            return Target(anchors=(0,), values=(UNKNOWN,), num_known=0)
+        return Target(anchors=(0,), values=(self.labels.ids[value],), num_known=1)
 
-    def decode(self, logits_ML: np.ndarray, word_starts: Sequence[int]) -> Prediction:
+    def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np
 
         logits_L = logits_ML[0].astype(np.float64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.base import Head
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, Example, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,7 @@ class TaggingHead(Head):
 
     known_metrics = (*ENTITY_METRICS, "f1_weighted", "f1_micro", "accuracy")
     reads_words = True
+    pools_text = False
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -68,15 +69,28 @@ class TaggingHead(Head):
                     tag, known = tag[2:], tuple(name[2:] for name in known if name.startswith("B-"))
                 raise self.refuse_unseen(tag, _at_word(example, index), known)
 
-    def encode(self, value: Any, word_starts: Sequence[int]) -> Target:
-        kept = [(start, index) for index, start in enumerate(word_starts) if start >= 0]
-        values = (self.labels.ids[value[index]] if value is not None else UNKNOWN for _, index in kept)
-        return Target(anchors=tuple(start for start, _ in kept), values=tuple(values))
+    @classmethod
+    def parse(cls, config: HeadConfig, raw: Any, where: str) -> Any:
+        if raw is None:
+            return None
+        if isinstance(raw, str) or not all(isinstance(tag, str) for tag in raw):
+            raise InputError(f"{where}: tagging needs one tag per word, but found {str(raw)[:60]!r}")
+        return tuple(raw)
 
-    def decode(self, logits_ML: np.ndarray, word_starts: Sequence[int]) -> Prediction:
+    def encode(self, value: Any, pieces: Pieces) -> Target:
+        kept = [(start, index) for index, start in enumerate(pieces.word_starts) if start >= 0]
+        anchors = tuple(start for start, _ in kept)
+        if value is None:
+            return Target(anchors, (UNKNOWN,) * len(kept), num_known=0)
+        values = tuple(self.labels.ids[value[index]] for _, index in kept)
+        return Target(anchors, values, num_known=len(kept))
+
+    def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         best = iter(logits_ML.argmax(axis=-1).tolist())
         missing = OUTSIDE if self.config.scheme == "iob2" else ""
-        return Prediction(tuple(self.labels.names[next(best)] if start >= 0 else missing for start in word_starts))
+        return Prediction(
+            tuple(self.labels.names[next(best)] if start >= 0 else missing for start in encoded.word_starts)
+        )
 
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         from multitask_bert.utils import metrics

@@ -64,9 +64,9 @@ class MultiTaskModel(nn.Module):
 
     def _features(self, hidden_BSH: Tensor, batch: Batch, target: TargetBatch, head: Head) -> Tensor:
         """What the head reads, one row of width H per target."""
-        pooling = "anchor" if head.reads_words else head.config.pooling or self.pooling
+        pooling = (head.config.pooling or self.pooling) if head.pools_text else "anchor"
         if pooling in ("mean", "max"):
-            return pool_texts(hidden_BSH, batch, pooling)[target.example_M]
+            return pool_texts(hidden_BSH, batch, pooling)[target.sequence_M]
         anchor_MH = hidden_BSH.flatten(0, 1)[target.anchor_M]
         return self.encoder.pool(anchor_MH) if pooling == "pooler" else anchor_MH
 
@@ -128,10 +128,10 @@ class MultiTaskModel(nn.Module):
 
 
 def pool_texts(hidden_BSH: Tensor, batch: Batch, pooling: str) -> Tensor:
-    """mean or max over the tokens of each example -> pooled_NH; padding has no owner and does not count."""
+    """mean or max over the tokens of each sequence -> pooled_NH; padding has no owner and does not count."""
     owned = batch.example_BS.flatten() >= 0
     hidden_TH = hidden_BSH.flatten(0, 1)[owned]
     owner_T1 = batch.example_BS.flatten()[owned][:, None].expand(-1, hidden_TH.shape[1])
-    pooled_NH = hidden_TH.new_zeros(batch.num_examples, hidden_TH.shape[1])
+    pooled_NH = hidden_TH.new_zeros(batch.num_sequences, hidden_TH.shape[1])
     reduce = "mean" if pooling == "mean" else "amax"
     return pooled_NH.scatter_reduce(0, owner_T1, hidden_TH, reduce=reduce, include_self=False)

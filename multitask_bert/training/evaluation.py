@@ -53,15 +53,30 @@ def evaluate_task(
             logits_ML = output.logits_ML.float().cpu().numpy()
             ends = np.cumsum(np.bincount(target.example_M.numpy(), minlength=len(indices)))
             for index, logits in zip(indices, np.split(logits_ML, ends[:-1]), strict=True):
-                found[name][index] = head.decode(logits, dataset[index].word_starts)
+                found[name][index] = head.decode(logits, dataset[index])
     model.train(was_training)
     result = TaskResult()
-    examples = [dataset[index].example for index in range(len(dataset))]  # type: ignore[arg-type]
+    windows = windows_of(dataset)
+    examples = [dataset[first].example for first, *_ in windows]
     for name, head in heads.items():
         result.losses[name] = loss_sums[name] / max(1, counts[name])
-        result.predictions[name] = [found[name][index] for index in range(len(examples))]
+        result.predictions[name] = [head.join([found[name][index] for index in indices]) for indices in windows]
         result.scores[name] = head.score([example.labels[name] for example in examples], result.predictions[name])
     return result
+
+
+def windows_of(dataset: Dataset[EncodedExample]) -> list[list[int]]:
+    """The indices of each example's windows (one, but for long texts of some heads); they follow one another."""
+    windows: list[list[int]] = []
+    previous = None
+    for index in range(len(dataset)):  # type: ignore[arg-type]
+        example = dataset[index].example
+        if example is previous:
+            windows[-1].append(index)
+        else:
+            windows.append([index])
+        previous = example
+    return windows
 
 
 def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:

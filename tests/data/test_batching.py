@@ -25,6 +25,10 @@ PAD = 99
 LENGTHS = [int(length) for length in np.random.default_rng(0).integers(3, 40, size=237)]
 
 
+def target(anchors: tuple[int, ...], values: tuple[int, ...]) -> Target:
+    return Target(anchors, values, num_known=sum(value != UNKNOWN for value in values))
+
+
 def plan(
     batch_size: int, sort_window: int, *, lengths: Sequence[int] = LENGTHS, epoch: int = 0, seed: int = 1
 ) -> list[list[int]]:
@@ -50,8 +54,8 @@ def random_examples(num_examples: int) -> list[EncodedExample]:
         anchors = () if number % 8 == 0 else tuple(sorted(draw.sample(range(len(ids)), k=2)))
         values = tuple(draw.choice([0, 1, 2, UNKNOWN]) for _ in anchors)
         types = tuple(int(place > 4) for place in range(len(ids)))
-        mood = Target((0,), (draw.choice([0, 1, UNKNOWN]),))
-        examples.append(encoded(f"text {number}", ids, types, tags=Target(anchors, values), mood=mood))
+        mood = target((0,), (draw.choice([0, 1, UNKNOWN]),))
+        examples.append(encoded(f"text {number}", ids, types, tags=target(anchors, values), mood=mood))
     return examples
 
 
@@ -165,9 +169,9 @@ def test_every_target_points_at_its_token_and_its_example() -> None:
 
 def test_examples_of_several_tasks_share_a_batch_with_targets_by_task_and_head() -> None:
     examples = [
-        ("ner", encoded("a", (1, 2, 3), entities=Target((1, 2), (4, 5)))),
-        ("mood", encoded("b", (1, 6), polarity=Target((0,), (1,)), tone=Target((0,), (UNKNOWN,)))),
-        ("ner", encoded("c", (1, 7, 8, 9), entities=Target((3,), (6,)))),
+        ("ner", encoded("a", (1, 2, 3), entities=target((1, 2), (4, 5)))),
+        ("mood", encoded("b", (1, 6), polarity=target((0,), (1,)), tone=target((0,), (UNKNOWN,)))),
+        ("ner", encoded("c", (1, 7, 8, 9), entities=target((3,), (6,)))),
     ]
     batch = collate(examples, pad_id=PAD)
     seen = {
@@ -187,10 +191,10 @@ def test_examples_of_several_tasks_share_a_batch_with_targets_by_task_and_head()
 
 
 def test_a_head_without_any_target_in_the_batch_keeps_its_place() -> None:
-    batch = collate([("ner", encoded("a", (1, 2), entities=Target((), ())))], pad_id=PAD)
-    target = batch.targets["ner", "entities"]
-    assert (target.anchor_M.tolist(), target.value_M.tolist(), target.num_known) == ([], [], 0)
-    assert target.anchor_M.dtype == target.example_M.dtype == target.value_M.dtype == torch.long
+    batch = collate([("ner", encoded("a", (1, 2), entities=target((), ())))], pad_id=PAD)
+    found = batch.targets["ner", "entities"]
+    assert (found.anchor_M.tolist(), found.value_M.tolist(), found.num_known) == ([], [], 0)
+    assert found.anchor_M.dtype == found.example_M.dtype == found.value_M.dtype == torch.long
 
 
 # Loaders

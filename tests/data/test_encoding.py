@@ -156,7 +156,7 @@ def test_words_without_pieces_get_a_label_and_a_slot_for_their_prediction(
     target = found.targets["entities"]
     assert [TAGS[value] for value in target.values] == tags
     logits_ML = np.eye(3)[list(target.values)]
-    assert head.decode(logits_ML, found.word_starts).value == tuple(tags)
+    assert head.decode(logits_ML, found).value == tuple(tags)
 
 
 def test_words_without_pieces_survive_in_the_kept_part_of_a_cut_text(tokenizer: Any) -> None:

@@ -10,14 +10,18 @@ import pytest
 from multitask_bert.config import BatchingConfig, MixingConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.streaming import TrainingStream
-from multitask_bert.records import EncodedExample, Example, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Target
 
 SIZES = {"big": 50, "small": 13}
 
 
+def target(anchors: tuple[int, ...], values: tuple[int, ...]) -> Target:
+    return Target(anchors, values, num_known=sum(value != UNKNOWN for value in values))
+
+
 def numbered(task: str, n: int) -> EncodedExample:
     ids = (1, n, *[2] * (n % 7))
-    return EncodedExample(Example(f"{task}:{n}", "", {}), ids, (0,) * len(ids), (), {"h": Target((0,), (0,))})
+    return EncodedExample(Example(f"{task}:{n}", "", {}), ids, (0,) * len(ids), (), {"h": target((0,), (0,))})
 
 
 def make_stream(mixing: MixingConfig | None = None, *, seed: int = 1, **batching: Any) -> TrainingStream:

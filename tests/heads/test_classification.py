@@ -12,8 +12,10 @@ from torch.nn.functional import cross_entropy
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, Example, Prediction, Target, TargetBatch
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target, TargetBatch
 
+PIECES = Pieces((101, 7592, 102), (0, 0, 0), ((-1, -1), (0, 5), (-1, -1)), (False, False, False))
+ENCODED = EncodedExample(Example("here", "hello", {}), PIECES.input_ids, PIECES.token_type_ids, (), {})
 HEAD = ClassificationHead(HeadConfig("classification"), LabelSet(("bad", "good")))
 
 
@@ -37,36 +39,36 @@ def test_an_unseen_label_names_its_line_and_the_known_ones() -> None:
 
 
 def test_a_label_becomes_one_target_at_the_first_token() -> None:
-    assert HEAD.encode("good", ()) == Target(anchors=(0,), values=(1,))
+    assert HEAD.encode("good", PIECES) == Target(anchors=(0,), values=(1,), num_known=1)
 
 
 def test_a_missing_label_is_no_class() -> None:
     HEAD.check_label(None, Example("dev.tsv:7", "text", {}))
-    assert HEAD.encode(None, ()) == Target(anchors=(0,), values=(UNKNOWN,))
+    assert HEAD.encode(None, PIECES) == Target(anchors=(0,), values=(UNKNOWN,), num_known=0)
 
 
 def test_the_loss_is_the_sum_over_known_labels() -> None:
     logits_ML = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]])
-    target = TargetBatch(torch.arange(3), torch.arange(3), torch.tensor([1, UNKNOWN, 0]), num_known=2)
+    target = TargetBatch(*[torch.arange(3)] * 3, torch.tensor([1, UNKNOWN, 0]), num_known=2)
     expected = cross_entropy(logits_ML[[0, 2]], torch.tensor([1, 0]), reduction="sum")
     torch.testing.assert_close(HEAD.loss(logits_ML, target).loss_sum, expected)
 
 
 def test_a_batch_without_any_known_label_has_no_loss() -> None:
-    target = TargetBatch(torch.arange(1), torch.arange(1), torch.tensor([UNKNOWN]), num_known=0)
+    target = TargetBatch(*[torch.arange(1)] * 3, torch.tensor([UNKNOWN]), num_known=0)
     output = HEAD.loss(torch.ones(1, 2), target)
     assert (output.loss_sum.item(), output.count) == (0.0, 0)
 
 
 def test_a_prediction_is_the_likeliest_label_with_probabilities_like_softmax() -> None:
     logits = np.array([[1.0, 3.0]], dtype=np.float32)
-    found = HEAD.decode(logits, ())
+    found = HEAD.decode(logits, ENCODED)
     assert found.value == "good"
     assert found.scores == pytest.approx(torch.tensor(logits[0]).softmax(0).tolist())
 
 
 def test_huge_logits_give_probabilities_and_no_overflow() -> None:
-    assert HEAD.decode(np.array([[1e4, -1e4]]), ()).scores == (1.0, 0.0)
+    assert HEAD.decode(np.array([[1e4, -1e4]]), ENCODED).scores == (1.0, 0.0)
 
 
 def test_examples_without_a_label_do_not_count_in_the_score() -> None:

@@ -8,11 +8,19 @@ import pytest
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, Example, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
 
 SPANS = TaggingHead(HeadConfig("tagging"), LabelSet(("O", "B-LOC", "I-LOC", "B-PER", "I-PER")))
 PLAIN = TaggingHead(HeadConfig("tagging", scheme="plain"), LabelSet(("ADJ", "NOUN", "VERB")))
 SENTENCE = Example("train.txt:10", "Amina yuko Dar", {}, words=("Amina", "yuko", "Dar"))
+
+
+def pieces(*word_starts: int) -> Pieces:
+    return Pieces((), (), (), (), word_starts=word_starts)
+
+
+def encoded(*word_starts: int) -> EncodedExample:
+    return EncodedExample(SENTENCE, (), (), word_starts, {})
 
 
 def logits(*winners: int, num_labels: int = 5) -> np.ndarray:
@@ -46,27 +54,29 @@ def test_an_entity_type_that_train_lacks_names_its_line_and_the_known_types() ->
 
 def test_an_orphan_i_tag_is_accepted() -> None:
     SPANS.check_label(("O", "I-LOC", "O"), SENTENCE)
-    assert SPANS.encode(("O", "I-LOC", "O"), (1, 2, 3)).values == (0, 2, 0)
+    assert SPANS.encode(("O", "I-LOC", "O"), pieces(1, 2, 3)).values == (0, 2, 0)
 
 
 def test_only_the_first_piece_of_a_word_has_a_target() -> None:
-    assert SPANS.encode(("B-PER", "O", "B-LOC"), (1, 4, 5)) == Target(anchors=(1, 4, 5), values=(3, 0, 1))
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), pieces(1, 4, 5)) == Target(
+        anchors=(1, 4, 5), values=(3, 0, 1), num_known=3
+    )
 
 
 def test_a_word_that_truncation_cut_off_has_no_target() -> None:
-    assert SPANS.encode(("B-PER", "O", "B-LOC"), (1, 4, -1)) == Target(anchors=(1, 4), values=(3, 0))
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), pieces(1, 4, -1)) == Target(anchors=(1, 4), values=(3, 0), num_known=2)
 
 
 def test_missing_tags_are_unknown_and_not_o() -> None:
-    assert SPANS.encode(None, (1, 2)) == Target(anchors=(1, 2), values=(UNKNOWN, UNKNOWN))
+    assert SPANS.encode(None, pieces(1, 2)) == Target(anchors=(1, 2), values=(UNKNOWN, UNKNOWN), num_known=0)
 
 
 def test_a_prediction_has_a_tag_for_every_word_and_o_for_those_cut_off() -> None:
-    assert SPANS.decode(logits(3, 1), (1, -1, 5)).value == ("B-PER", "O", "B-LOC")
+    assert SPANS.decode(logits(3, 1), encoded(1, -1, 5)).value == ("B-PER", "O", "B-LOC")
 
 
 def test_a_plain_word_that_was_cut_off_is_wrong() -> None:
-    found = PLAIN.decode(logits(1, num_labels=3), (1, -1))
+    found = PLAIN.decode(logits(1, num_labels=3), encoded(1, -1))
     assert PLAIN.score([("NOUN", "VERB")], [found])["accuracy"] == 0.5
 
 
