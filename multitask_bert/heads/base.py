@@ -114,9 +114,20 @@ class Head(ABC):
         (prediction,) = predictions
         return prediction
 
+    def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
+        """A prediction as JSON, for who has no labels to compare it with; `encoded`: the example (its first window)."""
+        value = list(prediction.value) if isinstance(prediction.value, tuple) else prediction.value
+        if len(prediction.scores) != len(self.labels):
+            return {"value": value}
+        return {"value": value, "probabilities": self.by_label(prediction.scores)}
+
     @abstractmethod
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """The configured metrics; examples with a missing label do not count."""
+
+    def by_label(self, scores: Sequence[float]) -> dict[str, float]:
+        """Probabilities by the names of their labels, to six places."""
+        return {name: round(score, 6) for name, score in zip(self.labels.names, scores, strict=True)}
 
     def refuse_unseen(self, label: str, example: Example, known: Iterable[str]) -> InputError:
         return InputError(

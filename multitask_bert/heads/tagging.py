@@ -6,6 +6,7 @@ off counts as O (plain: as wrong).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.base import Head
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +93,22 @@ class TaggingHead(Head):
             tuple(self.labels.names[next(best)] if start >= 0 else missing for start in encoded.word_starts)
         )
 
+    def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
+        """Words and tags (None where a word was not read), and for entities their place in the text, in characters."""
+        example = encoded.example
+        words = example.words or ()
+        read = [start >= 0 for start in encoded.word_starts]
+        tags = [tag if was_read else None for tag, was_read in zip(prediction.value, read, strict=True)]
+        shown: dict[str, Any] = {"words": list(words), "tags": tags}
+        if self.config.scheme != "plain":
+            places = example.word_offsets or _places_of(words)
+            shown["entities"] = [
+                {"label": label, "text": example.text[begin:end], "start": begin, "end": end}
+                for label, first, last in _entities(prediction.value)
+                for begin, end in [(places[first][0], places[last][1])]
+            ]
+        return shown
+
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         from multitask_bert.utils import metrics
 
@@ -100,6 +117,24 @@ class TaggingHead(Head):
             return metrics.compute_all(metrics.ENTITIES, self.metrics, [g for g, _ in known], [p for _, p in known])
         flat = [(g, p) for tags, found in known for g, p in zip(tags, found, strict=True)]
         return metrics.compute_all(metrics.CLASSIFICATION, self.metrics, [g for g, _ in flat], [p for _, p in flat])
+
+
+def _entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """Label, first and last word of each entity; an I- that continues nothing begins one, as where F1 is scored."""
+    first = 0
+    for index, tag in enumerate(tags):
+        label = tag[2:]
+        if tag.startswith("B-") or index == 0 or tags[index - 1][2:] != label:
+            first = index
+        is_last = index + 1 == len(tags) or tags[index + 1] != f"I-{label}"
+        if label and is_last:
+            yield label, first, index
+
+
+def _places_of(words: Sequence[str]) -> list[Offset]:
+    """Where each word stands in the words joined by spaces."""
+    ends = list(itertools.accumulate(len(word) + 1 for word in words))
+    return [(end - len(word) - 1, end - 1) for word, end in zip(words, ends, strict=True)]
 
 
 def _line_of_word(example: Example, index: int) -> str:
