@@ -139,8 +139,8 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     elif source.dev_fraction + source.test_fraction >= 1:
         yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
     for split in source.downloads:
-        if split not in SPLITS:
-            yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)}"
+        if split.partition("/")[0] not in SPLITS:
+            yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)} (of several files: train/…)"
 
 
 def _clashing_metric_keys(config: ExperimentConfig) -> Iterator[str]:
@@ -159,8 +159,9 @@ def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterato
         file, fraction = getattr(source, split), getattr(source, f"{split}_fraction")
         if file is not None and fraction != getattr(SourceConfig, f"{split}_fraction"):
             yield f"{where}.{split}_fraction={fraction:g} has no effect: {where}.{split} names a file"
-        if file is None and split in source.downloads:
-            yield f"{where}.downloads.{split} has no effect: {where}.{split} names no file"
+        for key in source.downloads:
+            if file is None and key.partition("/")[0] == split:
+                yield f"{where}.downloads.{key} has no effect: {where}.{split} names no file"
 
 
 def _nested_target_problems(where: str, value: Any) -> Iterator[str]:

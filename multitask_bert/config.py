@@ -31,22 +31,27 @@ class DownloadConfig:
 
 @dataclass
 class SourceConfig:
-    """The files of a task and how to read them."""
+    """The files of a task and how to read them; what each format looks like: docs/formats.md."""
 
-    format: str = MISSING  # conll | csv | tsv | samples
+    format: str = MISSING  # conll | conllu | csv | tsv | jsonl | squad | parallel | parquet | datasets | samples
     folder: str = ""  # folder of the files, under data_root unless absolute
-    train: Optional[str] = None  # training file, under `folder`; for samples: unused
+    train: Optional[str] = None  # training file under `folder`; parallel: its folder, or train.*; datasets: the split
     dev: Optional[str] = None  # evaluation file; null: cut from train by dev_fraction
     test: Optional[str] = None  # test file; null: cut from train by test_fraction
     dev_fraction: float = 0.1  # share of train (0 to 1, of distinct texts) that becomes dev where no dev file is named
     test_fraction: float = 0.1  # share of train that becomes test where no test file is named; 0: no test set
-    encoding: str = "utf-8"  # of the files, as Python names it
-    text: Optional[str] = None  # csv, tsv: name of the column with the text
-    text_pair: Optional[str] = None  # csv, tsv: name of the column with the second text; null: single texts
+    encoding: str = "utf-8"  # of text files, as Python names it
+    text: Optional[str] = None  # column (field, parallel: file) with the text; null where `words` names words
+    text_pair: Optional[str] = None  # column with the second text; null: single texts
+    words: Optional[str] = None  # column (field, parallel: file) with words: a list, or one string with spaces
     word_column: int = 0  # conll: number of the column with the word, from 0; negative counts from the end
+    choices: Optional[List[str]] = None  # columns with the texts to choose from, or the one column that lists them
     quoted: bool = True  # tsv: fields are quoted like CSV; false: a `"` is data like any other character
+    path: Optional[str] = None  # datasets: name on the hub, or a folder (under `folder`) that save_to_disk wrote
+    name: Optional[str] = None  # datasets: name of the configuration (subset); null: the only one
+    revision: Optional[str] = None  # datasets, hub: commit, tag or branch; null: the newest
     samples: Optional[str] = None  # samples: which embedded synthetic corpus, ner or sentiment
-    downloads: Dict[str, DownloadConfig] = field(default_factory=dict)  # by split: where a missing file comes from
+    downloads: Dict[str, DownloadConfig] = field(default_factory=dict)  # by split (parallel: split/file): its address
 
 
 @dataclass
@@ -55,6 +60,7 @@ class HeadConfig:
 
     type: str = MISSING  # classification | tagging
     column: Optional[str] = None  # csv, tsv: name of the label's column; conll: its number (negative: from the end)
+    columns: Optional[List[str]] = None  # multilabel: columns of 0 and 1, one per label; null: labels are in `column`
     weight: float = 1.0  # factor of this head's mean loss in the step's loss
     metrics: List[str] = field(default_factory=list)  # the first is the headline; empty: the head type's own
     labels: Optional[List[str]] = None  # all labels (for scheme iob2: entity types); null: those found in train

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -17,8 +18,11 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30.0
 
 
-def locate(source: SourceConfig, split: str, *, data_root: str) -> Path | None:
+def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[str] = ()) -> Path | None:
     """The file of a split (train, dev or test), downloaded if it is missing; None where the task names none.
+
+    `parts`: the files of a split that has several; the place is then their folder, or their name with a `*`. For
+    `path` (a data set of the `datasets` library) the place is its folder or name, and below it the split.
 
     Raises:
         InputError: the file is missing and cannot be had; says where it belongs and where it comes from.
@@ -26,12 +30,30 @@ def locate(source: SourceConfig, split: str, *, data_root: str) -> Path | None:
     name: str | None = getattr(source, split)
     if name is None:
         return None
-    path = Path(expand_user_path(data_root)) / expand_user_path(source.folder) / expand_user_path(name)
-    download = source.downloads.get(split)
+    folder = Path(expand_user_path(data_root)) / expand_user_path(source.folder)
+    if source.path is not None:
+        saved = folder / expand_user_path(source.path)
+        return (saved if saved.is_dir() else Path(source.path)) / name
+    path = folder / expand_user_path(name)
+    if not parts:
+        _have(path, split, source, split, data_root)
+    for part in parts:
+        _have(part_of(path, part), f"{split}/{part}", source, split, data_root)
+    return path
+
+
+def part_of(path: Path, name: str) -> Path:
+    """One of the files of a split: `train` and `seq.in` are `train/seq.in`; `train.*` and `in` are `train.in`."""
+    return path.with_name(path.name.replace("*", name)) if "*" in path.name else path / name
+
+
+def _have(path: Path, key: str, source: SourceConfig, split: str, data_root: str) -> None:
+    """See to it that a file is there; `key`: its own in `source.downloads`."""
+    download = source.downloads.get(key)
     if path.is_file():
         if download is not None and sha256_of(path) != download.sha256:
             log.warning("%s differs from the published file (%s): scores may not compare", path, download.url)
-        return path
+        return
     if path.exists():
         raise InputError(f"{path}: is not a file; `source.{split}` must name one")
     if download is None:
@@ -41,7 +63,6 @@ def locate(source: SourceConfig, split: str, *, data_root: str) -> Path | None:
             f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
         )
     _fetch(download, path)
-    return path
 
 
 def _fetch(download: DownloadConfig, path: Path) -> None:

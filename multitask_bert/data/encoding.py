@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multitask_bert.heads import Head
-from multitask_bert.records import EncodedExample, Example, Pieces
+from multitask_bert.records import EncodedExample, Example, Offset, Pieces
 
 CHUNK = 1000  # examples per call of the tokenizer
 
@@ -55,13 +55,14 @@ class _Encode:
 
     def _one(self, example: Example, tokenized: Any) -> EncodedExample:
         is_cut = bool(tokenized.overflowing)
-        pieces = _pieces(tokenized, example.words)
+        places = places_of(example)
+        pieces = _pieces(tokenized, places)
         lost = {place for place, start in enumerate(pieces.word_starts) if start < 0}  # cut off, or without pieces
-        if lost and example.words is not None and self.tokenizer.unk_token is not None:
+        if lost and self.tokenizer.unk_token is not None:
             # Lone accents and the like vanish in some tokenizers; they become the unknown piece, to be labelled.
-            words = [self.tokenizer.unk_token if place in lost else word for place, word in enumerate(example.words)]
-            (tokenized,) = self._tokenize([" ".join(words)], [None])
-            is_cut, pieces = bool(tokenized.overflowing), _pieces(tokenized, words)
+            text, places = _replaced(example.text, places, lost, self.tokenizer.unk_token)
+            (tokenized,) = self._tokenize([text], [example.text_pair])
+            is_cut, pieces = bool(tokenized.overflowing), _pieces(tokenized, places)
         return self._with_targets(example, pieces, is_cut=is_cut)
 
     def _choices(self, example: Example) -> EncodedExample:
@@ -96,14 +97,35 @@ class _Encode:
         return list(self.tokenizer(texts, second, **self.options).encodings)
 
 
-def _pieces(tokenized: Any, words: Sequence[str] | None = None) -> Pieces:
+def places_of(example: Example) -> Sequence[Offset]:
+    """Begin and end of each word in the example's text; none where it has no words."""
+    if example.word_offsets is not None or example.words is None:
+        return example.word_offsets or ()
+    ends = itertools.accumulate(len(word) + 1 for word in example.words)  # the text is the words joined by spaces
+    return [(end - len(word) - 1, end - 1) for word, end in zip(example.words, ends, strict=True)]
+
+
+def _replaced(text: str, places: Sequence[Offset], lost: set[int], unknown: str) -> tuple[str, list[Offset]]:
+    """The text with `unknown` for the words that are lost, and the words' places in it."""
+    parts, new_places, copied, length = [], [], 0, 0
+    for number, (begin, end) in enumerate(places):
+        parts += [text[copied:begin], unknown if number in lost else text[begin:end]]
+        length += len(parts[-2])
+        new_places.append((length, length + len(parts[-1])))
+        length, copied = new_places[-1][1], end
+    return "".join([*parts, text[copied:]]), new_places
+
+
+def _pieces(tokenized: Any, places: Sequence[Offset] = ()) -> Pieces:
     offsets = offsets_of(tokenized)
+    is_second = tuple(sequence == 1 for sequence in tokenized.sequence_ids)
+    in_first = [(-1, -1) if second else offset for offset, second in zip(offsets, is_second, strict=True)]
     return Pieces(
         input_ids=tuple(tokenized.ids),
         token_type_ids=tuple(tokenized.type_ids),
         offsets=tuple(offsets),
-        is_second=tuple(sequence == 1 for sequence in tokenized.sequence_ids),
-        word_starts=find_word_starts(offsets, words) if words else (),
+        is_second=is_second,
+        word_starts=find_word_starts(in_first, places) if places else (),
     )
 
 
@@ -115,24 +137,23 @@ def offsets_of(pieces: Any) -> list[tuple[int, int]]:
     ]
 
 
-def find_word_starts(offsets: Sequence[tuple[int, int]], words: Sequence[str]) -> tuple[int, ...]:
-    """Position of the first piece of each word in `" ".join(words)`; -1 where a word has none.
+def find_word_starts(offsets: Sequence[Offset], places: Sequence[Offset]) -> tuple[int, ...]:
+    """Position of the first piece of each word, of which `places` has begin and end in the text; -1 where it has none.
 
     A piece for nothing but the space before a word (in the families of RoBERTa and XLM-R) is the word's first piece, as
-    it is where a tokenizer is given words one by one.
+    it is where a tokenizer is given words one by one. A piece that reaches over two words is the first piece of both.
     """
     starts = []
-    piece = begin = 0
-    for word in words:
-        end = begin + len(word)
-        while piece < len(offsets) and _is_before(offsets[piece], begin):
+    piece = last_end = 0
+    for begin, end in places:
+        while piece < len(offsets) and _is_before(offsets[piece], begin, last_end):
             piece += 1
         starts.append(piece if piece < len(offsets) and offsets[piece][0] < end else -1)
-        begin = end + 1
+        last_end = end
     return tuple(starts)
 
 
-def _is_before(piece: tuple[int, int], begin: int) -> bool:
-    """Whether a piece belongs to something before the word that begins at `begin`."""
+def _is_before(piece: Offset, begin: int, last_end: int) -> bool:
+    """Whether a piece belongs to something before the word that begins at `begin`; the last one ended at `last_end`."""
     first, last = piece
-    return last < begin or (last == begin and first < begin - 1)
+    return last < begin or (last == begin and first < max(begin - 1, last_end))

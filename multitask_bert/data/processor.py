@@ -125,15 +125,23 @@ class DataProcessor:
                     f"which gives {given}"
                 )
         if source.format == "samples":
-            return {split: readers.read_samples(split, source, task.heads) for split in SPLITS}
+            return {split: list(readers.read_samples(split, source, task.heads)) for split in SPLITS}
         if source.train is None:
             raise InputError("source.train: missing; name the training file")
-        paths = {split: locate(source, split, data_root=self.data_root) for split in SPLITS}
+        if (source.path is None) == (source.format == "datasets"):
+            raise InputError(
+                f"source.path={source.path}: it names what source.format=datasets loads, and belongs to no other format"
+            )
+        parts = readers.files_of_a_split(source, task.heads)
+        paths = {split: locate(source, split, data_root=self.data_root, parts=parts) for split in SPLITS}
         read = readers.READERS[source.format]
-        splits = {split: read(path, source, task.heads) for split, path in paths.items() if path is not None}
+        splits = {split: list(read(path, source, task.heads)) for split, path in paths.items() if path is not None}
         for split, examples in splits.items():
             if not examples:
-                raise InputError(f"{paths[split]}: holds no examples, only a header or blank lines")
+                raise InputError(
+                    f"{paths[split]}: holds no examples, only a header or blank lines; put the data there, or name "
+                    f"another file"
+                )
         return splits
 
     def _heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:

@@ -162,10 +162,10 @@ BAD_INPUTS = [
     BadInput("no entity at all", "conll", "heads.entities: the training data has only O", ("`column`",),
              {"train": "Asha\tO\nalikuja\tO\n"}),
     # Fields
-    BadInput("unknown format", "tsv", "source.format=xlsx", ("conll, csv, tsv, samples",), source={"format": "xlsx"}),
+    BadInput("unknown format", "tsv", "source.format=xlsx", ("conll, conllu, csv, tsv, jsonl, squad, parallel, parquet, datasets, samples",), source={"format": "xlsx"}),
     BadInput("no training file", "tsv", "source.train: missing", ("name the training file",), source={"train": None}),
-    BadInput("tags from texts", "csv", "heads.entities.type=tagging does not fit source.format=csv",
-             ("gives texts",), heads=NER),
+    BadInput("tags from texts", "csv", "{train}:2: the column 'label' named by heads.entities.column must hold a list",
+             ("name the column with the words in source.words",), heads=entities(column="label")),
     BadInput("a class from words", "conll", "heads.mood.type=classification does not fit source.format=conll",
              ("gives words",), heads=MOOD),
     BadInput("a class from the samples' words", "conll", "heads.mood.type=classification does not fit",

@@ -21,7 +21,7 @@ def conll(folder: Path, content: str | bytes, *, word_column: int = 0, column: s
     path = folder / "train.txt"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     heads = {"entities": HeadConfig(type="tagging", column=column)}
-    return read_conll(path, SourceConfig(format="conll", word_column=word_column), heads)
+    return list(read_conll(path, SourceConfig(format="conll", word_column=word_column), heads))
 
 
 def words_and_tags(examples: list[Example]) -> list[Sentence]:
@@ -36,8 +36,8 @@ def delimited(
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     heads = {"mood": HeadConfig(type="classification", column="label")}
     if quoted is None:
-        return read_csv(path, SourceConfig(format="csv", text="text", text_pair=text_pair), heads)
-    return read_tsv(path, SourceConfig(format="tsv", text="text", text_pair=text_pair, quoted=quoted), heads)
+        return list(read_csv(path, SourceConfig(format="csv", text="text", text_pair=text_pair), heads))
+    return list(read_tsv(path, SourceConfig(format="tsv", text="text", text_pair=text_pair, quoted=quoted), heads))
 
 
 def texts_and_labels(examples: list[Example]) -> list[tuple[str, str | None]]:
@@ -243,10 +243,9 @@ def test_files_are_read_in_the_encoding_that_is_named(tmp_path: Path, encoding: 
 
 def test_samples_are_the_embedded_corpora_with_a_label_for_every_head() -> None:
     heads = {"a": HeadConfig(type="tagging"), "b": HeadConfig(type="tagging")}
-    examples = read_samples("dev", SourceConfig(format="samples", samples="ner"), heads)
+    examples = list(read_samples("dev", SourceConfig(format="samples", samples="ner"), heads))
     assert [(list(e.words or ()), list(e.labels["a"])) for e in examples] == ner_corpus()["dev"]
     assert all(e.labels["a"] == e.labels["b"] and e.text.split(" ") == list(e.words or ()) for e in examples)
-    moods = read_samples(
-        "test", SourceConfig(format="samples", samples="sentiment"), {"mood": HeadConfig(type="classification")}
-    )
-    assert texts_and_labels(moods) == sentiment_corpus()["test"]
+    mood = {"mood": HeadConfig(type="classification")}
+    moods = read_samples("test", SourceConfig(format="samples", samples="sentiment"), mood)
+    assert texts_and_labels(list(moods)) == sentiment_corpus()["test"]

@@ -1,0 +1,24 @@
+"""The embedded synthetic corpora, as a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.data.samples import ner_corpus, sentiment_corpus
+from multitask_bert.heads import parse_label
+from multitask_bert.records import Example
+
+
+def read_samples(split: str, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
+    """The examples of a split; no file is read."""
+    if source.samples == "ner":
+        for number, (words, tags) in enumerate(ner_corpus()[split], start=1):
+            where = f"samples/ner/{split}:{number}"
+            labels = {name: parse_label(head, tuple(tags), where) for name, head in heads.items()}
+            yield Example(where, " ".join(words), labels, words=tuple(words))
+    elif source.samples == "sentiment":
+        for number, (text, label) in enumerate(sentiment_corpus()[split], start=1):
+            yield Example(f"samples/sentiment/{split}:{number}", text, dict.fromkeys(heads, label))
+    else:
+        raise InputError(f"source.samples={source.samples}: the embedded corpora are ner and sentiment; name one")

@@ -1,0 +1,137 @@
+"""Parquet files, and anything that the `datasets` library loads: rows of typed columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.data.readers.records import ExampleMaker
+from multitask_bert.data.readers.text import shown
+from multitask_bert.records import Example
+
+CHUNK = 1000  # rows that are Python objects at a time
+
+
+def read_parquet(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
+    """The rows of a Parquet file, counted from 1; where `datasets` wrote it, class ids become names."""
+    if not path.stat().st_size:
+        raise InputError(f"{path}: the file is empty; put the data there, or name another file")
+    try:
+        from pyarrow.parquet import ParquetFile
+
+        file = ParquetFile(path)
+        columns, features = list(file.schema_arrow.names), _features_of(file.schema_arrow)
+    except Exception as error:  # whatever the library raises for bytes that are no Parquet
+        raise InputError(
+            f"{path}:1: is not a Parquet file ({_first_line(error)}); write it anew, or set another `format`"
+        ) from error
+    with file:
+        make = ExampleMaker(source, heads, f"{path}:1", columns)
+        make.check_columns()
+        used = _top_level(list(make.fields.values()), columns)
+        batches = _rows(file.iter_batches(batch_size=CHUNK, columns=used), path)
+        yield from _examples(make, batches, features, str(path))
+
+
+def read_datasets(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
+    """A split of a saved folder or of a data set on the hub; class ids become names, -1 a missing label.
+
+    `path`: the folder (or the name on the hub, where there is no such folder), and as its last part the split.
+    """
+    dataset = _load(path.parent, path.name, source)
+    name = f" ({source.name})" if source.name else ""
+    where = f"{path.parent}{name} {path.name}"
+    make = ExampleMaker(source, heads, where, dataset.column_names)
+    make.check_columns()
+    dataset = dataset.select_columns(_top_level(list(make.fields.values()), dataset.column_names)).with_format(None)
+    chunks = (dataset[first : first + CHUNK] for first in range(0, len(dataset), CHUNK))
+    batches = ([dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True)] for chunk in chunks)
+    yield from _examples(make, batches, dataset.features, where)
+
+
+def _examples(
+    make: ExampleMaker, batches: Iterator[list[dict[str, Any]]], features: Mapping[str, Any], where: str
+) -> Iterator[Example]:
+    decode = {column: _decoder(feature) for column, feature in features.items()}
+    rows = (row for batch in batches for row in batch)
+    for number, row in enumerate(rows, start=1):
+        record = {column: decode[column](value) if column in decode else value for column, value in row.items()}
+        yield make(record, f"{where}:{number}")
+
+
+def _decoder(feature: Any) -> Callable[[Any], Any]:
+    """From a value as it is stored to what it means: class ids become names, at any depth."""
+    if hasattr(feature, "int2str"):  # a ClassLabel
+        names = feature.names
+        return lambda value: None if value is None or not 0 <= value < len(names) else names[value]
+    if isinstance(feature, Mapping):
+        fields = {name: _decoder(child) for name, child in feature.items()}
+        return lambda value: value and {name: fields[name](child) for name, child in value.items()}
+    if hasattr(feature, "feature"):  # a list
+        of_item = _decoder(feature.feature)
+        return lambda value: value and [of_item(item) for item in value]
+    return lambda value: value
+
+
+def _features_of(schema: Any) -> Mapping[str, Any]:
+    """What `datasets` noted of the columns in a Parquet file; nothing where another program wrote it."""
+    if not schema.metadata or b"huggingface" not in schema.metadata:
+        return {}
+    from datasets import Features
+
+    features: Mapping[str, Any] = Features.from_arrow_schema(schema)
+    return features
+
+
+def _rows(batches: Iterator[Any], path: Path) -> Iterator[list[dict[str, Any]]]:
+    number = 0
+    while True:
+        try:
+            batch = next(batches, None)
+            rows = None if batch is None else batch.to_pylist()
+        except Exception as error:  # bytes that are damaged further on
+            raise InputError(
+                f"{path}:{number + 1}: cannot be read from this row on ({_first_line(error)}); write or fetch the "
+                f"file anew"
+            ) from error
+        if rows is None:
+            return
+        yield rows
+        number += len(rows)
+
+
+def _load(folder: Path, split: str, source: SourceConfig) -> Any:
+    """The split as a `datasets.Dataset`."""
+    import datasets
+
+    is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    place = f"{folder} {split}"
+    try:
+        if is_saved:
+            loaded = datasets.load_from_disk(str(folder))
+            splits = loaded if isinstance(loaded, datasets.DatasetDict) else {str(loaded.split or "train"): loaded}
+        else:
+            options = {"name": source.name, "revision": source.revision, "split": split}
+            splits = {split: datasets.load_dataset(str(folder), **options)}
+    except Exception as error:  # the hub, the network, a script, a damaged folder: dozens of kinds
+        raise InputError(
+            f"{place}: could not be loaded ({_first_line(error)}); check source.path, source.name (the configuration) "
+            f"and the split's name; without a network, load it elsewhere, `save_to_disk`, and name that folder in "
+            f"source.path"
+        ) from error
+    if split not in splits:
+        raise InputError(f"{place}: there is no such split; name one of {', '.join(splits)} in the task's source")
+    return splits[split]
+
+
+def _top_level(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns that are named, or that hold a field that is named, in the order of the file."""
+    wanted = {name if name in columns else name.split(".")[0] for name in names}
+    return [column for column in columns if column in wanted]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return shown(lines[0] if lines else type(error).__name__, width=150)
