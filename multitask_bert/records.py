@@ -31,6 +31,13 @@ class Example:
     word_offsets: tuple[Offset, ...] | None = None  # where words were cut from a text: each word's place in it
     choices: tuple[str, ...] | None = None  # second texts to choose from, each with a sequence of its own
 
+    @property
+    def kind(self) -> str:
+        """text, pair or choices: what a head that learnt from such examples can predict for."""
+        if self.choices is not None:
+            return "choices"
+        return "text" if self.text_pair is None else "pair"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -119,13 +119,13 @@ class Head(ABC):
         value = list(prediction.value) if isinstance(prediction.value, tuple) else prediction.value
         if len(prediction.scores) != len(self.labels):
             return {"value": value}
-        return {"value": value, "probabilities": self.by_label(prediction.scores)}
+        return {"value": value, "probabilities": self.probabilities_by_label(prediction.scores)}
 
     @abstractmethod
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """The configured metrics; examples with a missing label do not count."""
 
-    def by_label(self, scores: Sequence[float]) -> dict[str, float]:
+    def probabilities_by_label(self, scores: Sequence[float]) -> dict[str, float]:
         """Probabilities by the names of their labels, to six places."""
         return {name: round(score, 6) for name, score in zip(self.labels.names, scores, strict=True)}
 

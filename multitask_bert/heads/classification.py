@@ -47,7 +47,7 @@ class ClassificationHead(Head):
         return Prediction(self.labels.names[int(scores_L.argmax())], tuple(scores_L.tolist()))
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
-        return {"label": prediction.value, "probabilities": self.by_label(prediction.scores)}
+        return {"label": prediction.value, "probabilities": self.probabilities_by_label(prediction.scores)}
 
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         from multitask_bert.utils import metrics

@@ -28,14 +28,27 @@ FORMAT_VERSION = 1
 
 
 class MultiTaskModel(nn.Module):
-    """`heads`: by task, then by name. `pooling`: how texts are pooled where a head does not say (see ModelConfig)."""
+    """`heads`: by task, then by name. `pooling`: how texts are pooled where a head does not say (see ModelConfig).
 
-    def __init__(self, encoder: Encoder, heads: Mapping[str, Mapping[str, Head]], *, pooling: str = "pooler") -> None:
+    What the model was trained on, for who predicts with it: `max_length`, in pieces, and `kinds`, the `Example.kind` of
+    each task; None and no entry: not known.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        heads: Mapping[str, Mapping[str, Head]],
+        *,
+        pooling: str = "pooler",
+        max_length: int | None = None,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         # Sorted, so that the order in which tasks are named changes nothing that is drawn.
         self.heads = {task: dict(sorted(by_name.items())) for task, by_name in sorted(heads.items())}
         self.pooling = pooling
+        self.max_length, self.kinds = max_length, dict(kinds or {})
         rate = default_dropout(encoder.config)
         self.head_modules = nn.ModuleDict(
             {
@@ -100,7 +113,10 @@ class MultiTaskModel(nn.Module):
                 }
                 for task, by_name in description["heads"].items()
             }
-            model = cls(encoder, heads, pooling=description["pooling"])
+            model = cls(
+                encoder, heads, pooling=description["pooling"],
+                max_length=description.get("max_length"), kinds=description.get("kinds"),
+            )  # fmt: skip
             model.load_weights(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except Exception as error:
@@ -117,6 +133,8 @@ class MultiTaskModel(nn.Module):
         return {
             "format_version": FORMAT_VERSION,
             "pooling": self.pooling,
+            "max_length": self.max_length,
+            "kinds": self.kinds,
             "heads": {
                 task: {
                     name: {"config": asdict(head.config), "labels": list(head.labels.names)}

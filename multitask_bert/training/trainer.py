@@ -22,6 +22,7 @@ from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dic
 from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads
+from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch, EncodedExample
@@ -117,7 +118,10 @@ class Trainer:
         if console is not None:
             console.show_data(data.reports)
         encoder = load_encoder(config.model, encoder_config)
-        model = MultiTaskModel(encoder, data.heads, pooling=config.model.pooling)
+        model = MultiTaskModel(
+            encoder, data.heads, pooling=config.model.pooling, max_length=config.batching.max_length,
+            kinds={task: dataset[0].example.kind for task, dataset in data.train.items()},
+        )  # fmt: skip
         return cls(
             config, model, tokenizer, dict(data.train), dict(data.dev),
             test_datasets=dict(data.test), loggers=loggers, folder=folder, tags=tags, console=console,
@@ -286,21 +290,3 @@ class Trainer:
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto`: a CUDA device if there is one, else the CPU.
-
-    Raises:
-        InputError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"trainer.device={name}: not usable here ({str(error).splitlines()[0]}); try auto or cpu"
-        ) from error
-    return device

@@ -14,7 +14,7 @@ import torch
 from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, MixingConfig, OptimizerConfig
 from multitask_bert.training.loggers import RunLogger, RunStart
 from multitask_bert.training.optimization import make_optimizer
-from multitask_bert.training.trainer import Trainer, pick_device
+from multitask_bert.training.trainer import Trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
 
@@ -323,12 +323,6 @@ def test_an_optimizer_that_does_not_know_an_option_is_named(make_config: MakeCon
     config.optimizer.options = {"beta": 0.9}
     with pytest.raises(InputError, match=r"optimizer: torch\.optim\.AdamW cannot be made with options=.*beta"):
         Trainer.from_config(config).train()
-
-
-@pytest.mark.parametrize("name", ["cuda:77", "tpu"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=rf"trainer\.device={name}: not usable here"):
-        pick_device(name)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
