@@ -1,0 +1,162 @@
+"""Files and standard input as a stream of inputs, and predictions as lines of JSON; no more than a line is kept."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from multitask_bert.config import InputError
+from multitask_bert.inference.inputs import Input, read_input
+
+STANDARD_INPUT = "-"
+FORMATS = "a .csv, .tsv or .jsonl file, a text file with one text per line, or - for standard input"
+NOT_READ = (".json", ".parquet", ".xlsx", ".xls", ".gz", ".zip", ".zst", ".bz2", ".xz")
+
+
+class Columns(NamedTuple):
+    """Where a table has its texts."""
+
+    text: str = "text"
+    text_pair: str | None = "text_pair"  # where the table has such a column
+
+
+QUESTIONS = Columns("question", "context")
+
+
+def open_input(place: str) -> BinaryIO:
+    """The bytes that `place` names.
+
+    Raises:
+        InputError: no such file, or of a format that is not read.
+    """
+    if place == STANDARD_INPUT:
+        return sys.stdin.buffer
+    path = Path(place)
+    if path.suffix.lower() in NOT_READ:
+        raise InputError(f"input={place}: {path.suffix} is not read; give {FORMATS}")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"input={place}: cannot be read ({error.strerror}); give {FORMATS}") from error
+
+
+def read_inputs(
+    file: BinaryIO, place: str, *, columns: Sequence[Columns] = (), is_tsv_quoted: bool = True
+) -> Iterator[Input]:
+    """One input per line or row, as the file's name tells its format.
+
+    .jsonl: an object or a string per line. .csv and .tsv: the columns `text` and `text_pair`, or those of `columns`
+    that the header has, or `question` and `context`. Others: a text per line, an empty one too. From standard input, a
+    line that begins with `{` is JSON, and others are texts.
+
+    Raises:
+        InputError: names file and line; everything before it has been given.
+    """
+    name = "standard input" if place == STANDARD_INPUT else place
+    suffix = "" if place == STANDARD_INPUT else Path(place).suffix.lower()
+    lines = _decoded(file, name)
+    if suffix in (".csv", ".tsv"):
+        rows = _quoted_rows(lines, name, "," if suffix == ".csv" else "\t")
+        if suffix == ".tsv" and not is_tsv_quoted:
+            rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(lines, start=1))
+        yield from _table(rows, name, [Columns(), *columns])
+        return
+    for number, line in enumerate(lines, start=1):
+        line = line.rstrip("\r\n")
+        is_json = suffix in (".jsonl", ".ndjson") or (place == STANDARD_INPUT and line.startswith("{"))
+        if is_json and line.strip():
+            yield read_input(_json(line, f"{name}:{number}"), f"{name}:{number}")
+        elif not is_json:
+            yield read_input(line, f"{name}:{number}")
+
+
+@contextmanager
+def open_output(place: str | None) -> Iterator[BinaryIO]:
+    """The file that `place` names, made anew; None: standard output.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if place is None:
+        yield cast(BinaryIO, sys.stdout.buffer)
+        return
+    try:
+        file = Path(place).open("wb")  # noqa: SIM115  # closed below; what happens while it is open is not our error
+    except OSError as error:
+        raise InputError(f"output={place}: cannot be written ({error.strerror})") from error
+    with file:
+        yield file
+
+
+def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
+    """Each record as a line of JSON, at once; how many there were."""
+    count = 0
+    for record in records:
+        file.write(json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+        file.flush()
+        count += 1
+    return count
+
+
+def _decoded(file: BinaryIO, name: str) -> Iterator[str]:
+    """Lines with their ends, which are LF and CRLF only: tweets hold U+2028 and U+0085."""
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise InputError(f"{name}:{number}: byte 0x{byte:02x} is not UTF-8; convert the file to UTF-8") from error
+
+
+def _json(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        what = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise InputError(f"{where}: not JSON ({what}); correct the line") from error
+
+
+def _table(rows: Iterator[tuple[int, list[str]]], name: str, known: Sequence[Columns]) -> Iterator[Input]:
+    header_line, header = next(rows, (1, []))
+    header = [column.strip() for column in header]
+    candidates = [columns for columns in (*known, QUESTIONS) if columns.text in header]
+    found = max(candidates, key=lambda columns: columns.text_pair in header, default=None)
+    if found is None:
+        wanted = " or ".join(dict.fromkeys(columns.text for columns in known))
+        raise InputError(f"{name}:{header_line}: the header needs a column {wanted} (it has: {', '.join(header)})")
+    keys = found if found == QUESTIONS else Columns()
+    places = {key: column for key, column in zip(keys, found, strict=True) if key and column and column in header}
+    if len(set(header)) < len(header):
+        raise InputError(f"{name}:{header_line}: two columns have the same name ({', '.join(header)}); rename one")
+    for line, row in rows:
+        if row == [""]:
+            continue
+        where = f"{name}:{line}"
+        if len(row) != len(header):
+            raise InputError(
+                f"{where}: {len(row)} fields where the header names {len(header)}; correct the line, or quote "
+                f'a field that holds the delimiter (`"a, b"`)'
+            )
+        others = dict(zip(header, row, strict=True))
+        texts = {key: others.pop(column) for key, column in places.items()}
+        item = read_input(texts, where)
+        yield replace(item, shown={**item.shown, **others})
+
+
+def _quoted_rows(lines: Iterator[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line on which each begins."""
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in rows:
+            if row:
+                yield line, row
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise InputError(f'{name}:{line}: {error}; inside a quoted field a `"` is written twice') from error

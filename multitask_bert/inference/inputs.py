@@ -1,0 +1,99 @@
+"""What can be given to a model: a text, two texts, words, a question about a context, or a text with choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from multitask_bert.config import InputError
+from multitask_bert.records import Example
+
+RawInput: TypeAlias = "str | tuple[str, str] | Mapping[str, Any] | Input"
+
+# By kind: the keys of its texts, of which the first that an input has decide what it is.
+KINDS: dict[str, tuple[str, ...]] = {
+    "words": ("words",),
+    "choices": ("text", "choices"),
+    "question": ("question", "context"),
+    "pair": ("text", "text_pair"),
+    "text": ("text",),
+}
+LISTS = ("words", "choices")
+CAN_BE_GIVEN = (
+    "give a text, a pair of texts, or an object with the keys text; text and text_pair; words; question and context; "
+    "or text and choices"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Something to be predicted for, checked for form."""
+
+    kind: str  # one of KINDS
+    example: Example  # without labels
+    shown: Mapping[str, Any]  # what stands before the predictions in the output: the input, under its keys
+
+
+def read_input(raw: RawInput, where: str) -> Input:
+    """What was given, in its one form. `where`: file and line or the like, for errors.
+
+    Raises:
+        InputError: it is none of the kinds.
+    """
+    if isinstance(raw, Input):
+        return raw
+    if isinstance(raw, str):
+        given: Mapping[str, Any] = {"text": raw}
+    elif isinstance(raw, tuple) and len(raw) == 2:
+        given = {"text": raw[0], "text_pair": raw[1]}
+    elif isinstance(raw, Mapping):
+        given = {key: value for key, value in raw.items() if key not in ("predictions", "truncated")}
+    else:
+        raise InputError(f"{where}: {_brief(raw)} cannot be predicted for; {CAN_BE_GIVEN}")
+    kind = next((kind for kind, keys in KINDS.items() if all(given.get(key) is not None for key in keys)), None)
+    if kind is None:
+        raise InputError(f"{where}: found the keys {', '.join(map(str, given)) or 'none'}; {CAN_BE_GIVEN}")
+    parts = [_checked(given[key], key, where) for key in KINDS[kind]]
+    if kind == "words":
+        words = tuple(parts[0])
+        joined = " ".join(words)
+        if given.get("text", joined) != joined:
+            raise InputError(f"{where}: `text` is not the words joined by spaces; give one of the two")
+        return Input(kind, Example(where, joined, {}, words=words), {"text": joined, **given})
+    if kind == "choices":
+        return Input(kind, Example(where, parts[0], {}, choices=tuple(parts[1])), given)
+    return Input(kind, Example(where, parts[0], {}, text_pair=parts[1] if len(parts) == 2 else None), given)
+
+
+def is_empty(example: Example) -> bool:
+    """Whether there is nothing to be read in it, or in one of its texts."""
+    texts = [example.text, *(example.choices or ())]
+    texts += [] if example.text_pair is None else [example.text_pair]
+    return not all(text.strip() for text in texts)
+
+
+def _checked(value: Any, key: str, where: str) -> Any:
+    """A string, or for some keys a list of strings, that UTF-8 can hold."""
+    is_list = key in LISTS
+    if is_list and (isinstance(value, str) or not isinstance(value, list | tuple)):
+        raise InputError(f"{where}: `{key}` must be a list of strings, but is {_brief(value)}")
+    texts = value if is_list else [value]
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(
+                f"{where}: `{key}` must {'hold strings' if is_list else 'be a string'}, not {_brief(text)}"
+            )
+        if key == "words" and not text.strip():
+            raise InputError(f"{where}: `words` has an empty word; leave it out")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = f"U+{ord(text[error.start]):04X}"
+            raise InputError(f"{where}: `{key}` holds half a surrogate pair ({found}); correct the text") from error
+    return value
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

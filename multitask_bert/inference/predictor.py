@@ -1,0 +1,200 @@
+"""Predictor: what every head of a trained model says of texts, one encoder pass for all heads, in the order given.
+
+input -> window of inputs -> word pieces, by length -> batches -> model -> every head's decode -> JSON
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from multitask_bert.config import BatchingConfig, InputError
+from multitask_bert.data.batching import collate
+from multitask_bert.heads import Head
+from multitask_bert.inference.encoding import encode_inputs
+from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, read_input
+from multitask_bert.model.devices import pick_device
+from multitask_bert.model.encoder import num_positions
+from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel
+from multitask_bert.records import EncodedExample, Prediction
+
+log = logging.getLogger(__name__)
+
+MAX_WINDOW = 64  # batches that are read ahead at most, so that inputs of like length share a batch
+# By `Example.kind` of a task's training examples: the kinds of input (see inputs.KINDS) that it reads.
+READ_BY = {"text": ("text", "words"), "pair": ("pair",), "choices": ("choices",)}
+OF_UNKNOWN_KIND = ("text", "words", "pair")  # in folders from before kinds were saved
+
+
+class Predictor:
+    """A model and what it takes to read texts with it. `max_length`: pieces; None: as the model was trained."""
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tokenizer: Any,
+        *,
+        device: str = "auto",
+        batch_size: int = 64,
+        max_length: int | None = None,
+    ) -> None:
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval()
+        self.tokenizer, self.batch_size = tokenizer, batch_size
+        limit = num_positions(model.encoder.config) or BatchingConfig.max_length
+        self.max_length = max_length or model.max_length or min(BatchingConfig.max_length, limit)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto", batch_size: int = 64) -> Predictor:
+        """From the folder of a run, or of a model.
+
+        Raises:
+            InputError: there is no model, or a damaged one.
+        """
+        folder = Path(folder)
+        place = next((place for place in (folder, folder / "model") if (place / DESCRIPTION).is_file()), None)
+        if place is None:
+            raise InputError(f"{folder}: neither a run's folder with a model in it, nor a model's folder")
+        model, tokenizer = MultiTaskModel.load(place)
+        return cls(model, tokenizer, device=device, batch_size=batch_size)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(self.model.heads)
+
+    def predict(self, inputs: Iterable[RawInput], tasks: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """For every input, in order, a dict of the input and its `predictions`, by task and head.
+
+        An input is a text, a pair of texts, or a dict: `{text}`, `{text, text_pair}`, `{words: [...]}`,
+        `{question, context}` or `{text, choices: [...]}`; other keys come back as they are. All heads (of `tasks`,
+        where named) that fit an input predict for it; for an empty text, none does. `truncated: True` marks a text of
+        which only the first `max_length` pieces were read.
+
+        Inputs are read ahead by a window, which grows from 1 to 64 batches, and no more is kept in memory.
+
+        Raises:
+            InputError: no such task; or, when everything before it has been given, an input that no head fits.
+        """
+        for task in tasks or ():
+            if task not in self.model.heads:
+                raise InputError(f"task {task}: the model has none of that name; it has {', '.join(self.model.heads)}")
+        return self._stream(iter(inputs), self.tasks if tasks is None else tuple(tasks))
+
+    def heads_for(self, kind: str, tasks: Sequence[str]) -> dict[str, Head]:
+        """The heads that fit a kind of input, by `task/head`.
+
+        Heads over long contexts in windows read questions; heads over words read texts and words; others what their
+        task was trained on.
+        """
+        found = {}
+        for task in tasks:
+            heads = self.model.heads[task]
+            kinds = READ_BY.get(self.model.kinds.get(task, ""), OF_UNKNOWN_KIND)
+            if any(head.reads_windows for head in heads.values()):
+                kinds = ("question",)
+            for name, head in heads.items():
+                if kind in kinds and (kind in READ_BY["text"] or not head.reads_words):
+                    found[f"{task}/{name}"] = head
+        return found
+
+    def _stream(self, inputs: Iterator[RawInput], tasks: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        num_read = 0
+        for turn in itertools.count():
+            size = self.batch_size * min(2**turn, MAX_WINDOW)
+            window: list[Input] = []
+            failure: Exception | None = None
+            try:
+                for raw in itertools.islice(inputs, size):
+                    num_read += 1
+                    window.append(self._checked(read_input(raw, f"input {num_read}"), tasks))
+            except Exception as error:  # whatever it is, what came before it is not lost
+                failure = error
+            yield from self._predict(window, tasks)
+            if failure is not None:
+                raise failure
+            if len(window) < size:
+                return
+
+    def _checked(self, item: Input, tasks: tuple[str, ...]) -> Input:
+        if not self.heads_for(item.kind, tasks):
+            fitting = ", ".join(kind for kind in KINDS if self.heads_for(kind, tasks))
+            raise InputError(
+                f"{item.example.where}: no head of {', '.join(tasks)} predicts for this kind of input ({item.kind}); "
+                f"give one of: {fitting}"
+            )
+        return item
+
+    @torch.inference_mode()
+    def _predict(self, window: Sequence[Input], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
+        """One window, in the order given."""
+        encoded = self._encode(window, tasks)
+        predictions = self._run_all([one for windows in encoded.values() for one in windows])
+        shown = []
+        index = 0
+        for place, item in enumerate(window):
+            windows = encoded[place]
+            shown.append(self._shown(item, windows, predictions[index : index + len(windows)]))
+            index += len(windows)
+        return shown
+
+    def _encode(self, window: Sequence[Input], tasks: tuple[str, ...]) -> dict[int, list[EncodedExample]]:
+        """By place in the window, the windows of a long context; one of all other inputs; none of an empty text."""
+        places_of: dict[str, list[int]] = defaultdict(list)
+        for place, item in enumerate(window):
+            if not is_empty(item.example):
+                places_of[item.kind].append(place)
+        encoded: dict[int, list[EncodedExample]] = {place: [] for place in range(len(window))}
+        for kind, places in places_of.items():
+            inputs, heads = [window[place] for place in places], self.heads_for(kind, tasks)
+            all_windows = encode_inputs(kind, inputs, heads, self.tokenizer, max_length=self.max_length)
+            encoded.update(zip(places, all_windows, strict=True))
+        return encoded
+
+    def _run_all(self, examples: Sequence[EncodedExample]) -> list[dict[str, Prediction]]:
+        """Every example's predictions by `task/head`; examples of like length share a batch, the longest come first."""
+        order = sorted(range(len(examples)), key=lambda index: -len(examples[index].input_ids))
+        predictions: list[dict[str, Prediction]] = [{} for _ in examples]
+        for first in range(0, len(order), self.batch_size):
+            indices = order[first : first + self.batch_size]
+            for index, found in zip(indices, self._run([examples[index] for index in indices]), strict=True):
+                predictions[index] = found
+        return predictions
+
+    def _run(self, examples: Sequence[EncodedExample]) -> list[dict[str, Prediction]]:
+        """One batch, once through the encoder."""
+        batch = collate([("", example) for example in examples], pad_id=int(self.tokenizer.pad_token_id or 0))
+        batch.targets = {_apart(name): target for (_, name), target in batch.targets.items()}
+        found: list[dict[str, Prediction]] = [{} for _ in examples]
+        for (task, head), output in self.model(batch.to(self.device)).items():
+            counts = np.bincount(batch.targets[task, head].example_M.numpy(), minlength=len(examples))
+            by_example = np.split(output.logits_ML.float().cpu().numpy(), np.cumsum(counts)[:-1])
+            for logits_ML, example, predictions in zip(by_example, examples, found, strict=True):
+                if (name := f"{task}/{head}") in example.targets:
+                    predictions[name] = self.model.heads[task][head].decode(logits_ML, example)
+        return found
+
+    def _shown(
+        self, item: Input, windows: Sequence[EncodedExample], found: Sequence[dict[str, Prediction]]
+    ) -> dict[str, Any]:
+        shown: dict[str, Any] = dict(item.shown)
+        if any(window.is_cut for window in windows):
+            shown["truncated"] = True
+        by_task: dict[str, dict[str, Any]] = {}
+        for name in windows[0].targets if windows else ():
+            task, head_name = _apart(name)
+            head = self.model.heads[task][head_name]
+            prediction = head.join([of_window[name] for of_window in found])
+            by_task.setdefault(task, {})[head_name] = head.present(prediction, windows[0])
+        return shown | {"predictions": by_task}
+
+
+def _apart(name: str) -> tuple[str, str]:
+    task, _, head = name.partition("/")
+    return task, head

@@ -1,0 +1,155 @@
+"""Files as streams of inputs: every format, every bad line by its number, and never more than a line ahead."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import InputError
+from multitask_bert.inference.files import Columns, open_input, open_output, read_inputs, write_lines
+
+OWN = [Columns("tweet", None), Columns("premise", "hypothesis")]
+
+
+def shown(content: str | bytes, name: str, **options: Any) -> list[dict[str, Any]]:
+    """What a file of this name and content gives."""
+    content = content.encode() if isinstance(content, str) else content
+    return [dict(item.shown) for item in read_inputs(io.BytesIO(content), name, **options)]
+
+
+def texts(content: str | bytes, name: str, **options: Any) -> list[tuple[str, ...]]:
+    items = shown(content, name, **options)
+    return [tuple(item[key] for key in ("text", "text_pair") if key in item) for item in items]
+
+
+def test_a_text_file_gives_a_text_per_line_the_empty_ones_too() -> None:
+    content = "\ufeffAmina\r\n\n  {Juma\u2028siku\u0085moja\n\x0c\nmwisho"
+    assert texts(content, "a.txt") == [("Amina",), ("",), ("  {Juma\u2028siku\u0085moja",), ("\x0c",), ("mwisho",)]
+
+
+def test_a_jsonl_file_gives_an_object_or_string_per_line() -> None:
+    content = '{"text": "Amina", "id": 1}\n\n"Juma"\n{"text": "a", "text_pair": "b"}\n'
+    assert shown(content, "a.jsonl") == [
+        {"text": "Amina", "id": 1}, {"text": "Juma"}, {"text": "a", "text_pair": "b"}
+    ]  # fmt: skip
+
+
+def test_standard_input_is_json_where_a_line_begins_like_an_object() -> None:
+    assert texts('Amina\n{"text": "Juma"}\n\n', "-") == [("Amina",), ("Juma",), ("",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", 'text\n"a, ""b"""\n\nc\n', [('a, "b"',), ("c",)]),
+        ("a.csv", 'text,text_pair\r\n"two\r\nlines",b\r\n', [("two\r\nlines", "b")]),
+        ("a.csv", "text_pair,text\nb,a\n", [("a", "b")]),
+        ("a.csv", "id,tweet\n7,a\n", [("a",)]),
+        ("a.csv", "hypothesis,premise\nb,a\n", [("a", "b")]),
+        ("a.csv", "premise,tweet\nb,a\n", [("a",)]),
+        ("a.csv", "tweet,text\nb,a\n", [("a",)]),
+        ("a.tsv", 'text\ttext_pair\n"a\t""b"""\tc\n', [('a\t"b"', "c")]),
+        ("a.CSV", "text\na\n", [("a",)]),
+    ],
+)
+def test_a_table_gives_the_columns_of_texts(name: str, content: str, expected: list[tuple[str, ...]]) -> None:
+    assert texts(content, name, columns=OWN) == expected
+
+
+def test_a_table_may_hold_questions_with_their_contexts() -> None:
+    (item,) = read_inputs(io.BytesIO(b"context,question\nAmina,nani?\n"), "a.csv")
+    assert (item.kind, item.example.text, item.example.text_pair) == ("question", "nani?", "Amina")
+
+
+def test_other_columns_come_back() -> None:
+    assert shown("id,tweet,words\n7,a,b\n", "a.csv", columns=OWN) == [{"text": "a", "id": "7", "words": "b"}]
+
+
+def test_where_quotes_are_data_they_stay() -> None:
+    assert texts('text\n"a\nb"\n', "a.tsv", is_tsv_quoted=False) == [('"a',), ('b"',)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "num_before", "message"),
+    [
+        ("a.txt", b"a\nb\nc \xff d\n", 2, r"a\.txt:3: byte 0xff is not UTF-8; convert the file to UTF-8"),
+        ("a.jsonl", b'"a"\n{"text": \n', 1, r"a\.jsonl:2: not JSON \(Expecting value, column 10\)"),
+        ("a.jsonl", b'\n"a"\n{"tekst": "b"}\n', 1, r"a\.jsonl:3: found the keys tekst; give a text"),
+        ("a.jsonl", b"[" * 100000, 0, r"a\.jsonl:1: not JSON \(nested too deeply\)"),
+        ("a.jsonl", b'{"text": "\\ud800"}', 0, r"a\.jsonl:1: `text` holds half a surrogate pair"),
+        ("-", b'a\n{"text"}\n', 1, r"standard input:2: not JSON"),
+        ("a.csv", b"", 0, r"a\.csv:1: the header needs a column text or tweet or premise \(it has: \)"),
+        ("a.csv", b"id,tekst\n", 0, r"a\.csv:1: the header needs a column text .*\(it has: id, tekst\)"),
+        ("a.csv", b"id,text,id\n", 0, r"a\.csv:1: two columns have the same name \(id, text, id\)"),
+        ("a.csv", b"id,text\n1,a\n2,b,c\n", 1, r"a\.csv:3: 3 fields where the header names 2; .*quote a field"),
+        ("a.csv", b'text\na\n"b\nc\n', 1, r"a\.csv:3: unexpected end of data; inside a quoted field"),
+        ("a.csv", b'text\n"a" b\n', 0, r"a\.csv:2: .*inside a quoted field"),
+        ("a.tsv", b"text\ttext_pair\na\n", 0, r"a\.tsv:2: 1 fields where the header names 2"),
+    ],
+)
+def test_a_bad_line_is_named_after_all_before_it_were_given(
+    name: str, content: bytes, num_before: int, message: str
+) -> None:
+    items = read_inputs(io.BytesIO(content), name, columns=OWN)
+    assert len(list(itertools.islice(items, num_before))) == num_before
+    with pytest.raises(InputError, match=message):
+        next(items)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "-"])
+def test_no_more_than_a_line_is_read_ahead(name: str) -> None:
+    lines_read = 0
+
+    class Endless(io.RawIOBase):
+        def __iter__(self) -> Iterator[bytes]:  # type: ignore[override]
+            nonlocal lines_read
+            for line in itertools.chain([b"text\n" if name == "a.csv" else b'"text"\n'], itertools.repeat(b'"a"\n')):
+                lines_read += 1
+                yield line
+
+    items = read_inputs(Endless(), name)  # type: ignore[arg-type]
+    for count in range(1, 1000):
+        next(items)
+        assert lines_read <= count + 1
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere.txt", r"input=.*nowhere\.txt: cannot be read \(No such file or directory\); give a \.csv, \.tsv or"),
+        (".", r"input=.*: cannot be read \(Is a directory\)"),
+        ("a.json", r"input=.*a\.json: \.json is not read; give a \.csv"),
+        ("a.csv.gz", r"input=.*a\.csv\.gz: \.gz is not read"),
+    ],
+)
+def test_an_input_that_cannot_be_opened_is_refused(tmp_path: Path, place: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_input(str(tmp_path / place))
+
+
+def test_an_output_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"output=.*: cannot be written \(Is a directory\)"),
+        open_output(str(tmp_path)),
+    ):
+        pass
+
+
+def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+
+    def records() -> Iterator[dict[str, Any]]:
+        for number in range(3):
+            lines = path.read_bytes().splitlines()
+            assert [json.loads(line)["number"] for line in lines] == list(range(number))
+            yield {"number": number, "text": "é\u2028\ud800"}
+
+    with open_output(str(path)) as file:
+        assert write_lines(records(), file) == 3
+    assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"

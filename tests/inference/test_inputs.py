@@ -1,0 +1,61 @@
+"""What can be predicted for, and what is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import InputError
+from multitask_bert.inference.inputs import read_input
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("Amina", "text"),
+        ({"text": "Amina"}, "text"),
+        ({"text": "Amina", "text_pair": None}, "text"),
+        (("Amina", "Juma"), "pair"),
+        ({"text": "Amina", "text_pair": "Juma"}, "pair"),
+        ({"words": ["Amina", "yuko"]}, "words"),
+        ({"text": "Amina yuko", "words": ["Amina", "yuko"]}, "words"),
+        ({"question": "nani?", "context": "Amina"}, "question"),
+        ({"text": "Amina", "choices": ["a", "b"]}, "choices"),
+    ],
+)
+def test_the_keys_tell_what_an_input_is(raw: Any, kind: str) -> None:
+    item = read_input(raw, "here")
+    assert item.kind == kind
+    assert item.example.text in ("Amina", "Amina yuko", "nani?")
+    if isinstance(raw, dict):
+        assert {**item.shown, **raw} == item.shown
+
+
+def test_what_came_out_can_go_in_again() -> None:
+    shown = read_input({"id": 1, "words": ["Amina", "yuko"]}, "here").shown
+    again = read_input({**shown, "truncated": True, "predictions": {"mood": {}}}, "here")
+    assert (again.kind, again.shown) == ("words", shown)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (7, r"here: int 7 cannot be predicted for; give a text"),
+        (("a", "b", "c"), r"here: tuple .* cannot be predicted for"),
+        ({"tekst": "Amina"}, r"here: found the keys tekst; give a text"),
+        ({}, r"here: found the keys none; give a text"),
+        ({"context": "Amina"}, r"here: found the keys context"),
+        ({"text": 7}, r"here: `text` must be a string, not int 7"),
+        ({"text": "a", "text_pair": ["b"]}, r"here: `text_pair` must be a string, not list"),
+        ({"words": "Amina"}, r"here: `words` must be a list of strings, but is str 'Amina'"),
+        ({"words": ["Amina", 7]}, r"here: `words` must hold strings, not int 7"),
+        ({"words": ["Amina", " "]}, r"here: `words` has an empty word; leave it out"),
+        ({"words": ["Amina"], "text": "Juma"}, r"here: `text` is not the words joined by spaces"),
+        ({"text": "a", "choices": "b"}, r"here: `choices` must be a list of strings"),
+        ({"text": "half \ud83d"}, r"here: `text` holds half a surrogate pair \(U\+D83D\)"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_can(raw: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_input(raw, "here")
