@@ -58,16 +58,27 @@ class SourceConfig:
 class HeadConfig:
     """One prediction over a task's text."""
 
-    type: str = MISSING  # classification | tagging
+    type: str = MISSING  # classification | multilabel | regression | tagging | span | choice
     column: Optional[str] = None  # csv, tsv: name of the label's column; conll: its number (negative: from the end)
     columns: Optional[List[str]] = None  # multilabel: columns of 0 and 1, one per label; null: labels are in `column`
+    separator: str = ","  # multilabel: what stands between the labels in `column`, where it is no JSON list
     weight: float = 1.0  # factor of this head's mean loss in the step's loss
     metrics: List[str] = field(default_factory=list)  # the first is the headline; empty: the head type's own
-    labels: Optional[List[str]] = None  # all labels (for scheme iob2: entity types); null: those found in train
-    scheme: str = "iob2"  # tagging: iob2 (entity spans) or plain (one tag per word, as for parts of speech)
+    labels: Optional[List[str]] = None  # all labels (entity types, where tags are spans); null: those found in train
+    scheme: str = "iob2"  # tagging: iob2 | iob1 | bioes (entity spans) or plain (one tag per word, as parts of speech)
+    constrained: bool = False  # tagging: predict the best valid IOB2 sequence, not the best tag of each word
     stride: int = 64  # span: pieces that two neighbouring windows of a long context share
-    pooling: Optional[str] = None  # classification: pooler | cls | mean | max; null: model.pooling
-    dropout: Optional[float] = None  # rate before the head's linear layer; null: as the encoder (model.dropout)
+    max_answer_length: int = 30  # span: pieces in the longest answer that is predicted
+    no_answer_threshold: Optional[float] = None  # span: margin over "none" in logits; null: 0 if train has "none"
+    range: Optional[List[float]] = None  # regression: lowest and highest value, learnt as 0 and 1; null: as they are
+    clip: bool = False  # regression: predictions outside `range` are moved to its nearer end
+    threshold: Any = 0.5  # multilabel: probability of a predicted label | tuned (on dev, one for all) | tuned_per_label
+    pooling: Optional[str] = None  # text-level heads: pooler | cls | mean | max; null: model.pooling
+    dropout: Optional[float] = None  # rate before the head's linear layers; null: as the encoder (model.dropout)
+    hidden_size: Optional[int] = None  # width of an extra layer before the linear one; null: none
+    activation: str = "tanh"  # after the extra layer: tanh | gelu
+    class_weights: Any = None  # classification, tagging: factor of the loss by label | balanced (by counts in train)
+    label_smoothing: float = 0.0  # classification, tagging, choice: share of the target (0 to below 1) spread over all
 
 
 @dataclass
@@ -76,6 +87,7 @@ class TaskConfig:
 
     source: SourceConfig = field(default_factory=SourceConfig)  # the files, and how to read them
     heads: Dict[str, HeadConfig] = field(default_factory=dict)  # by name: what is learnt from them; at least one
+    joint_accuracy: bool = False  # also score the share of examples for which every head is right
 
 
 @dataclass
@@ -158,11 +170,13 @@ class TrainerConfig:
 class ExperimentConfig:
     """Everything that a run needs to know."""
 
-    action: str = "train"  # train | evaluate | upload
+    action: str = "train"  # train | evaluate | inspect | predict | upload
     name: Optional[str] = None  # name of the run in the loggers; null: the names of its tasks, joined
     seed: int = 1  # of weights, dropout, order of examples and splits
     data_root: str = "data"  # folder of the tasks' files
-    run_dir: Optional[str] = None  # evaluate, upload: the folder of the earlier run
+    run_dir: Optional[str] = None  # evaluate, predict, upload: the folder of the earlier run
+    input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, or - for standard input
+    output: Optional[str] = None  # predict: the JSONL file to write, made anew; null: standard output
     model: ModelConfig = field(default_factory=ModelConfig)  # conf/model: the shared encoder
     tasks: Dict[str, TaskConfig] = field(default_factory=dict)  # conf/tasks, by name: sources and heads
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)  # conf/optimizer

@@ -58,6 +58,7 @@ class Pieces:
     is_second: tuple[bool, ...]  # whether a piece belongs to the second text
     word_starts: tuple[int, ...] = ()  # position of each word's first piece, -1 where it has none; empty for a text
     sequence_starts: tuple[int, ...] = (0,)  # where each choice's sequence begins
+    second_text: str | None = None  # what the offsets of the second text count in, where a head reads windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +141,8 @@ class HeadOutput:
 class Prediction:
     """What a head says of one example."""
 
-    value: Any  # a label's name, or a tuple of tags, one per word of the example
-    scores: tuple[float, ...] = ()  # probabilities in the order of the head's labels, where the head gives them
+    value: Any  # a label's name, a tuple of them, a tuple of tags (one per word), a number, an answer or a choice
+    scores: tuple[
+        float, ...
+    ] = ()  # probabilities in the order of the head's labels or choices; span: see heads/span.py
+    place: Offset | None = None  # span: the answer's begin and end in characters of the second text

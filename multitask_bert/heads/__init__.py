@@ -7,7 +7,11 @@ from typing import Any
 
 from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, TaskConfig
 from multitask_bert.heads.base import Head
+from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.heads.classification import ClassificationHead
+from multitask_bert.heads.multilabel import MultilabelHead
+from multitask_bert.heads.regression import RegressionHead
+from multitask_bert.heads.span import SpanHead
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
 
@@ -15,7 +19,11 @@ __all__ = ["HEAD_TYPES", "Head", "check_heads", "is_f1", "make_head", "parse_lab
 
 HEAD_TYPES: dict[str, type[Head]] = {
     "classification": ClassificationHead,
+    "multilabel": MultilabelHead,
+    "regression": RegressionHead,
     "tagging": TaggingHead,
+    "span": SpanHead,
+    "choice": ChoiceHead,
 }
 
 
@@ -41,6 +49,8 @@ def check_heads(config: ExperimentConfig) -> None:
         for head_name, head in task.heads.items()
         for problem in _head_problems(f"tasks.{task_name}.heads.{head_name}", head)
     ]
+    if not problems:
+        problems = [problem for name, task in config.tasks.items() for problem in _joint_problems(name, task)]
     if not problems and config.action == "train":
         reported = reported_keys(config.tasks)
         if (best := config.trainer.metric_for_best) not in reported:
@@ -55,9 +65,11 @@ def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:
     any_f1 = False
     for task_name, task in tasks.items():
         for head_name, head in task.heads.items():
-            metrics = HEAD_TYPES[head.type].metrics_of(head)
+            metrics = HEAD_TYPES[head.type].keys_of(head)
             any_f1 = any_f1 or any(is_f1(metric) for metric in metrics)
             keys += [f"eval_{task_name}_{head_name}_{metric}" for metric in metrics]
+        if task.joint_accuracy:
+            keys.append(f"eval_{task_name}_joint_accuracy")
         keys.append(f"eval_{task_name}_loss")
     return [*keys, "eval_loss", *(["eval_mean_f1"] if any_f1 else []), "eval_mean_score"]
 
@@ -65,6 +77,18 @@ def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:
 def is_f1(metric: str) -> bool:
     """Whether a metric counts as its head's F1 in `eval_mean_f1`."""
     return metric == "f1" or metric.startswith("f1_")
+
+
+def _joint_problems(name: str, task: TaskConfig) -> Iterator[str]:
+    if not task.joint_accuracy:
+        return
+    if len(task.heads) < 2:
+        yield f"tasks.{name}.joint_accuracy: needs two heads or more; remove it"
+    if "joint" in task.heads:
+        yield f"tasks.{name}.heads.joint: its accuracy would have the same name as joint_accuracy; rename it"
+    for head_name, head in task.heads.items():
+        if not HEAD_TYPES[head.type].can_be_right:
+            yield f"tasks.{name}.joint_accuracy: {head_name} ({head.type}) is never simply right; remove it"
 
 
 def _head_problems(where: str, head: HeadConfig) -> Iterator[str]:

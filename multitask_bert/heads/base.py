@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config import HeadConfig, InputError, expand_user_path
+from multitask_bert.heads import options
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
 
@@ -18,16 +21,35 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from multitask_bert.utils.metrics import Family
+
+PER_LABEL = "f1_per_label"  # in `metrics:`, stands for `f1_of_<label>` of every label
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Golds beside predictions, as a family of metrics takes them; examples with a missing label are left out."""
+
+    family: Family
+    golds: list[Any]
+    found: list[Any]
+
 
 class Head(ABC):
     """One prediction over a task's text."""
 
     known_metrics: ClassVar[tuple[str, ...]]  # names that `metrics:` may hold
+    own_options: ClassVar[tuple[str, ...]] = ()  # fields of HeadConfig that this type reads beside those of all types
     reads_words: ClassVar[bool] = False  # needs words: one target per word
     pools_text: ClassVar[bool] = True  # reads one vector per sequence (see `pooling`); else the token at each anchor
     reads_windows: ClassVar[bool] = False  # a text that is too long comes in overlapping windows instead of being cut
+    fewest_labels: ClassVar[int] = 2  # in train; with fewer there is nothing to learn
+    can_be_right: ClassVar[bool] = True  # a prediction is right or wrong, so that a joint accuracy is defined
 
     def __init__(self, config: HeadConfig, labels: LabelSet) -> None:
+        if config.class_weights is not None:
+            # Written out, so that the saved model says what `balanced` came to.
+            config = replace(config, class_weights=options.class_weights(config.class_weights, labels))
         self.config = config
         self.labels = labels
         self.metrics = self.metrics_of(config)
@@ -44,13 +66,27 @@ class Head(ABC):
         return tuple(config.metrics) or cls.default_metrics(config)
 
     @classmethod
+    def keys_of(cls, config: HeadConfig) -> tuple[str, ...]:
+        """The names of the scores, as far as the config alone tells them: those by label need `labels`."""
+        return tuple(
+            key
+            for metric in cls.metrics_of(config)
+            for key in (_keys_by_label(config.labels or ()) if metric == PER_LABEL else (key_of(metric),))
+        )
+
+    @classmethod
     def problems(cls, config: HeadConfig) -> Iterator[str]:
         """Settings that cannot work, each as `field=value: why and the way out`."""
-        for metric in cls.metrics_of(config):
-            if metric not in cls.known_metrics:
+        metrics = cls.metrics_of(config)
+        for metric in metrics:
+            if is_module(metric):
+                if metric.startswith((".", "/", "~", "$")) and not Path(expand_user_path(metric)).exists():
+                    yield f"metrics: there is no folder {metric}"
+            elif metric not in cls.known_metrics:
                 yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(cls.known_metrics)}"
-        if config.dropout is not None and not 0 <= config.dropout < 1:
-            yield f"dropout={config.dropout}: must be at least 0 and less than 1"
+        if metrics[0] == PER_LABEL:
+            yield f"metrics: {PER_LABEL} is several scores; name the headline before it, as in [f1, {PER_LABEL}]"
+        yield from options.problems(config, cls.own_options, pools_text=cls.pools_text)
 
     # What the type makes of labels.
 
@@ -73,7 +109,7 @@ class Head(ABC):
     @classmethod
     @abstractmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
-        """The label set of the training labels (or of `config.labels`, where it names them)."""
+        """The label set of the training labels (or of `config.labels`, where it names them), with their counts."""
 
     @abstractmethod
     def check_label(self, value: Any, example: Example) -> None:
@@ -91,18 +127,26 @@ class Head(ABC):
 
     def build(self, hidden_size: int, dropout_rate: float) -> nn.Module:
         """Features of width H to logits of width L, drawn like the encoder's own layers (normal, 0.02)."""
-        from torch import nn
+        return options.build(self.config, hidden_size, self.num_outputs, dropout_rate)
 
-        linear = nn.Linear(hidden_size, len(self.labels))
-        nn.init.normal_(linear.weight, std=0.02)
-        nn.init.zeros_(linear.bias)
-        return nn.Sequential(nn.Dropout(dropout_rate), linear)
+    @property
+    def num_outputs(self) -> int:
+        """L: logits per target."""
+        return len(self.labels)
 
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
-        """Cross-entropy summed over known targets."""
+        """Cross-entropy summed over known targets, each times its label's class weight."""
+        import torch
         from torch.nn.functional import cross_entropy
 
-        total = cross_entropy(logits_ML.float(), target.value_M, ignore_index=UNKNOWN, reduction="sum")
+        weights = self.config.class_weights
+        weight_L = None
+        if weights is not None:
+            weight_L = torch.tensor([weights[name] for name in self.labels.names], device=logits_ML.device)
+        total = cross_entropy(
+            logits_ML.float(), target.value_M, weight=weight_L, ignore_index=UNKNOWN, reduction="sum",
+            label_smoothing=self.config.label_smoothing,
+        )  # fmt: skip
         return HeadOutput(logits_ML, total, target.num_known)
 
     @abstractmethod
@@ -114,6 +158,10 @@ class Head(ABC):
         (prediction,) = predictions
         return prediction
 
+    def tune(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Set what the config leaves to be chosen on dev; the predictions as they are with it."""
+        return list(predictions)
+
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """A prediction as JSON, for who has no labels to compare it with; `encoded`: the example (its first window)."""
         value = list(prediction.value) if isinstance(prediction.value, tuple) else prediction.value
@@ -121,9 +169,52 @@ class Head(ABC):
             return {"value": value}
         return {"value": value, "probabilities": self.probabilities_by_label(prediction.scores)}
 
-    @abstractmethod
     def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """The configured metrics; examples with a missing label do not count."""
+        from multitask_bert.utils import metrics
+
+        compared = self.compare(golds, predictions)
+        scores: dict[str, float] = {}
+        for name in self.metrics:
+            if is_module(name):
+                scores[key_of(name)] = self._score_of_module(name, golds, predictions)
+            elif name == PER_LABEL:
+                by_label = self.metrics_by_label()
+                found = metrics.compute_all(compared.family, list(by_label.values()), compared.golds, compared.found)
+                scores |= {key: found[inner] for key, inner in by_label.items()}
+            else:
+                scores |= metrics.compute_all(compared.family, [name], compared.golds, compared.found)
+        return scores
+
+    def interval(
+        self, golds: Sequence[Any], predictions: Sequence[Prediction], **options: Any
+    ) -> tuple[float, float] | None:
+        """95% bootstrap interval of the headline score (options: seed, num_resamples, share); None: not ours."""
+        from multitask_bert.utils import metrics
+
+        if is_module(self.metrics[0]):
+            return None
+        compared = self.compare(golds, predictions)
+        return metrics.interval(compared.family, self.metrics[0], compared.golds, compared.found, **options)
+
+    # What score and interval need to know of the type.
+
+    @abstractmethod
+    def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
+        """Golds and predictions in the form that the type's metrics take."""
+
+    def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """`references` and `predictions` in the form that public `evaluate` modules take."""
+        compared = self.compare(golds, predictions)
+        return {"references": compared.golds, "predictions": compared.found}
+
+    def metrics_by_label(self) -> dict[str, str]:
+        """For `f1_per_label`: the key of each label's score, and the name that the family of metrics has for it."""
+        return {key: key for key in _keys_by_label(self.labels.names)}
+
+    def is_right(self, gold: Any, prediction: Prediction) -> bool:
+        """Whether the prediction is the gold label, all of it; `gold` is not missing."""
+        return bool(prediction.value == gold)
 
     def probabilities_by_label(self, scores: Sequence[float]) -> dict[str, float]:
         """Probabilities by the names of their labels, to six places."""
@@ -134,3 +225,33 @@ class Head(ABC):
             f"{example.where}: label '{label}' does not occur in the training data, so it cannot be learnt "
             f"(known: {', '.join(known)}); correct it, or name all labels in the head's `labels:`"
         )
+
+    def _score_of_module(self, place: str, golds: Sequence[Any], predictions: Sequence[Prediction]) -> float:
+        from multitask_bert.utils import metrics
+
+        inputs = self.for_module(golds, predictions)
+        if not inputs["references"]:
+            return 0.0
+        try:
+            return metrics.compute_module(expand_user_path(place), inputs)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+
+def only_known(golds: Sequence[Any], predictions: Sequence[Prediction]) -> list[tuple[Any, Prediction]]:
+    """Pairs of those examples whose label is not missing."""
+    return [(gold, found) for gold, found in zip(golds, predictions, strict=True) if gold is not None]
+
+
+def is_module(metric: str) -> bool:
+    """Whether a name in `metrics:` is a place (a folder, or owner/name on the hub) rather than a metric of ours."""
+    return "/" in metric
+
+
+def key_of(metric: str) -> str:
+    """Under which name a metric's score is reported."""
+    return Path(metric).stem if is_module(metric) else metric
+
+
+def _keys_by_label(names: Iterable[str]) -> list[str]:
+    return [f"f1_of_{name}" for name in names]

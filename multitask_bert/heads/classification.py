@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig
-from multitask_bert.heads.base import Head
+from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 class ClassificationHead(Head):
     """Dropout and a linear layer over the pooled text, as in `BertForSequenceClassification`."""
 
-    known_metrics = ("f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation")
+    known_metrics = (
+        "f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation", PER_LABEL,
+    )  # fmt: skip
+    own_options = ("class_weights", "label_smoothing")
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -25,9 +28,9 @@ class ClassificationHead(Head):
 
     @classmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
-        if config.labels is not None:
-            return LabelSet(tuple(config.labels))
-        return LabelSet.from_names(value for value in values if value is not None)
+        found = [value for value in values if value is not None]
+        labels = LabelSet.from_names(found) if config.labels is None else LabelSet(tuple(config.labels))
+        return labels.counted(found)
 
     def check_label(self, value: Any, example: Example) -> None:
         if value is not None and value not in self.labels:
@@ -49,8 +52,13 @@ class ClassificationHead(Head):
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         return {"label": prediction.value, "probabilities": self.probabilities_by_label(prediction.scores)}
 
-    def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
         from multitask_bert.utils import metrics
 
-        known = [(g, p.value) for g, p in zip(golds, predictions, strict=True) if g is not None]
-        return metrics.compute_all(metrics.CLASSIFICATION, self.metrics, [g for g, _ in known], [p for _, p in known])
+        known = only_known(golds, predictions)
+        return Comparison(metrics.CLASSIFICATION, [gold for gold, _ in known], [found.value for _, found in known])
+
+    def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Class ids, as most public modules want them."""
+        names = super().for_module(golds, predictions)
+        return {side: [self.labels.ids[name] for name in values] for side, values in names.items()}

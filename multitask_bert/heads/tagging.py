@@ -1,4 +1,4 @@
-"""`type: tagging`: one tag per word; entity spans in IOB2, or plain tags.
+"""`type: tagging`: one tag per word; entity spans (learnt and scored as IOB2), or plain tags.
 
 The first piece of a word carries its tag. Scores are on words and entities, never on pieces: a word that truncation cut
 off counts as O (plain: as wrong).
@@ -7,76 +7,80 @@ off counts as O (plain: as wrong).
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig, InputError
-from multitask_bert.heads.base import Head
+from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
+from multitask_bert.heads.iob2 import OUTSIDE, TAGS, TagError, best_valid_sequence, to_iob2
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
 
 if TYPE_CHECKING:
     import numpy as np
 
-IOB2_TAG = re.compile(r"O|[BI]-.+")
-OUTSIDE = "O"
+PLAIN = "plain"
 ENTITY_METRICS = ("f1", "precision", "recall", "f1_strict", "precision_strict", "recall_strict")
 
 
 class TaggingHead(Head):
     """Dropout and a linear layer over each word's first piece, as in `BertForTokenClassification`."""
 
-    known_metrics = (*ENTITY_METRICS, "f1_weighted", "f1_micro", "accuracy")
+    known_metrics = (*ENTITY_METRICS, "f1_weighted", "f1_micro", "matthews_correlation", "accuracy", PER_LABEL)
+    own_options = ("scheme", "constrained", "class_weights", "label_smoothing")
     reads_words = True
     pools_text = False
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
-        return ("f1", "precision", "recall", "f1_strict") if config.scheme == "iob2" else ("accuracy", "f1")
+        return ("accuracy", "f1") if config.scheme == PLAIN else ("f1", "precision", "recall", "f1_strict")
 
     @classmethod
     def problems(cls, config: HeadConfig) -> Iterator[str]:
-        if config.scheme not in ("iob2", "plain"):
-            yield f"scheme={config.scheme}: choose iob2 (entity spans) or plain (one tag per word)"
+        if config.scheme not in (*TAGS, PLAIN):
+            yield f"scheme={config.scheme}: choose {', '.join(TAGS)} (entity spans) or {PLAIN} (one tag per word)"
         yield from super().problems(config)
-        plain_only, spans_only = ("f1_weighted", "f1_micro"), ("f1_strict", "precision_strict", "recall_strict")
+        if config.constrained and config.scheme == PLAIN:
+            yield f"constrained=True: has no effect with scheme={PLAIN}, where every sequence of tags is valid"
+        plain_only = ("f1_weighted", "f1_micro", "matthews_correlation")
+        spans_only = ("f1_strict", "precision_strict", "recall_strict")
         for metric in cls.metrics_of(config):
-            if metric in (plain_only if config.scheme == "iob2" else spans_only):
+            if metric in (spans_only if config.scheme == PLAIN else plain_only):
                 yield f"metrics: {metric} is not defined for scheme {config.scheme}"
 
     @classmethod
-    def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
-        """Plain: the tags. IOB2: O and, for every entity type, B- and I-, also where train holds only one of them."""
-        if config.scheme == "plain":
-            found = config.labels if config.labels is not None else {tag for tags in values if tags for tag in tags}
-            return LabelSet.from_names(found)
-        if config.labels is not None:
-            types: Iterable[str] = config.labels
-        else:
-            types = {tag[2:] for tags in values if tags for tag in tags if IOB2_TAG.fullmatch(tag) and tag != OUTSIDE}
-        return LabelSet((OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in "BI")))
-
-    def check_label(self, value: Any, example: Example) -> None:
-        for index, tag in enumerate(value or ()):
-            if self.config.scheme == "iob2" and not IOB2_TAG.fullmatch(tag):
-                raise InputError(
-                    f"{_line_of_word(example, index)}: tag '{tag}' is not IOB2 (expected O, B-X or I-X); correct it, "
-                    f"or set `scheme: plain` for tags that are not entity spans"
-                )
-            if tag not in self.labels:
-                known = self.labels.names
-                if self.config.scheme == "iob2":
-                    tag, known = tag[2:], tuple(name[2:] for name in known if name.startswith("B-"))
-                raise self.refuse_unseen(tag, _at_word(example, index), known)
-
-    @classmethod
-    def parse(cls, config: HeadConfig, raw: Any, where: str) -> Any:
+    def parse(cls, config: HeadConfig, raw: Any, where: str) -> tuple[str, ...] | None:
+        """One tag per word; those of entity spans checked and converted to IOB2."""
         if raw is None:
             return None
         if isinstance(raw, str) or not all(isinstance(tag, str) for tag in raw):
             raise InputError(f"{where}: tagging needs one tag per word, but found {str(raw)[:60]!r}")
-        return tuple(raw)
+        if config.scheme == PLAIN:
+            return tuple(raw)
+        try:
+            return to_iob2(raw, config.scheme)
+        except TagError as error:
+            raise InputError(
+                f"{_line_of_word(where, error.index)}: {error}; correct it, or set the head's `scheme:` to that of the "
+                f"file ({', '.join(TAGS)}; {PLAIN} for tags that are not entity spans)"
+            ) from error
+
+    @classmethod
+    def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
+        """Plain: the tags. Spans: O and, for every entity type, B- and I-, also where train holds only one of them."""
+        found = [tag for tags in values if tags for tag in tags]
+        if config.scheme == PLAIN:
+            return LabelSet.from_names(found if config.labels is None else config.labels).counted(found)
+        types = {tag[2:] for tag in found if tag != OUTSIDE} if config.labels is None else {*config.labels}
+        names = (OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI"))
+        return LabelSet(names).counted(found)
+
+    def check_label(self, value: Any, example: Example) -> None:
+        for index, tag in enumerate(value or ()):
+            if tag not in self.labels:
+                tag = tag if self.config.scheme == PLAIN else tag[2:]
+                at_word = Example(where=_line_of_word(example.where, index), text=example.text, labels={})
+                raise self.refuse_unseen(tag, at_word, self._names())
 
     def encode(self, value: Any, pieces: Pieces) -> Target:
         kept = [(start, index) for index, start in enumerate(pieces.word_starts) if start >= 0]
@@ -87,11 +91,19 @@ class TaggingHead(Head):
         return Target(anchors, values, num_known=len(kept))
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
+        import numpy as np
+
+        has_pieces_W = np.array(encoded.word_starts, dtype=np.int64) >= 0
+        if self.config.constrained:
+            scores_WL = np.full((len(has_pieces_W), len(self.labels)), -np.inf)
+            scores_WL[:, self.labels.ids[OUTSIDE]] = 0.0  # for words without pieces nothing else is possible
+            scores_WL[has_pieces_W] = logits_ML
+            return Prediction(
+                tuple(self.labels.names[best] for best in best_valid_sequence(scores_WL, self.labels.names))
+            )
         best = iter(logits_ML.argmax(axis=-1).tolist())
-        missing = OUTSIDE if self.config.scheme == "iob2" else ""
-        return Prediction(
-            tuple(self.labels.names[next(best)] if start >= 0 else missing for start in encoded.word_starts)
-        )
+        missing = "" if self.config.scheme == PLAIN else OUTSIDE
+        return Prediction(tuple(self.labels.names[next(best)] if has else missing for has in has_pieces_W.tolist()))
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """Words and tags (None where a word was not read), and for entities their place in the text, in characters."""
@@ -100,7 +112,7 @@ class TaggingHead(Head):
         read = [start >= 0 for start in encoded.word_starts]
         tags = [tag if was_read else None for tag, was_read in zip(prediction.value, read, strict=True)]
         shown: dict[str, Any] = {"words": list(words), "tags": tags}
-        if self.config.scheme != "plain":
+        if self.config.scheme != PLAIN:
             places = example.word_offsets or _places_of(words)
             shown["entities"] = [
                 {"label": label, "text": example.text[begin:end], "start": begin, "end": end}
@@ -109,14 +121,24 @@ class TaggingHead(Head):
             ]
         return shown
 
-    def score(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
+    def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
         from multitask_bert.utils import metrics
 
-        known = [(list(g), list(p.value)) for g, p in zip(golds, predictions, strict=True) if g is not None]
-        if self.config.scheme == "iob2":
-            return metrics.compute_all(metrics.ENTITIES, self.metrics, [g for g, _ in known], [p for _, p in known])
-        flat = [(g, p) for tags, found in known for g, p in zip(tags, found, strict=True)]
-        return metrics.compute_all(metrics.CLASSIFICATION, self.metrics, [g for g, _ in flat], [p for _, p in flat])
+        known = [(list(gold), list(found.value)) for gold, found in only_known(golds, predictions)]
+        family = metrics.TAGS if self.config.scheme == PLAIN else metrics.ENTITIES
+        return Comparison(family, [gold for gold, _ in known], [found for _, found in known])
+
+    def metrics_by_label(self) -> dict[str, str]:
+        return {f"f1_of_{name}": f"f1_of_{name}" for name in self._names()}
+
+    def is_right(self, gold: Any, prediction: Prediction) -> bool:
+        return tuple(gold) == tuple(prediction.value)
+
+    def _names(self) -> tuple[str, ...]:
+        """The tags, or the types of entities."""
+        if self.config.scheme == PLAIN:
+            return self.labels.names
+        return tuple(name[2:] for name in self.labels.names if name.startswith("B-"))
 
 
 def _entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
@@ -137,11 +159,7 @@ def _places_of(words: Sequence[str]) -> list[Offset]:
     return [(end - len(word) - 1, end - 1) for word, end in zip(words, ends, strict=True)]
 
 
-def _line_of_word(example: Example, index: int) -> str:
+def _line_of_word(where: str, index: int) -> str:
     """CoNLL has one word per line: the line of a word follows from the line of its sentence."""
-    file, _, line = example.where.rpartition(":")
-    return f"{file}:{int(line) + index}" if line.isdigit() else example.where
-
-
-def _at_word(example: Example, index: int) -> Example:
-    return Example(where=_line_of_word(example, index), text=example.text, labels={})
+    file, _, line = where.rpartition(":")
+    return f"{file}:{int(line) + index}" if line.isdigit() else where

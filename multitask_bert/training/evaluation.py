@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import Dataset
 
 from multitask_bert.data.batching import lengths_of, make_loader, plan_evaluation
-from multitask_bert.heads import is_f1
+from multitask_bert.heads import Head, is_f1
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.records import EncodedExample, Prediction
+from multitask_bert.records import EncodedExample, Example, Prediction
 
 
 @dataclass
@@ -23,6 +23,7 @@ class TaskResult:
     losses: dict[str, float] = field(default_factory=dict)  # mean loss by head
     scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
     predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the data set
+    joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
 
 
 @torch.inference_mode()
@@ -34,8 +35,13 @@ def evaluate_task(
     batch_size: int,
     pad_id: int,
     device: torch.device,
+    tune: bool = False,
+    joint_accuracy: bool = False,
 ) -> TaskResult:
-    """Predict and score one data set. The model is in evaluation mode meanwhile."""
+    """Predict and score one data set. The model is in evaluation mode meanwhile.
+
+    `tune`: let heads choose what the config leaves open, as thresholds; for dev only, never for test.
+    """
     was_training = model.training
     model.eval()
     heads = model.heads[task]
@@ -60,9 +66,25 @@ def evaluate_task(
     examples = [dataset[first].example for first, *_ in windows]
     for name, head in heads.items():
         result.losses[name] = loss_sums[name] / max(1, counts[name])
-        result.predictions[name] = [head.join([found[name][index] for index in indices]) for indices in windows]
-        result.scores[name] = head.score([example.labels[name] for example in examples], result.predictions[name])
+        golds = [example.labels[name] for example in examples]
+        predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
+        result.predictions[name] = head.tune(golds, predictions) if tune else predictions
+        result.scores[name] = head.score(golds, result.predictions[name])
+    if joint_accuracy:
+        result.joint_accuracy = share_all_right(heads, examples, result.predictions)
     return result
+
+
+def share_all_right(
+    heads: Mapping[str, Head], examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]]
+) -> float:
+    """The share of examples for which every head is right, among those with a label for every head; 0.0 if none."""
+    known = [number for number, example in enumerate(examples) if all(example.labels[n] is not None for n in heads)]
+    num_right = sum(
+        all(head.is_right(examples[n].labels[name], predictions[name][n]) for name, head in heads.items())
+        for n in known
+    )
+    return num_right / len(known) if known else 0.0
 
 
 def windows_of(dataset: Dataset[EncodedExample]) -> list[list[int]]:
@@ -80,7 +102,8 @@ def windows_of(dataset: Dataset[EncodedExample]) -> list[list[int]]:
 
 
 def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """The keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss` and the two means.
+    """The keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss` and the two means; and
+    `eval_<task>_joint_accuracy` where the task asks for it (it counts in neither mean).
 
     A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1`
     the mean of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean
@@ -95,6 +118,8 @@ def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str
             metrics |= {f"eval_{task}_{head}_{name}": score for name, score in scores.items()}
             f1s += [score for name, score in scores.items() if is_f1(name)][:1]
             headlines.append(next(iter(scores.values())))
+        if result.joint_accuracy is not None:
+            metrics[f"eval_{task}_joint_accuracy"] = result.joint_accuracy
         task_losses.append(sum(weights[task, head] * loss for head, loss in result.losses.items()))
         metrics[f"eval_{task}_loss"] = task_losses[-1]
     metrics["eval_loss"] = sum(task_losses) / len(task_losses)

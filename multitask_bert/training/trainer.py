@@ -227,6 +227,7 @@ class Trainer:
             task: evaluate_task(
                 self.model, task, dataset,
                 batch_size=self.config.batching.eval_batch_size, pad_id=self._pad_id, device=self.device,
+                tune=not test, joint_accuracy=task in self.config.tasks and self.config.tasks[task].joint_accuracy,
             )
             for task, dataset in datasets.items()
         }  # fmt: skip

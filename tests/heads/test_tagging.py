@@ -44,7 +44,7 @@ def test_plain_tags_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize("tag", ["B_LOC", "b-LOC", "X", "", "E-PER", "B-"])
 def test_a_tag_outside_the_scheme_names_its_own_line(tag: str) -> None:
     with pytest.raises(InputError, match=rf"train\.txt:12: tag '{tag}' is not IOB2 \(expected O, B-X or I-X\)"):
-        SPANS.check_label(("O", "O", tag), SENTENCE)
+        TaggingHead.parse(SPANS.config, ("O", "O", tag), SENTENCE.where)
 
 
 def test_an_entity_type_that_train_lacks_names_its_line_and_the_known_types() -> None:
@@ -53,8 +53,9 @@ def test_an_entity_type_that_train_lacks_names_its_line_and_the_known_types() ->
 
 
 def test_an_orphan_i_tag_is_accepted() -> None:
-    SPANS.check_label(("O", "I-LOC", "O"), SENTENCE)
-    assert SPANS.encode(("O", "I-LOC", "O"), pieces(1, 2, 3)).values == (0, 2, 0)
+    tags = TaggingHead.parse(SPANS.config, ("O", "I-LOC", "O"), SENTENCE.where)
+    SPANS.check_label(tags, SENTENCE)
+    assert SPANS.encode(tags, pieces(1, 2, 3)).values == (0, 2, 0)
 
 
 def test_only_the_first_piece_of_a_word_has_a_target() -> None:
@@ -94,7 +95,7 @@ def test_sentences_without_tags_do_not_count_in_the_score() -> None:
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        (HeadConfig("tagging", scheme="iob"), "scheme=iob: choose iob2 (entity spans) or plain"),
+        (HeadConfig("tagging", scheme="iob"), "scheme=iob: choose iob2, iob1, bioes (entity spans) or plain"),
         (HeadConfig("tagging", metrics=["f1_weighted"]), "f1_weighted is not defined for scheme iob2"),
         (HeadConfig("tagging", scheme="plain", metrics=["f1_strict"]), "f1_strict is not defined for scheme plain"),
         (HeadConfig("tagging", metrics=["bleu"]), "tagging does not report bleu"),

@@ -1,0 +1,109 @@
+"""`type: choice`: which of several second texts fits the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads.base import Comparison, Head, only_known
+from multitask_bert.heads.segments import segment_log_softmax, segment_sizes
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+class ChoiceHead(Head):
+    """Dropout and a linear layer with one output over each pooled pair, as `BertForMultipleChoice`.
+
+    A label is the number of the right choice, from 0. The number of choices may differ between examples.
+    """
+
+    known_metrics = ("accuracy",)
+    own_options = ("label_smoothing",)
+    fewest_labels = 0
+
+    @classmethod
+    def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
+        return ("accuracy",)
+
+    @classmethod
+    def problems(cls, config: HeadConfig) -> Iterator[str]:
+        yield from super().problems(config)
+        if config.labels is not None and len({*config.labels}) < len(config.labels):
+            yield f"labels={config.labels}: each name of a choice may occur only once"
+
+    @classmethod
+    def parse(cls, config: HeadConfig, raw: Any, where: str) -> int | None:
+        """The number from 0; with `labels: [A, B, …]`, the names of the choices, the place of the name in it."""
+        text = super().parse(config, raw, where)
+        if text is None:
+            return None
+        if config.labels is not None:
+            if text not in config.labels:
+                raise InputError(f"{where}: '{text[:60]}' is none of the choices' names ({', '.join(config.labels)})")
+            return config.labels.index(text)
+        if not text.isdecimal():
+            raise InputError(
+                f"{where}: choice needs the number of the right choice, from 0, but found {text[:60]!r}; where choices "
+                f"have names, name them in order in the head's `labels: [A, B, …]`"
+            )
+        return int(text)
+
+    @classmethod
+    def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
+        return LabelSet(tuple(config.labels or ()))
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    def check_label(self, value: Any, example: Example) -> None:
+        if example.choices is None:
+            raise InputError(f"{example.where}: choice needs several texts to choose from; name them in source.choices")
+        if value is not None and value >= len(example.choices):
+            raise InputError(
+                f"{example.where}: choice {value} is right, but there are only {len(example.choices)}, counted from 0"
+            )
+
+    def encode(self, value: Any, pieces: Pieces) -> Target:
+        anchors = pieces.sequence_starts
+        if value is None:
+            return Target(anchors, (UNKNOWN,) * len(anchors), num_known=0)
+        return Target(anchors, tuple(int(place == value) for place in range(len(anchors))), num_known=1)
+
+    def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
+        """Cross-entropy over the choices of each example, summed over examples whose right choice is known."""
+        log_M = segment_log_softmax(logits_ML.float(), target.example_M)[:, 0]
+        is_known_M = target.value_M != UNKNOWN
+        share = self.config.label_smoothing
+        wanted_M = (1 - share) * target.value_M + share / segment_sizes(target.example_M)
+        return HeadOutput(logits_ML, -(wanted_M * log_M)[is_known_M].sum(), target.num_known)
+
+    def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
+        import numpy as np
+
+        logits_M = logits_ML[:, 0].astype(np.float64)
+        scores_M = np.exp(logits_M - logits_M.max())
+        scores_M /= scores_M.sum()
+        return Prediction(int(scores_M.argmax()), tuple(scores_M.tolist()))
+
+    def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
+        """The number of the choice, its name where choices have names, its text, and the probability of each."""
+        named = {"label": self.labels.names[prediction.value]} if prediction.value < len(self.labels) else {}
+        text = (encoded.example.choices or ())[prediction.value]
+        scores = [round(score, 6) for score in prediction.scores]
+        return {"choice": prediction.value, **named, "text": text, "probabilities": scores}
+
+    def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
+        from multitask_bert.utils import metrics
+
+        known = only_known(golds, predictions)
+        return Comparison(metrics.CLASSIFICATION, [str(gold) for gold, _ in known], [str(f.value) for _, f in known])
+
+    def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        known = only_known(golds, predictions)
+        return {"references": [gold for gold, _ in known], "predictions": [found.value for _, found in known]}

@@ -1,0 +1,92 @@
+"""Options that several head types share: an extra layer, class weights; and which option is of use to which type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.labels import LabelSet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OF_ALL_TYPES = ("type", "column", "weight", "metrics", "labels", "dropout", "hidden_size", "activation")
+ACTIVATIONS = ("tanh", "gelu")
+BALANCED = "balanced"
+
+
+def problems(config: HeadConfig, of_type: Collection[str], *, pools_text: bool) -> Iterator[str]:
+    """Shared options that cannot work, and options that this head type does not have."""
+    useful = {*OF_ALL_TYPES, *of_type, *(["pooling"] if pools_text else [])}
+    plain = HeadConfig(config.type)
+    for option in fields(HeadConfig):
+        value = getattr(config, option.name)
+        if option.name not in useful and value != getattr(plain, option.name):
+            yield f"{option.name}={value}: {config.type} has no such option; remove it"
+    if config.dropout is not None and not 0 <= config.dropout < 1:
+        yield f"dropout={config.dropout}: must be at least 0 and less than 1"
+    if config.hidden_size is not None and config.hidden_size < 1:
+        yield f"hidden_size={config.hidden_size}: must be at least 1; null for no extra layer"
+    if config.activation not in ACTIVATIONS:
+        yield f"activation={config.activation}: choose one of {', '.join(ACTIVATIONS)}"
+    elif config.hidden_size is None and config.activation != plain.activation:
+        yield f"activation={config.activation}: has no effect without hidden_size; name the extra layer's width"
+    if not 0 <= config.label_smoothing < 1:
+        yield f"label_smoothing={config.label_smoothing}: must be at least 0 and less than 1"
+    if config.class_weights not in (None, BALANCED) and not _are_weights(config.class_weights):
+        yield (
+            f"class_weights={config.class_weights}: must be {BALANCED}, or a number of 0 or more for each label, "
+            f"as in {{rare: 5, common: 1}}"
+        )
+
+
+def class_weights(given: Any, labels: LabelSet) -> dict[str, float]:
+    """A factor of the loss for each label, in the order of the labels; a label that a dict leaves out has 1.
+
+    `balanced`: n / (number of labels that occur * n of the label), as scikit-learn's `compute_class_weight`, so that
+    every label weighs the same in train and the mean weight there is 1; 1 for a label that does not occur there.
+
+    Raises:
+        InputError: there is no such label.
+    """
+    if given == BALANCED:
+        assert labels.counts, "balanced class weights need the counts of the labels in train; collect() gives them"
+        num_labels = sum(count > 0 for count in labels.counts)
+        return {
+            name: sum(labels.counts) / (num_labels * count) if count else 1.0
+            for name, count in zip(labels.names, labels.counts, strict=True)
+        }
+    given = {str(name): weight for name, weight in given.items()}  # YAML reads 1: as a number
+    if strangers := [name for name in given if name not in labels]:
+        raise InputError(f"class_weights: there is no label {', '.join(strangers)} (known: {', '.join(labels.names)})")
+    return {name: float(given.get(name, 1.0)) for name in labels.names}
+
+
+def build(config: HeadConfig, num_features: int, num_outputs: int, dropout_rate: float) -> nn.Module:
+    """Dropout and a linear layer; with `hidden_size`, before them dropout, a layer of that width and its activation.
+
+    With an extra layer this is `RobertaClassificationHead` (tanh). Drawn as in the encoder: normal with spread 0.02.
+    """
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    if config.hidden_size is not None:
+        activation = {"tanh": nn.Tanh, "gelu": nn.GELU}[config.activation]()
+        layers += [nn.Dropout(dropout_rate), nn.Linear(num_features, config.hidden_size), activation]
+        num_features = config.hidden_size
+    layers += [nn.Dropout(dropout_rate), nn.Linear(num_features, num_outputs)]
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
+def _are_weights(given: Any) -> bool:
+    return isinstance(given, dict) and all(
+        isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < math.inf
+        for weight in given.values()
+    )

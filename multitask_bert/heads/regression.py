@@ -1,0 +1,105 @@
+"""`type: regression`: one number per text, or per pair of texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads.base import Comparison, Head, only_known
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+ERRORS = ("mse", "mae")  # lower is better
+
+
+class RegressionHead(Head):
+    """Dropout and a linear layer with one output, as `BertForSequenceClassification` with `num_labels=1`."""
+
+    known_metrics = ("pearson", "spearman", *ERRORS)
+    own_options = ("range", "clip")
+    fewest_labels = 0
+    can_be_right = False
+
+    @classmethod
+    def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
+        return ("pearson", "spearman", "mse")
+
+    @classmethod
+    def problems(cls, config: HeadConfig) -> Iterator[str]:
+        yield from super().problems(config)
+        bounds = config.range
+        if bounds is not None and (len(bounds) != 2 or not all(map(math.isfinite, bounds)) or bounds[0] >= bounds[1]):
+            yield f"range={bounds}: must be the lowest and the highest value, as in [0, 5]"
+        if config.clip and bounds is None:
+            yield "clip=True: has no effect without range; name the lowest and the highest value"
+        if config.labels is not None:
+            yield "labels: regression has none; remove it"
+        if (headline := cls.metrics_of(config)[0]) in ERRORS:
+            yield (
+                f"metrics: the first is the headline, of which higher is better; put pearson or spearman before "
+                f"{headline}"
+            )
+
+    @classmethod
+    def parse(cls, config: HeadConfig, raw: Any, where: str) -> float | None:
+        text = super().parse(config, raw, where)
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{where}: regression needs a number, but found {text[:60]!r}; empty means unknown")
+        if config.range is not None and not config.range[0] <= value <= config.range[1]:
+            raise InputError(
+                f"{where}: {value:g} is outside `range: [{config.range[0]:g}, {config.range[1]:g}]`; "
+                f"correct one of them"
+            )
+        return value
+
+    @classmethod
+    def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
+        return LabelSet(())
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    def check_label(self, value: Any, example: Example) -> None:
+        """`parse` has seen that it is a number inside the range."""
+
+    def encode(self, value: Any, pieces: Pieces) -> Target:
+        if value is None:
+            return Target(anchors=(0,), values=(math.nan,), num_known=0)
+        low, high = self._range
+        return Target(anchors=(0,), values=((value - low) / (high - low),), num_known=1)
+
+    def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
+        """Squared error summed over known targets, in units of the range."""
+        is_known_M = ~target.value_M.isnan()
+        error_M = logits_ML.float()[:, 0][is_known_M] - target.value_M.float()[is_known_M]
+        return HeadOutput(logits_ML, error_M.square().sum(), target.num_known)
+
+    def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
+        low, high = self._range
+        value = low + float(logits_ML[0, 0]) * (high - low)
+        return Prediction(min(max(value, low), high) if self.config.clip else value)
+
+    def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
+        from multitask_bert.utils import metrics
+
+        known = only_known(golds, predictions)
+        return Comparison(metrics.NUMBERS, [gold for gold, _ in known], [found.value for _, found in known])
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        """What is learnt as 0 and as 1."""
+        low, high = self.config.range or (0.0, 1.0)
+        return low, high

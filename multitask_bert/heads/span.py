@@ -1,0 +1,238 @@
+"""`type: span`: the answer to a question as a span of a context; extractive question answering.
+
+The first text is the question, the second the context. A long context comes in overlapping windows; what they say is
+joined. An answer begins and ends at places: the pieces of the context, and the first token of the window for "no
+answer here".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads.base import Comparison, Head, only_known
+from multitask_bert.heads.segments import segment_log_softmax
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import EncodedExample, Example, HeadOutput, Offset, Pieces, Prediction, Target, TargetBatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[str, int]  # text, and its first character in the context (-1: not known)
+ANSWER, NO_ANSWER = "answer", "no answer"  # what questions have; the second only where train holds such
+NOWHERE: Offset = (-1, -1)
+NUM_LOGGED = 5  # answers without a place that are named one by one; the others are only counted
+
+
+class SpanHead(Head):
+    """Dropout and a linear layer with two outputs per place, begin and end, as `BertForQuestionAnswering`.
+
+    A label is a tuple of gold answers; an empty one says that the context holds no answer. Of a prediction, `scores`
+    are the summed logits of the answer and of "no answer", `place` is in characters of the context.
+    """
+
+    known_metrics = ("exact_match", "f1")
+    own_options = ("stride", "max_answer_length", "no_answer_threshold")
+    pools_text = False
+    reads_windows = True
+    fewest_labels = 1
+
+    def __init__(self, config: HeadConfig, labels: LabelSet) -> None:
+        super().__init__(config, labels)
+        self.num_unplaced = 0  # examples whose answers were found nowhere in their context: they teach nothing
+
+    @classmethod
+    def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
+        return ("f1", "exact_match")
+
+    @classmethod
+    def problems(cls, config: HeadConfig) -> Iterator[str]:
+        yield from super().problems(config)
+        if config.stride < 0:
+            yield f"stride={config.stride}: must be at least 0"
+        if config.max_answer_length < 1:
+            yield f"max_answer_length={config.max_answer_length}: must be at least 1"
+        if config.labels is not None:
+            yield "labels: span has none; remove it"
+
+    @classmethod
+    def parse(cls, config: HeadConfig, raw: Any, where: str) -> tuple[Answer, ...] | None:
+        """A list of `{text, answer_start}`, or `{text: […], answer_start: […]}`; both also as JSON in a string."""
+        if isinstance(raw, str) and raw.strip():
+            try:
+                raw = json.loads(raw)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{where}: {raw[:60]!r} is no JSON list of answers ({error})") from error
+        if raw is None or raw == "":
+            return None
+        if isinstance(raw, Mapping):
+            texts, starts = raw.get("text"), raw.get("answer_start")
+            if not isinstance(texts, list | tuple) or not isinstance(starts, list | tuple) or len(texts) != len(starts):
+                raise InputError(f"{where}: answers need `text` and `answer_start`, lists of one length")
+            raw = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+        if not isinstance(raw, list | tuple):
+            raise InputError(f"{where}: span needs a list of answers, but found {str(raw)[:60]!r}")
+        return tuple(_answer(one, where) for one in raw)
+
+    @classmethod
+    def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
+        found = [ANSWER if value else NO_ANSWER for value in values if value is not None]
+        return LabelSet((ANSWER, *([NO_ANSWER] if NO_ANSWER in found else []))).counted(found)
+
+    @property
+    def num_outputs(self) -> int:
+        return 2
+
+    def check_label(self, value: Any, example: Example) -> None:
+        """Count, and name in the log, answers that cannot be learnt because their place in the context is not known."""
+        if example.text_pair is None:
+            raise InputError(f"{example.where}: span needs a question and a context; name both texts in the source")
+        if value and not _places(value, example.text_pair):
+            self.num_unplaced += 1
+            if self.num_unplaced <= NUM_LOGGED:
+                text, start = value[0]
+                log.warning(
+                    "%s: answer '%s' stands neither at answer_start=%d nor exactly once elsewhere in the context; the "
+                    "question is scored, but teaches nothing", example.where, text[:60], start,
+                )  # fmt: skip
+            if self.num_unplaced == NUM_LOGGED + 1:
+                log.warning("%s: another such answer; further ones are counted only", example.where)
+
+    def encode(self, value: Any, pieces: Pieces) -> Target:
+        context = [place for place, is_second in enumerate(pieces.is_second) if is_second]
+        anchors = (0, *context)
+        span = self._span_in_window(value, pieces, context)
+        if span is None:
+            return Target(anchors, ((math.nan, math.nan),) * len(anchors), num_known=0)
+        first, last = span
+        return Target(anchors, tuple((float(a == first), float(a == last)) for a in anchors), num_known=1)
+
+    def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
+        """Cross-entropy over the places of each window, the mean of begin and end, summed over windows."""
+        log_ML = segment_log_softmax(logits_ML.float(), target.example_M)
+        is_known_M = ~target.value_M[:, 0].isnan()
+        total = -(target.value_M.float() * log_ML)[is_known_M].sum() / 2
+        return HeadOutput(logits_ML, total, target.num_known)
+
+    def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
+        """The best answer of a window, also where "no answer" is likelier: `join` decides."""
+        import numpy as np
+
+        begin_M, end_M = logits_ML.astype(np.float64).T
+        nothing = float(begin_M[0] + end_M[0])
+        best, span = -math.inf, None
+        for length in range(min(self.config.max_answer_length, len(begin_M) - 1)):
+            scores = begin_M[1 : len(begin_M) - length] + end_M[1 + length :]
+            first = int(scores.argmax())
+            if scores[first] > best:
+                best, span = float(scores[first]), (first, first + length)
+        if span is None:  # the context has no pieces
+            return Prediction("", (best, nothing))
+        offsets = _offsets_of_context(encoded, len(begin_M) - 1)
+        begin, end = offsets[span[0]][0], offsets[span[1]][1]
+        return Prediction((encoded.example.text_pair or "")[begin:end], (best, nothing), place=(begin, end))
+
+    def join(self, predictions: Sequence[Prediction]) -> Prediction:
+        """The window in which the answer beats "no answer" by most; empty if by too little."""
+        best = max(predictions, key=lambda found: found.scores[0] - found.scores[1])
+        if best.scores[0] - best.scores[1] <= self.threshold:
+            return Prediction("", best.scores)
+        return best
+
+    def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
+        """The answer (None where there is none), its place in the context, its margin over "no answer" in logits."""
+        answer, nothing = prediction.scores
+        margin = None if answer == -math.inf else round(answer - nothing, 6)
+        if prediction.place is None:
+            return {"answer": None, "margin": margin}
+        begin, end = prediction.place
+        return {"answer": prediction.value, "start": begin, "end": end, "margin": margin}
+
+    @property
+    def threshold(self) -> float:
+        """The margin that an answer needs over "no answer"."""
+        if self.config.no_answer_threshold is not None:
+            return self.config.no_answer_threshold
+        return 0.0 if NO_ANSWER in self.labels else -math.inf
+
+    def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
+        from multitask_bert.utils import metrics
+
+        known = only_known(golds, predictions)
+        texts = [[text for text, _ in gold] for gold, _ in known]
+        return Comparison(metrics.ANSWERS, texts, [found.value for _, found in known])
+
+    def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """As `squad` takes them."""
+        known = list(enumerate(only_known(golds, predictions)))
+        return {
+            "references": [
+                {"id": str(n), "answers": {"text": [t for t, _ in gold], "answer_start": [start for _, start in gold]}}
+                for n, (gold, _) in known
+            ],
+            "predictions": [{"id": str(n), "prediction_text": found.value} for n, (_, found) in known],
+        }
+
+    def is_right(self, gold: Any, prediction: Prediction) -> bool:
+        from multitask_bert.utils.metrics.answers import best_over, exact_match
+
+        return best_over(exact_match, [text for text, _ in gold], prediction.value) == 1.0
+
+    def _span_in_window(self, value: Any, pieces: Pieces, context: Sequence[int]) -> tuple[int, int] | None:
+        """First and last place of the answer, (0, 0) if it is not in this window; None if it is not known."""
+        if value is None:
+            return None
+        if not value:
+            return 0, 0
+        places = _places(value, pieces.second_text)
+        if not places:
+            return None
+        for begin, end in places:
+            if context and pieces.offsets[context[0]][0] <= begin and end <= pieces.offsets[context[-1]][1]:
+                first = next(place for place in context if pieces.offsets[place][1] > begin)
+                last = next(place for place in reversed(context) if pieces.offsets[place][0] < end)
+                return (first, last) if first <= last else None  # the tokenizer drops all that the answer is made of
+        return 0, 0
+
+
+def _answer(raw: Any, where: str) -> Answer:
+    text, start = (raw.get("text"), raw.get("answer_start", -1)) if isinstance(raw, Mapping) else (None, -1)
+    if not isinstance(text, str) or not text.strip() or not isinstance(start, int) or isinstance(start, bool):
+        raise InputError(
+            f"{where}: an answer needs `text` (not empty) and `answer_start` (a number), but found {str(raw)[:60]!r}; "
+            f"a question without an answer has an empty list"
+        )
+    return text, start
+
+
+def _places(answers: Iterable[Answer], context: str | None) -> list[Offset]:
+    """Where the answers are, without outer spaces; those with no known place are left out.
+
+    An answer that does not stand at its `answer_start` is looked for: if it occurs once, it is there.
+    """
+    found = []
+    for text, start in answers:
+        stripped = text.strip()
+        if context is not None and (start < 0 or context[start : start + len(text)] != text):
+            start = context.find(stripped)
+            if start < 0 or context.find(stripped, start + 1) >= 0:
+                continue
+        elif start < 0:
+            continue
+        else:
+            start += len(text) - len(text.lstrip())
+        found.append((start, start + len(stripped)))
+    return found
+
+
+def _offsets_of_context(encoded: EncodedExample, num_pieces: int) -> Sequence[Offset]:
+    """Of the window's context pieces, which are the last ones but for the special tokens at the end."""
+    end = max(place for place, offset in enumerate(encoded.offsets) if offset != NOWHERE) + 1
+    return encoded.offsets[end - num_pieces : end]

@@ -1,0 +1,51 @@
+"""How sure a score is: percentile bootstrap intervals over examples (Efron and Tibshirani 1993, chapter 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]  # lower and upper end
+
+NUM_RESAMPLES = 1000
+SHARE = 0.95  # of the resamples that lie inside the interval
+
+
+def interval_of_counts(
+    rows_NK: Floats,
+    statistic: Callable[[Floats], Floats],
+    *,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    share: float = SHARE,
+) -> Interval:
+    """The interval of `statistic(sum of rows)`, where each example adds one row of counts; sums_RK -> values_R.
+
+    Examples with equal rows are alike, so a resample is a multinomial draw over the distinct rows: no example is
+    touched twice.
+    """
+    distinct_UK, times_U = np.unique(rows_NK, axis=0, return_counts=True)
+    draws_RU = np.random.default_rng(seed).multinomial(len(rows_NK), times_U / len(rows_NK), size=num_resamples)
+    return _ends(statistic(draws_RU @ distinct_UK), share)
+
+
+def interval_by_recomputing(
+    score: Callable[[NDArray[np.int64]], float],
+    num_examples: int,
+    *,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    share: float = SHARE,
+) -> Interval:
+    """The interval of a score that is no function of sums: computed anew from each resample's indices."""
+    generator = np.random.default_rng(seed)
+    values = [score(generator.integers(num_examples, size=num_examples)) for _ in range(num_resamples)]
+    return _ends(np.array(values), share)
+
+
+def _ends(values_R: Floats, share: float) -> Interval:
+    lower, upper = np.quantile(values_R, [(1 - share) / 2, (1 + share) / 2])
+    return float(lower), float(upper)

@@ -1,0 +1,92 @@
+"""What our metrics have in common: each is a function of counts that are summed over examples.
+
+So one definition gives the score of a data set and, by resampling the examples' counts, its interval.
+Shapes: N examples, K counts per example, R sums to be scored at once, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import datasets
+import evaluate
+import numpy as np
+
+from multitask_bert.utils.bootstrap import Floats, Interval, interval_of_counts
+
+CITATION = "see the docstring of multitask_bert.utils.metrics"
+
+
+class CountedMetric(evaluate.Metric):  # type: ignore[misc]
+    """An `evaluate` module that needs no network; subclasses say what is counted and what follows from the sums."""
+
+    kind_of_value: ClassVar[Any]  # what one prediction is, as a feature of `datasets`
+    kind_of_reference: ClassVar[Any] = None  # what one reference is; None: the same
+
+    def __init__(self, name: str) -> None:
+        super().__init__(config_name=name, keep_in_memory=True)
+
+    def rows(self, references: Any, predictions: Any) -> Floats:
+        """The counts of each example -> rows_NK."""
+        raise NotImplementedError
+
+    def statistic(self, sums_RK: Floats) -> Floats:
+        """The score that follows from summed counts -> scores_R."""
+        raise NotImplementedError
+
+    def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
+        """Bootstrap interval over examples; see `multitask_bert.utils.bootstrap`."""
+        return interval_of_counts(self.rows(references, predictions), self.statistic, **options)
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = {"predictions": self.kind_of_value, "references": self.kind_of_reference or self.kind_of_value}
+        return evaluate.MetricInfo(
+            description=self.__doc__ or "",
+            citation=CITATION,
+            inputs_description="predictions, references",
+            features=datasets.Features(features),
+        )
+
+    def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        sums_1K = self.rows(references, predictions).sum(axis=0, keepdims=True)
+        return {self.config_name: float(self.statistic(sums_1K)[0])}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics over one kind of prediction; `names` are those that `kind` knows (and `f1_of_<label>` for some kinds)."""
+
+    kind: type[CountedMetric]
+    names: tuple[str, ...]
+
+    def __iter__(self) -> Any:
+        return iter(self.names)
+
+    def make(self, name: str) -> CountedMetric:
+        return self.kind(name)
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """above / below, and 0 for 0/0."""
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below != 0)
+
+
+def measure(name: str, right: Floats, gold: Floats, found: Floats) -> Floats:
+    """precision, recall or f1 from counts."""
+    if name == "precision":
+        return ratio(right, found)
+    if name == "recall":
+        return ratio(right, gold)
+    assert name == "f1", name
+    return ratio(2 * right, gold + found)
+
+
+def averaged(name: str, right_RL: Floats, gold_RL: Floats, found_RL: Floats, counts_RL: Floats) -> Floats:
+    """`f1` (macro), `f1_micro`, `f1_weighted` and the like; `counts_RL`: 1 for labels that a macro average counts."""
+    name, _, average = name.partition("_")
+    if average == "micro":
+        return measure(name, right_RL.sum(axis=1), gold_RL.sum(axis=1), found_RL.sum(axis=1))
+    weight_RL = gold_RL if average == "weighted" else counts_RL
+    return ratio((measure(name, right_RL, gold_RL, found_RL) * weight_RL).sum(axis=1), weight_RL.sum(axis=1))

@@ -1,0 +1,63 @@
+"""Metrics over one number per example; equal to scipy's and scikit-learn's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import numpy as np
+
+from multitask_bert.utils.bootstrap import Floats, Interval, interval_by_recomputing
+from multitask_bert.utils.metrics.base import CountedMetric, ratio
+
+
+class NumberMetric(CountedMetric):
+    """Pearson's and Spearman's correlation (0 where a side is constant), mean squared and mean absolute error."""
+
+    kind_of_value = datasets.Value("float64")
+
+    def rows(self, references: Any, predictions: Any) -> Floats:
+        gold_N, found_N = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+        ones_N = np.ones_like(gold_N)
+        if self.config_name == "mse":
+            return np.stack([(gold_N - found_N) ** 2, ones_N], axis=1)
+        if self.config_name == "mae":
+            return np.stack([np.abs(gold_N - found_N), ones_N], axis=1)
+        if self.config_name == "spearman":
+            gold_N, found_N = _ranks(gold_N), _ranks(found_N)
+        gold_N, found_N = _standardised(gold_N), _standardised(found_N)
+        return np.stack([ones_N, gold_N, found_N, gold_N**2, found_N**2, gold_N * found_N], axis=1)
+
+    def statistic(self, sums_RK: Floats) -> Floats:
+        if self.config_name in ("mse", "mae"):
+            return ratio(sums_RK[:, 0], sums_RK[:, 1])
+        count_R, x_R, y_R, xx_R, yy_R, xy_R = sums_RK.T
+        spread_x_R, spread_y_R = count_R * xx_R - x_R**2, count_R * yy_R - y_R**2
+        # What rounding leaves of a constant side is no spread.
+        is_constant_R = np.minimum(spread_x_R, spread_y_R) <= 1e-12 * count_R**2
+        product_R = np.where(is_constant_R, 0.0, spread_x_R * spread_y_R)
+        return np.clip(ratio(count_R * xy_R - x_R * y_R, np.sqrt(product_R)), -1.0, 1.0)
+
+    def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
+        if self.config_name != "spearman":
+            return super().interval(references, predictions, **options)
+        gold_N, found_N = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+
+        def score(indices: Any) -> float:  # ranks are those within the resample
+            return float(self.statistic(self.rows(gold_N[indices], found_N[indices]).sum(axis=0, keepdims=True))[0])
+
+        return interval_by_recomputing(score, len(gold_N), **options)
+
+
+def _ranks(values_N: Floats) -> Floats:
+    """From 1; equal values share the mean of their ranks."""
+    _, inverse_N, times_U = np.unique(values_N, return_inverse=True, return_counts=True)
+    return (np.cumsum(times_U) - (times_U - 1) / 2)[inverse_N]
+
+
+def _standardised(values_N: Floats) -> Floats:
+    """Mean 0 and spread 1 (a correlation stays as it is), so that sums of squares keep their digits."""
+    centred_N = values_N - values_N.mean()
+    spread = np.abs(centred_N).max()
+    is_constant = spread <= 1e-12 * np.abs(values_N).max()
+    return np.zeros_like(values_N) if is_constant else centred_N / centred_N.std()
