@@ -70,7 +70,7 @@ class SpanHead(Head):
                 raw = json.loads(raw)
             except json.JSONDecodeError as error:
                 raise InputError(f"{where}: {raw[:60]!r} is no JSON list of answers ({error})") from error
-        if raw is None or raw == "":
+        if raw is None or (isinstance(raw, str) and not raw.strip()):
             return None
         if isinstance(raw, Mapping):
             texts, starts = raw.get("text"), raw.get("answer_start")
@@ -117,8 +117,8 @@ class SpanHead(Head):
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Cross-entropy over the places of each window, the mean of begin and end, summed over windows."""
         log_ML = segment_log_softmax(logits_ML.float(), target.example_M)
-        is_known_M = ~target.value_M[:, 0].isnan()
-        total = -(target.value_M.float() * log_ML)[is_known_M].sum() / 2
+        # Unknown places become 0 before the product: masked after it, their gradient would be 0 * NaN.
+        total = -(target.value_M.float().nan_to_num(nan=0.0) * log_ML).sum() / 2
         return HeadOutput(logits_ML, total, target.num_known)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
