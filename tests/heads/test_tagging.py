@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads.iob2 import may_follow
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
@@ -92,12 +93,63 @@ def test_sentences_without_tags_do_not_count_in_the_score() -> None:
     assert SPANS.score([("B-PER",), None], found)["f1"] == 1.0
 
 
+@pytest.mark.parametrize(("scheme", "tags"), [("iob1", ("I-PER", "O", "I-LOC")), ("bioes", ("S-PER", "O", "S-LOC"))])
+def test_other_schemes_are_learnt_and_scored_as_iob2(scheme: str, tags: tuple[str, ...]) -> None:
+    config = HeadConfig("tagging", scheme=scheme)
+    gold = TaggingHead.parse(config, tags, SENTENCE.where)
+    head = TaggingHead(config, TaggingHead.collect(config, [gold]))
+    assert head.labels == SPANS.labels
+    assert head.score([gold], [Prediction(("B-PER", "O", "B-LOC"))])["f1_strict"] == 1.0
+
+
+def test_an_entity_without_its_end_names_the_line_of_the_word_and_the_schemes() -> None:
+    with pytest.raises(
+        InputError, match=r"train\.txt:11: tag 'O' stands where .*`scheme:` .*\(iob2, iob1, bioes; plain"
+    ):
+        TaggingHead.parse(HeadConfig("tagging", scheme="bioes"), ("B-PER", "O", "S-LOC"), SENTENCE.where)
+
+
+def test_constrained_decoding_begins_entities_with_b_and_free_decoding_need_not() -> None:
+    wild = logits(4, 2, 2) + 0.5 * logits(3, 1, 0)  # I-PER I-LOC I-LOC; second best B-PER B-LOC O
+    constrained = TaggingHead(HeadConfig("tagging", constrained=True), SPANS.labels)
+    assert SPANS.decode(wild, encoded(1, 2, 3)).value == ("I-PER", "I-LOC", "I-LOC")
+    assert constrained.decode(wild, encoded(1, 2, 3)).value == ("B-PER", "B-LOC", "I-LOC")
+
+
+def test_constrained_decoding_does_not_go_on_after_a_word_that_was_not_read() -> None:
+    constrained = TaggingHead(HeadConfig("tagging", constrained=True), SPANS.labels)
+    assert constrained.decode(logits(3, 4) + 0.5 * logits(0, 3), encoded(1, -1, 2)).value == ("B-PER", "O", "B-PER")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_constrained_predictions_are_valid_whatever_the_logits_and_the_words_cut_off(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    starts = [place if generator.random() < 0.8 else -1 for place in range(1, 13)]
+    constrained = TaggingHead(HeadConfig("tagging", constrained=True), SPANS.labels)
+    found = constrained.decode(generator.normal(size=(sum(s >= 0 for s in starts), 5)), encoded(*starts)).value
+    assert all(may_follow(before, tag) for before, tag in zip((None, *found), found, strict=False))
+
+
+def test_f1_by_entity_type_is_reported_beside_the_headline() -> None:
+    head = TaggingHead(HeadConfig("tagging", metrics=["f1", "f1_per_label"]), SPANS.labels)
+    found = head.score([("B-PER", "O", "B-LOC")], [Prediction(("B-PER", "O", "O"))])
+    assert found == {"f1": pytest.approx(2 / 3), "f1_of_LOC": 0.0, "f1_of_PER": 1.0}
+
+
+def test_plain_tags_have_an_f1_each() -> None:
+    head = TaggingHead(HeadConfig("tagging", scheme="plain", metrics=["accuracy", "f1_per_label"]), PLAIN.labels)
+    found = head.score([("NOUN", "VERB")], [Prediction(("NOUN", "NOUN"))])
+    assert found == {"accuracy": 0.5, "f1_of_ADJ": 0.0, "f1_of_NOUN": pytest.approx(2 / 3), "f1_of_VERB": 0.0}
+
+
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
         (HeadConfig("tagging", scheme="iob"), "scheme=iob: choose iob2, iob1, bioes (entity spans) or plain"),
         (HeadConfig("tagging", metrics=["f1_weighted"]), "f1_weighted is not defined for scheme iob2"),
         (HeadConfig("tagging", scheme="plain", metrics=["f1_strict"]), "f1_strict is not defined for scheme plain"),
+        (HeadConfig("tagging", scheme="plain", constrained=True), "constrained=True: has no effect with scheme=plain"),
+        (HeadConfig("tagging", pooling="mean"), "pooling=mean: tagging has no such option"),
         (HeadConfig("tagging", metrics=["bleu"]), "tagging does not report bleu"),
     ],
 )
