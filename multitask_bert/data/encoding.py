@@ -50,7 +50,8 @@ class _Encode:
             if self.stride is None:
                 encoded.append(self._one(example, first))
             else:
-                encoded += [self._with_targets(example, _pieces(window)) for window in (first, *first.overflowing)]
+                windows = [_pieces(window, second_text=example.text_pair) for window in (first, *first.overflowing)]
+                encoded += [self._with_targets(example, window) for window in windows]
         return encoded
 
     def _one(self, example: Example, tokenized: Any) -> EncodedExample:
@@ -116,7 +117,7 @@ def _replaced(text: str, places: Sequence[Offset], lost: set[int], unknown: str)
     return "".join([*parts, text[copied:]]), new_places
 
 
-def _pieces(tokenized: Any, places: Sequence[Offset] = ()) -> Pieces:
+def _pieces(tokenized: Any, places: Sequence[Offset] = (), *, second_text: str | None = None) -> Pieces:
     offsets = offsets_of(tokenized)
     is_second = tuple(sequence == 1 for sequence in tokenized.sequence_ids)
     in_first = [(-1, -1) if second else offset for offset, second in zip(offsets, is_second, strict=True)]
@@ -126,6 +127,7 @@ def _pieces(tokenized: Any, places: Sequence[Offset] = ()) -> Pieces:
         offsets=tuple(offsets),
         is_second=is_second,
         word_starts=find_word_starts(in_first, places) if places else (),
+        second_text=second_text,
     )
 
 

@@ -157,7 +157,7 @@ class DataProcessor:
         for head_name, config in self.tasks[name].heads.items():
             values = [example.labels[head_name] for example in splits["train"]]
             labels = HEAD_TYPES[config.type].collect(config, values)
-            if len(labels) < 2:
+            if len(labels) < HEAD_TYPES[config.type].fewest_labels:
                 found = ", ".join(labels.names) or "no label at all"
                 raise InputError(
                     f"heads.{head_name}: the training data has only {found}; there is nothing to learn. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multitask_bert.records import Example
@@ -53,15 +53,22 @@ def _stratum(example: Example) -> str:
     return "|".join(f"{name}={_kind(value)}" for name, value in sorted(example.labels.items()))
 
 
-def _labels_of(examples: Sequence[Example], indices: Sequence[int]) -> set[tuple[str, Any]]:
+def _labels_of(examples: Sequence[Example], indices: Sequence[int]) -> set[tuple[str, str]]:
     """Every label of these examples, by head, and an empty one that all have: the last text of all stays, too."""
-    values = [(name, value) for index in indices for name, value in examples[index].labels.items()]
-    tags = {(name, tag) for name, value in values if isinstance(value, tuple) for tag in value}
-    whole = {(name, value) for name, value in values if value is not None and not isinstance(value, tuple)}
-    return {("", None)} | tags | whole
+    labels = [(name, value) for index in indices for name, value in examples[index].labels.items()]
+    return {("", "")} | {(name, label) for name, value in labels for label in _names_in(value)}
+
+
+def _names_in(value: Any) -> Iterable[str]:
+    """The names of classes in a label: itself, its tags, or those of several labels that are so; numbers have none."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Mapping):
+        return (str(name) for name, is_so in value.items() if is_so is True)
+    return (tag for tag in value if isinstance(tag, str)) if isinstance(value, tuple) else ()
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(sorted({tag[2:] for tag in value if tag[1:2] == "-"}))
-    return str(value)
+        return ",".join(sorted({tag[2:] for tag in _names_in(value) if tag[1:2] == "-"}))
+    return ",".join(sorted(_names_in(value)))

@@ -20,7 +20,7 @@ Sentence = list[tuple[str, str]]
 def conll(folder: Path, content: str | bytes, *, word_column: int = 0, column: str | None = None) -> list[Example]:
     path = folder / "train.txt"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    heads = {"entities": HeadConfig(type="tagging", column=column)}
+    heads = {"entities": HeadConfig(type="tagging", scheme="plain", column=column)}
     return list(read_conll(path, SourceConfig(format="conll", word_column=word_column), heads))
 
 
@@ -115,7 +115,8 @@ def test_conll_columns_count_from_either_end(
 def test_one_conll_file_serves_several_heads(tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
     path.write_text("1 Asha NOUN B-PER\n2 alikuja VERB O\n", encoding="utf-8")
-    heads = {"pos": HeadConfig(type="tagging", column="2"), "entities": HeadConfig(type="tagging", column="-1")}
+    plain = HeadConfig(type="tagging", scheme="plain", column="2")
+    heads = {"pos": plain, "entities": HeadConfig(type="tagging", column="-1")}
     (example,) = read_conll(path, SourceConfig(format="conll", word_column=1), heads)
     assert example.words == ("Asha", "alikuja")
     assert example.labels == {"pos": ("NOUN", "VERB"), "entities": ("B-PER", "O")}

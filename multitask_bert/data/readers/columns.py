@@ -130,8 +130,8 @@ def _conllu_column(field: str, column: str | None) -> tuple[int, str]:
     """The column's number, and the feature in it (empty: the whole column)."""
     name, _, feature = (column or "").partition(".")
     if name.lower() not in CONLLU:
-        given = "missing" if column is None else f"{column} is no column of CoNLL-U"
-        raise InputError(f"{field}: {given}; name one of {', '.join(CONLLU)} (or a feature, as in feats.Number)")
+        given = ": missing" if column is None else f"={column} is no column of CoNLL-U"
+        raise InputError(f"{field}{given}; name one of {', '.join(CONLLU)} (or a feature, as in feats.Number)")
     return CONLLU.index(name.lower()), feature
 
 

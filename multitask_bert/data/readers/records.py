@@ -54,6 +54,7 @@ class ExampleMaker:
                 offsets = tuple(split_at_borders(cut_words(text), every))
                 words = tuple(text[begin:end] for begin, end in offsets)
         labels = {}
+        place = where if words is None else f"{where}:1"
         for name, head in self.heads.items():
             if name in entities:
                 raw: Any = None if entities[name] is None else tags_of(offsets or (), entities[name] or ())
@@ -61,9 +62,9 @@ class ExampleMaker:
                 raw = self._tags(name, head, record, words or (), where)
             else:
                 raw = self._label(name, head, record)
-            labels[name] = parse_label(head, raw, where)
+            labels[name] = parse_label(head, raw, place if HEAD_TYPES[head.type].reads_words else where)
         return Example(
-            where=where if words is None else f"{where}:1",
+            where=place,
             text=text,
             labels=labels,
             text_pair=None if self.source.text_pair is None else self._string("source.text_pair", record, where),
@@ -140,7 +141,7 @@ class ExampleMaker:
     def _label(self, name: str, head: HeadConfig, record: Mapping[str, Any]) -> Any:
         if head.columns is not None:
             return {column: self._value(f"heads.{name}.columns.{column}", record) for column in head.columns}
-        return _answers(self._value(f"heads.{name}.column", record))
+        return self._value(f"heads.{name}.column", record)
 
     def _choices(self, record: Mapping[str, Any], where: str) -> tuple[str, ...] | None:
         columns = self.source.choices
@@ -214,20 +215,10 @@ def _listed(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, list | tuple) else None
 
 
-def _answers(value: Any) -> Any:
-    """SQuAD answers as hub data sets have them, {text: [a, b], answer_start: [3, 9]}, become a list of answers."""
-    if isinstance(value, Mapping) and set(value) == {"text", "answer_start"}:
-        texts, starts = value["text"], value["answer_start"]
-        if isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts):
-            return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    return value
-
-
 def _entity(value: Any, where: str, text: str) -> Entity:
     """`{start, end, label}`, or a list of the three in this order."""
-    if isinstance(value, list | tuple):
-        value = dict(zip(ENTITY_KEYS, value, strict=False))
-    found: list[Any] = [value.get(key) for key in ENTITY_KEYS] if isinstance(value, Mapping) else []
+    fields = dict(zip(ENTITY_KEYS, value, strict=False)) if isinstance(value, list | tuple) else value
+    found: list[Any] = [fields.get(key) for key in ENTITY_KEYS] if isinstance(fields, Mapping) else []
     problem = next(_entity_problems(found, text), None)
     if problem is not None:
         raise InputError(

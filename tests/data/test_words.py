@@ -1,0 +1,70 @@
+"""Words out of texts: where each stands, and what entities by characters make of them."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+
+import pytest
+
+from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("Asha alikuja.", ["Asha", "alikuja", "."]),
+    ("  Dar-es-Salaam's  \n", ["Dar", "-", "es", "-", "Salaam", "'", "s"]),
+    ("U.S. $3.50 a_b", ["U", ".", "S", ".", "$", "3", ".", "50", "a_b"]),
+    ("@juma #simba...", ["@", "juma", "#", "simba", ".", ".", "."]),
+    ("e\u0301te\u0301 हिन्दी", ["e\u0301te\u0301", "हिन्दी"]),  # marks belong to their letter
+    ("क\u094d\u200dष", ["क\u094d\u200dष"]),  # so do joiners
+    ("❤\ufe0f👨\u200d👩", ["❤\ufe0f", "👨\u200d", "👩"]),
+    ("東京へ", ["東京へ"]),
+    ("a\u00a0b\u2028c", ["a", "b", "c"]),
+    (" \t\n", []),
+])  # fmt: skip
+def test_words_are_runs_of_letters_and_digits_or_single_signs(text: str, words: list[str]) -> None:
+    assert [text[begin:end] for begin, end in cut_words(text)] == words
+
+
+def test_every_character_but_white_space_is_in_exactly_one_word() -> None:
+    draw = random.Random(1)
+    alphabet = "abZé1_ \t\n-.#'\"\u0301\ufe0f\u200b\u200d\u00a0中🙂"
+    for _ in range(500):
+        text = "".join(draw.choices(alphabet, k=draw.randint(0, 20)))
+        covered = [place for begin, end in cut_words(text) for place in range(begin, end)]
+        assert covered == [place for place, character in enumerate(text) if not character.isspace()]
+        assert len(covered) == len(set(covered))
+
+
+def test_precomposed_and_decomposed_letters_give_the_same_words() -> None:
+    text = "Çağ école naïve"
+    cut = {
+        form: [unicodedata.normalize("NFC", changed[begin:end]) for begin, end in cut_words(changed)]
+        for form in ("NFC", "NFD")
+        for changed in [unicodedata.normalize(form, text)]
+    }
+    assert cut["NFC"] == cut["NFD"] == text.split()
+
+
+def test_tags_give_back_the_entities_they_were_made_of() -> None:
+    draw = random.Random(1)
+    for _ in range(500):
+        text = "".join(draw.choices("ab .", k=20))
+        borders = sorted(draw.sample(range(21), 6))
+        pairs = [(borders[0], borders[1]), (borders[2], borders[3]), (borders[4], borders[5])]
+        entities = [Entity(a, b, draw.choice("XY")) for a, b in pairs if text[a:b].strip()]
+        offsets = split_at_borders(cut_words(text), entities)
+        found: list[Entity] = []
+        for (begin, end), tag in zip(offsets, tags_of(offsets, entities), strict=True):
+            if tag.startswith("B-"):
+                found.append(Entity(begin, end, tag[2:]))
+            elif tag.startswith("I-"):
+                found[-1] = found[-1]._replace(end=end)
+                assert found[-1].label == tag[2:]
+        assert [(text[e.start : e.end].strip(), e.label) for e in found] == [
+            (text[e.start : e.end].strip(), e.label) for e in entities
+        ]
+
+
+def test_words_inside_of_which_no_entity_begins_or_ends_stay_whole() -> None:
+    assert split_at_borders([(0, 4), (5, 9)], [Entity(0, 4, "X"), Entity(4, 7, "Y")]) == [(0, 4), (5, 7), (7, 9)]
