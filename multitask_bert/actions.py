@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import sys
 import time
 import warnings
 from dataclasses import asdict
@@ -98,6 +99,47 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     console.say(f"Results      {folder / 'results.json'}")
 
 
+def predict(config: ExperimentConfig, folder: Path) -> None:
+    """What every head of a finished run's model says of each text, as lines of JSON; nothing else goes to stdout."""
+    assert config.run_dir is not None
+    assert config.input is not None
+    try:
+        from multitask_bert.inference.files import open_input, open_output, read_inputs, write_lines
+
+        with open_input(config.input) as file:  # refused before the model is loaded
+            from multitask_bert.inference.predictor import Predictor
+
+            predictor = Predictor.load(
+                config.run_dir, device=config.trainer.device, batch_size=config.batching.eval_batch_size
+            )
+            columns, is_tsv_quoted = tables_of_run(Path(config.run_dir))
+            inputs = read_inputs(file, config.input, columns=columns, is_tsv_quoted=is_tsv_quoted)
+            with open_output(config.output) as output:
+                count = write_lines(predictor.predict(inputs), output)
+    except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell reports it; what was written stays
+    else:
+        place = config.output or "standard output"
+        print(f"{count:,} predictions written to {place}; the log is in {_shown(folder)}", file=sys.stderr)
+
+
+def inspect(config: ExperimentConfig, folder: Path) -> None:
+    """What is in the tasks' data, what of it leaks and what the config makes of it; nothing is trained."""
+    from multitask_bert.reports.inspection import inspect_data
+    from multitask_bert.reports.page import write_page
+    from multitask_bert.reports.tables import show_tables
+    from multitask_bert.utils.files import write_json
+
+    inspection = inspect_data(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "inspect.json", asdict(inspection))
+    write_page(folder / "inspect.html", inspection)
+    show_tables(inspection)
+    print(f"The same with plots: {_shown(folder) / 'inspect.html'}; in figures: {_shown(folder) / 'inspect.json'}")
+
+
 def upload(config: ExperimentConfig, folder: Path) -> None:
     """Send to MLflow what an earlier run could not send."""
     from multitask_bert.training.mlflow_upload import upload_run
@@ -108,7 +150,7 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
         raise InputError(str(error)) from error
 
 
-ACTIONS = {"train": train, "evaluate": evaluate, "upload": upload}
+ACTIONS = {"train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload}
 
 
 def existing_run(config: ExperimentConfig) -> Path:
@@ -118,6 +160,20 @@ def existing_run(config: ExperimentConfig) -> Path:
     if not (run_dir / ".hydra" / "config.yaml").is_file():
         raise InputError(f"run_dir={run_dir}: not the folder of a run (it has no .hydra/config.yaml)")
     return run_dir
+
+
+def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
+    """The columns of texts in the tables that a run was trained on, and whether its .tsv files are quoted."""
+    from omegaconf import OmegaConf
+
+    from multitask_bert.inference.files import Columns
+
+    path = run_dir / ".hydra" / "config.yaml"
+    tree = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # a model's folder has none
+    tasks = tree.get("tasks", {}).values() if isinstance(tree, dict) else ()
+    sources = [task["source"] for task in tasks if task["source"].get("text")]
+    columns = [Columns(source["text"], source.get("text_pair")) for source in sources]
+    return columns, all(source.get("quoted", True) for source in sources if source.get("format") == "tsv")
 
 
 def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:

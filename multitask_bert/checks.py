@@ -15,7 +15,7 @@ from typing import Any
 from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, TaskConfig
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("train", "evaluate", "upload"),
+    "action": ("train", "evaluate", "inspect", "predict", "upload"),
     "model.pooling": ("pooler", "cls", "mean", "max"),
     "scheduler.shape": ("linear", "cosine", "constant"),
     "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
@@ -62,6 +62,10 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
 
     They are told, not refused: a sweep over `batching.batch_size` may pass below a `micro_batch_size` set once.
     """
+    if config.action != "predict":
+        for name in ("input", "output"):
+            if (value := getattr(config, name)) is not None:
+                yield f"{name}={value} has no effect with action={config.action}: it belongs to action=predict"
     if config.action != "train":
         return
     if config.run_dir is not None:
@@ -110,13 +114,18 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         ("model.architecture", config.model.architecture),
     ):
         yield from _nested_target_problems(name, free)
-    if not config.tasks and config.action == "train":
+    if not config.tasks and config.action in ("train", "inspect"):
         yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
     for name, task in config.tasks.items():
         yield from _task_problems(f"tasks.{name}", name, task)
     yield from _clashing_metric_keys(config)
-    if config.action in ("evaluate", "upload") and config.run_dir is None:
+    if config.action in ("evaluate", "predict", "upload") and config.run_dir is None:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
+    if config.action == "predict":
+        if config.input is None:
+            yield "input: action=predict needs a file of texts (text, .csv, .tsv or .jsonl), or input=- for standard input"
+        elif config.output is not None and Path(config.input).resolve() == Path(config.output).resolve():
+            yield f"output={config.output}: this is the input; name another file"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
 

@@ -59,7 +59,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
     """Config of a run over `people` and `mood` with the tiny encoder; keywords are fields of trainer or batching."""
 

@@ -144,3 +144,94 @@ def test_uploading_a_run_that_knew_no_mlflow_says_why_not(make_config: MakeConfi
     with pytest.raises(InputError, match=r"was not logged to MLflow"):
         actions.upload(config, tmp_path / "new")
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+# Looking before training
+
+
+def test_inspecting_leaves_a_page_and_figures_and_loads_no_weights(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.AutoModel.from_config", None)
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", None)
+    actions.inspect(make_config(), tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "inspect.json").read_text(encoding="utf-8"))
+    assert found.keys() == {"tokenizer", "max_length", "splits", "leaks", "plan"}
+    assert found["plan"]["num_steps"] == 18
+    assert (tmp_path / "run" / "inspect.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("Data: people train: examples 40, ")
+    assert printed[-1].startswith("The same with plots: ")
+
+
+# Predicting
+
+
+@pytest.fixture(scope="module")
+def finished_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over `people` and `mood` that was trained for a step."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    trained(make_config(max_steps=1), folder)
+    return folder
+
+
+def predict_config(run_dir: Path, place: str, **fields: Any) -> ExperimentConfig:
+    config = ExperimentConfig(action="predict", run_dir=str(run_dir), input=place, **fields)
+    config.trainer.device = "cpu"
+    return config
+
+
+def test_predicting_writes_a_line_of_json_per_text_and_nothing_else_to_stdout(
+    finished_run: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    texts = [f"siku {number} Amina" for number in range(200)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    actions.predict(predict_config(finished_run, str(tmp_path / "texts.txt")), tmp_path / "new")
+    out, err = capfdbinary.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["text"] for record in records] == texts
+    assert all(set(record["predictions"]) == {"mood", "people"} for record in records)
+    assert err.decode().startswith("200 predictions written to standard output; the log is in ")
+
+
+def test_a_table_is_read_by_the_columns_of_the_task(finished_run: Path, tmp_path: Path, data_root: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    actions.predict(predict_config(finished_run, str(data_root / "mood" / "test.tsv"), output=str(out)), tmp_path)
+    records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [record["mood"] for record in records] == ["good", "bad"] * 15  # the file's own column
+    assert {record["predictions"]["mood"]["polarity"]["label"] for record in records} <= {"good", "bad"}
+
+
+def test_a_bad_line_is_named_after_all_before_it_were_written(finished_run: Path, tmp_path: Path) -> None:
+    place, out = tmp_path / "texts.jsonl", tmp_path / "out.jsonl"
+    place.write_text('"Amina"\n{"words": ["Juma"]}\n{"question": "nani?", "context": "Amina"}\n"Neema"\n', "utf-8")
+    with pytest.raises(InputError, match=r"texts\.jsonl:3: no head of mood, people predicts for .* \(question\)"):
+        actions.predict(predict_config(finished_run, str(place), output=str(out)), tmp_path)
+    texts = [json.loads(line)["text"] for line in out.read_text(encoding="utf-8").splitlines()]
+    assert texts == ["Amina", "Juma"]
+
+
+def test_a_missing_input_leaves_an_earlier_output_as_it_is(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("earlier")
+    config = predict_config(finished_run, str(tmp_path / "nowhere.txt"), output=str(tmp_path / "out.jsonl"))
+    with pytest.raises(InputError, match=r"nowhere\.txt: cannot be read"):
+        actions.predict(config, tmp_path)
+    assert (tmp_path / "out.jsonl").read_text() == "earlier"
+
+
+def test_a_reader_that_has_seen_enough_ends_an_endless_prediction_quietly(finished_run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "run.py", "action=predict", f"run_dir={finished_run}", "input=-"]
+    command += ["trainer.device=cpu", f"hydra.run.dir={tmp_path / 'new'}", "batching.eval_batch_size=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b'Amina yuko Tanga\n{"text": "Juma", "id": 3}\n' + b"siku\n" * 3000)
+        process.stdin.close()
+        first, second = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 0
+    assert (first["text"], second["text"], second["id"]) == ("Amina yuko Tanga", "Juma", 3)

@@ -184,6 +184,10 @@ def test_values_at_the_edge_are_accepted() -> None:
             "tasks.ner.source: dev_fraction and test_fraction together leave nothing to train on",
         ),
         (["action=evaluate"], "run_dir: action=evaluate needs the folder of an earlier run"),
+        (["action=predict", "input=a.txt"], "run_dir: action=predict needs the folder of an earlier run"),
+        (["action=predict", "run_dir=old"], "input: action=predict needs a file of texts"),
+        (["action=predict", "run_dir=old", "input=a.txt", "output=./a.txt"], "output=./a.txt: this is the input"),
+        (["action=inspect", "~tasks"], "tasks: none is chosen"),
         (["model.pretrained=null"], "model.pretrained: null needs model.architecture"),
         (["~tasks"], "tasks: none is chosen"),
     ],
@@ -275,6 +279,7 @@ def test_an_optimizer_of_torch_and_a_class_of_ours_are_allowed() -> None:
         (["model=tiny", "model.pretrained=bert-base-uncased"], "model.architecture has no effect: "),
         (["model=tiny", "model.sha256=abc"], "model.sha256 has no effect: "),
         (["run_dir=outputs/old"], "run_dir=outputs/old has no effect with action=train"),
+        (["input=a.txt"], "input=a.txt has no effect with action=train"),
         (
             ["tasks=wnut17", "tasks.wnut17.source.dev_fraction=0.2"],
             "tasks.wnut17.source.dev_fraction=0.2 has no effect: tasks.wnut17.source.dev names a file",

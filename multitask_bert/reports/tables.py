@@ -1,0 +1,130 @@
+"""An inspection as tables: the same rows for a terminal, for plain lines and for the page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from multitask_bert.reports.inspection import Inspection
+
+NUM_LABELS_SHOWN = 6  # per row in a terminal
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One table; `num_names`: columns on the left that hold names, not figures."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    num_names: int = 2
+    note: str = ""
+
+
+def tables_of(inspection: Inspection) -> list[Rows]:
+    """Sizes, labels, leaks and the plan."""
+    return [_sizes(inspection), _labels(inspection), _leaks(inspection), _plan(inspection)]
+
+
+def show_tables(inspection: Inspection, file: Any = None) -> None:
+    """Tables in a terminal, a line per row elsewhere."""
+    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    for table in tables_of(inspection):
+        if console.is_terminal:
+            _print_table(console, table)
+        else:
+            for row in table.rows:
+                names, figures = row[: table.num_names], zip(table.columns, row, strict=True)
+                shown = ", ".join(f"{column} {cell}" for column, cell in list(figures)[table.num_names :])
+                console.print(f"{table.title}: {' '.join(names)}: {shown}", markup=False)
+        if table.note:
+            console.print(table.note, markup=False)
+
+
+def _print_table(console: Console, table: Rows) -> None:
+    shown = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for place, column in enumerate(table.columns):
+        is_figure = table.num_names <= place and column != "labels"
+        shown.add_column(column, justify="right" if is_figure else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*row)
+    if table.rows:
+        console.print(shown)
+
+
+def _sizes(inspection: Inspection) -> Rows:
+    columns = (
+        "task", "split", "examples", "words", "pieces", "half up to", "99% up to", "longest", "truncated", "in windows",
+        "duplicates", "unknown pieces",
+    )  # fmt: skip
+    rows = []
+    for split in inspection.splits:
+        lengths = split.lengths.percentiles
+        rows.append(
+            (
+                split.task, split.split + (" (cut from train)" if split.was_cut_from_train else ""),
+                f"{split.num_examples:,}", f"{split.num_words:,}", f"{split.num_pieces:,}",
+                f"{lengths['p50']:,}", f"{lengths['p99']:,}", f"{lengths['max']:,}",
+                f"{split.num_truncated:,} ({percent(split.share_truncated)})", f"{split.num_in_windows:,}",
+                f"{split.num_duplicates:,}", percent(split.share_unknown),
+            )
+        )  # fmt: skip
+    note = (
+        f"Lengths in pieces of {inspection.tokenizer}. What is longer than batching.max_length={inspection.max_length} "
+        f"is truncated, or read in windows where a head can."
+    )
+    return Rows("Data", columns, rows, note=note)
+
+
+def _labels(inspection: Inspection) -> Rows:
+    rows = []
+    for split in inspection.splits:
+        for head, counts in split.labels.items():
+            rows.append((f"{split.task}.{head}", split.split, f"{split.num_missing[head]:,}", _counted(counts)))
+    return Rows("Labels", ("head", "split", "missing", "labels"), rows)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{label} {count:,}" for label, count in list(counts.items())[:NUM_LABELS_SHOWN]]
+    more = len(counts) - NUM_LABELS_SHOWN
+    return "  ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _leaks(inspection: Inspection) -> Rows:
+    rows = [
+        (leak.task, leak.split, f"in {leak.train_task} train", f"{leak.num_examples:,}", percent(leak.share))
+        for leak in inspection.leaks
+    ]
+    first = [
+        f"For example {there} is also at {here}." for leak in inspection.leaks for there, here, _ in leak.places[:1]
+    ]
+    note = " ".join(first[:1]) if rows else "Leaks: no text of a dev or test set stands in a train set."
+    return Rows("Leaks", ("task", "split", "stands", "examples", "share"), rows, num_names=3, note=note)
+
+
+def _plan(inspection: Inspection) -> Rows:
+    plan = inspection.plan
+    rows = [
+        (
+            task.task, f"{task.num_steps:,}", f"{task.num_epochs:.2f}", f"{task.num_examples:,}",
+            f"{task.num_tokens:,}", percent(task.share_of_tokens),
+        )
+        for task in plan.tasks
+    ]  # fmt: skip
+    note = (
+        f"Training will take {plan.num_steps:,} steps ({plan.num_warmup_steps:,} of warmup) in {plan.num_epochs:.2f} "
+        f"epochs, if it is not stopped early."
+    )
+    columns = ("task", "steps", "epochs", "examples", "pieces", "share of pieces")
+    return Rows("Training", columns, rows, num_names=1, note=note)
+
+
+def percent(share: float) -> str:
+    """`12.3%`, and `0.0042%`: what is not nothing does not look like nothing."""
+    return f"{100 * share:.1f}%" if share == 0 or share >= 0.01 else f"{100 * share:.2g}%"

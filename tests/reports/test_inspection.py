@@ -1,0 +1,119 @@
+"""The inspection of a run's data: what it says, and where."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.reports.inspection import Inspection, inspect_data
+from multitask_bert.reports.page import write_page
+from multitask_bert.reports.tables import percent, show_tables
+
+
+@pytest.fixture
+def config(make_config: Callable[..., ExperimentConfig], tmp_path: Path, data_root: Path) -> ExperimentConfig:
+    """`people` and `mood`, of which a test text of `mood` also stands in the train set of `people`."""
+    config = make_config(max_length=8)
+    for file in data_root.glob("*/*"):
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        (tmp_path / file.parent.name / file.name).write_bytes(file.read_bytes())
+    with (tmp_path / "mood" / "test.tsv").open("a", encoding="utf-8") as file:
+        file.write("\n<b>leak & co</b>\tgood\nAmina anaishi Arusha\tgood\n" + "na " * 20 + "\tbad\n")
+    config.data_root = str(tmp_path)
+    return config
+
+
+@pytest.fixture
+def inspection(config: ExperimentConfig) -> Inspection:
+    return inspect_data(config)
+
+
+class Checker(HTMLParser):
+    """Collects tags, and refuses those that do not close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_split_of_every_task_is_counted_and_the_leak_found(inspection: Inspection) -> None:
+    sizes = {(split.task, split.split): split.num_examples for split in inspection.splits}
+    assert sizes == {
+        ("mood", "train"): 30, ("mood", "dev"): 30, ("mood", "test"): 33,
+        ("people", "train"): 40, ("people", "dev"): 40, ("people", "test"): 40,
+    }  # fmt: skip
+    (leak,) = [leak for leak in inspection.leaks if (leak.task, leak.train_task) == ("mood", "people")]
+    assert (leak.split, leak.num_examples, leak.share) == ("test", 1, 1 / 33)
+
+
+def test_a_length_that_the_encoder_cannot_read_is_refused(config: ExperimentConfig) -> None:
+    config.batching.max_length = 65
+    with pytest.raises(InputError, match=r"batching\.max_length=65: this encoder has 64 positions"):
+        inspect_data(config)
+
+
+def test_without_a_terminal_each_row_is_a_line_without_control_characters(inspection: Inspection) -> None:
+    file = io.StringIO()
+    show_tables(inspection, file)
+    lines = file.getvalue().splitlines()
+    assert "\x1b" not in file.getvalue()
+    (line,) = [line for line in lines if line.startswith("Data: mood test: ")]
+    assert "examples 33, " in line
+    assert "truncated 33 (100.0%)" not in line
+    assert any(line.startswith("Leaks: mood test in people train: examples 1, share 3.0%") for line in lines)
+    assert any(line.startswith("Labels: mood.polarity train: missing 0, labels bad 15  good 15") for line in lines)
+    assert any(line.startswith("Training will take 18 steps (2 of warmup) in 2.00 epochs") for line in lines)
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(inspection: Inspection, tmp_path: Path) -> None:
+    write_page(tmp_path / "inspect.html", inspection)
+    page = (tmp_path / "inspect.html").read_text(encoding="utf-8")
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert {tag for tag, _ in checker.seen}.isdisjoint({"script", "link", "img", "iframe"})
+    assert not any(name in ("src", "href", "xlink:href") for _, attributes in checker.seen for name in attributes)
+    assert not re.search(r"https?:|url\(|@import", page)
+
+
+def test_the_page_has_a_histogram_for_every_split_and_bars_for_every_head(
+    inspection: Inspection, tmp_path: Path
+) -> None:
+    write_page(tmp_path / "inspect.html", inspection)
+    page = (tmp_path / "inspect.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 6 + 6
+    assert "<title>good: 17</title>" in page
+    assert "3 more" not in page
+
+
+def test_what_stands_in_the_data_cannot_become_markup(inspection: Inspection, tmp_path: Path) -> None:
+    for split in inspection.splits:
+        if split.task == "mood":
+            split.labels["polarity"]["<script>alert(1)</script>"] = 3  # type: ignore[index]
+    write_page(tmp_path / "inspect.html", inspection)
+    page = (tmp_path / "inspect.html").read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.0, "0.0%"), (0.5, "50.0%"), (1.0, "100.0%"), (0.0123, "1.2%"), (0.000042, "0.0042%")]
+)
+def test_a_small_share_does_not_look_like_nothing(share: float, expected: str) -> None:
+    assert percent(share) == expected
