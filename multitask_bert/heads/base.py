@@ -165,7 +165,7 @@ class Head(ABC):
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """A prediction as JSON, for who has no labels to compare it with; `encoded`: the example (its first window)."""
         value = list(prediction.value) if isinstance(prediction.value, tuple) else prediction.value
-        if len(prediction.scores) != len(self.labels):
+        if not prediction.scores or len(prediction.scores) != len(self.labels):
             return {"value": value}
         return {"value": value, "probabilities": self.probabilities_by_label(prediction.scores)}
 
