@@ -84,6 +84,9 @@ class Head(ABC):
                     yield f"metrics: there is no folder {metric}"
             elif metric not in cls.known_metrics:
                 yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(cls.known_metrics)}"
+        keys = [key_of(metric) for metric in metrics]
+        if twice := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
+            yield f"metrics: {', '.join(twice)} would be reported twice; name each once"
         if metrics[0] == PER_LABEL:
             yield f"metrics: {PER_LABEL} is several scores; name the headline before it, as in [f1, {PER_LABEL}]"
         yield from options.problems(config, cls.own_options, pools_text=cls.pools_text)

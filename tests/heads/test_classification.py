@@ -96,3 +96,33 @@ def test_metrics_of_the_config_come_in_its_order() -> None:
 def test_settings_that_cannot_work_are_named(config: HeadConfig, problem: str) -> None:
     (found,) = ClassificationHead.problems(config)
     assert problem in found
+
+
+def test_f1_by_label_is_reported_under_flat_keys() -> None:
+    head = ClassificationHead(HeadConfig("classification", metrics=["accuracy", "f1_per_label"]), HEAD.labels)
+    found = head.score(["good", "bad", None], predictions("good", "good", "bad"))
+    assert found == {"accuracy": 0.5, "f1_of_bad": 0.0, "f1_of_good": pytest.approx(2 / 3)}
+
+
+def test_keys_by_label_are_announced_where_the_config_names_the_labels() -> None:
+    config = HeadConfig("classification", metrics=["f1", "f1_per_label"])
+    assert ClassificationHead.keys_of(config) == ("f1",)
+    config.labels = ["good", "bad"]
+    assert ClassificationHead.keys_of(config) == ("f1", "f1_of_good", "f1_of_bad")
+
+
+def test_somebody_elses_metric_gets_class_ids_and_reports_under_its_own_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, object] = {}
+
+    def compute_module(place: str, inputs: dict[str, object]) -> float:
+        given.update(inputs, place=place)
+        return 0.25
+
+    monkeypatch.setattr("multitask_bert.utils.metrics.compute_module", compute_module)
+    head = ClassificationHead(HeadConfig("classification", metrics=["owner/agreement", "accuracy"]), HEAD.labels)
+    scores = head.score(["good", None, "bad"], predictions("good", "good", "good"))
+    assert scores == {"agreement": 0.25, "accuracy": 0.5}
+    assert given == {"place": "owner/agreement", "references": [1, 0], "predictions": [1, 1]}
+    assert ClassificationHead.keys_of(head.config) == ("agreement", "accuracy")

@@ -144,6 +144,7 @@ def test_defaults_are_a_config_without_problems(kind: str) -> None:
         ({"hidden_size": 8, "activation": "relu"}, "activation=relu: choose one of tanh, gelu"),
         ({"activation": "gelu"}, "activation=gelu: has no effect without hidden_size"),
         ({"metrics": ["bleu"]}, "does not report bleu; choose from"),
+        ({"metrics": ["owner/mine", "other/mine"]}, "metrics: mine would be reported twice"),
         ({"metrics": ["./no_such_folder"]}, "metrics: there is no folder ./no_such_folder"),
     ],
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+import scipy.stats
 import seqeval.metrics
 import sklearn.metrics
 from seqeval.scheme import IOB2
@@ -88,9 +91,156 @@ def test_classification_scores_equal_scikit_learn(seed: int) -> None:
     assert ours == {name: pytest.approx(of_sklearn(name, gold, found), abs=1e-12) for name in metrics.CLASSIFICATION}
 
 
-@pytest.mark.parametrize("table", [metrics.CLASSIFICATION, metrics.ENTITIES])
-def test_nothing_to_score_is_zero_and_no_error(table: dict[str, object]) -> None:
-    assert metrics.compute_all(table, list(table), [], []) == dict.fromkeys(table, 0.0)  # type: ignore[arg-type]
+FAMILIES = {
+    "classification": metrics.CLASSIFICATION, "tags": metrics.TAGS, "entities": metrics.ENTITIES,
+    "multilabel": metrics.MULTILABEL, "numbers": metrics.NUMBERS, "answers": metrics.ANSWERS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_nothing_to_score_is_zero_and_no_error(name: str) -> None:
+    family = FAMILIES[name]
+    assert metrics.compute_all(family, family.names, [], []) == dict.fromkeys(family.names, 0.0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_tags_in_sentences_score_like_all_their_words(seed: int) -> None:
+    gold, found = random_tags(Random(seed))
+    in_sentences = metrics.compute_all(metrics.TAGS, metrics.TAGS.names, gold, found)
+    flat = [tag for tags in gold for tag in tags], [tag for tags in found for tag in tags]
+    assert in_sentences == metrics.compute_all(metrics.CLASSIFICATION, metrics.TAGS.names, *flat)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_f1_of_one_label_equals_scikit_learn(seed: int) -> None:
+    random = Random(seed)
+    gold, found = ([random.choice("abc") for _ in range(12)] for _ in range(2))
+    ours = metrics.compute_all(metrics.CLASSIFICATION, ["f1_of_a", "f1_of_never"], gold, found)
+    theirs = sklearn.metrics.f1_score(gold, found, labels=["a"], average="macro", zero_division=0)
+    assert ours == {"f1_of_a": pytest.approx(theirs, abs=1e-12), "f1_of_never": 0.0}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_f1_of_one_entity_type_equals_seqeval(seed: int) -> None:
+    gold, found = random_tags(Random(seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = seqeval.metrics.classification_report(gold, found, output_dict=True, zero_division=0)
+    theirs = {f"f1_of_{kind}": report.get(kind, {"f1-score": 0.0})["f1-score"] for kind in ("PER", "LOC", "ORG-X")}
+    assert metrics.compute_all(metrics.ENTITIES, list(theirs), gold, found) == pytest.approx(theirs, abs=1e-12)
+
+
+def random_cells(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gold and predicted cells; some columns and rows are empty on one side or both."""
+    generator = np.random.default_rng(seed)
+    gold = (generator.random((generator.integers(1, 20), 4)) < generator.random(4)).astype(int)
+    found = np.where(generator.random(gold.shape) < 0.8, gold, 1 - gold)
+    found[:, seed % 4] = 0
+    gold[:, (seed // 2) % 4] = 0
+    return gold, found
+
+
+MULTILABEL_THERE = {
+    "f1": ("f1_score", "macro"), "f1_micro": ("f1_score", "micro"), "f1_samples": ("f1_score", "samples"),
+    "f1_weighted": ("f1_score", "weighted"), "precision": ("precision_score", "macro"),
+    "recall": ("recall_score", "macro"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_multilabel_scores_equal_scikit_learn(seed: int) -> None:
+    gold, found = random_cells(seed)
+    theirs = {
+        name: getattr(sklearn.metrics, function)(gold, found, average=average, zero_division=0)
+        for name, (function, average) in MULTILABEL_THERE.items()
+    }
+    theirs["exact_match"] = sklearn.metrics.accuracy_score(gold, found)
+    ours = metrics.compute_all(metrics.MULTILABEL, metrics.MULTILABEL.names, gold.tolist(), found.tolist())
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["f1", "f1_micro", "f1_weighted", "f1_of_1", "precision", "recall"])
+def test_an_unknown_cell_scores_as_if_the_example_were_not_there_for_that_label(name: str) -> None:
+    gold, found = random_cells(3)
+    gold[:5, 1] = -1
+    unknown = metrics.compute_all(metrics.MULTILABEL, [name], gold.tolist(), found.tolist())
+    columns = [slice(5 if column == 1 else 0, None) for column in range(4)]
+    sums = np.concatenate(
+        [
+            [((gold[rows, c] == 1) & (found[rows, c] == 1)).sum() for c, rows in enumerate(columns)],
+            [(gold[rows, c] == 1).sum() for c, rows in enumerate(columns)],
+            [(found[rows, c] == 1).sum() for c, rows in enumerate(columns)],
+        ]
+    ).astype(float)
+    if name == "f1_of_1":
+        sums = sums[1::4]
+    assert unknown[name] == metrics.MULTILABEL.make(name).statistic(sums[None])[0]
+
+
+def test_the_exact_match_of_an_example_is_over_its_known_cells() -> None:
+    golds = [[1, -1], [-1, -1], [0, -1]]
+    assert metrics.compute_all(metrics.MULTILABEL, ["exact_match"], golds, [[1, 1], [0, 1], [1, 0]]) == {
+        "exact_match": pytest.approx(2 / 3)
+    }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_number_scores_equal_scipy_and_scikit_learn(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    gold = generator.integers(0, 6, size=30) + (1e6 if seed % 3 == 0 else 0.0)  # ties, and a large mean
+    found = gold + generator.normal(size=30)
+    ours = metrics.compute_all(metrics.NUMBERS, metrics.NUMBERS.names, gold.tolist(), found.tolist())
+    assert ours["pearson"] == pytest.approx(scipy.stats.pearsonr(gold, found).statistic, abs=1e-9)
+    assert ours["spearman"] == pytest.approx(scipy.stats.spearmanr(gold, found).statistic, abs=1e-9)
+    assert ours["mse"] == pytest.approx(sklearn.metrics.mean_squared_error(gold, found))
+    assert ours["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(gold, found))
+
+
+@pytest.mark.parametrize(("gold", "found"), [([1.0, 1.0], [0.3, 0.7]), ([0.1, 0.2], [0.1, 0.1]), ([2.0], [3.0])])
+def test_a_correlation_with_a_constant_is_zero_and_no_warning(gold: list[float], found: list[float]) -> None:
+    scores = metrics.compute_all(metrics.NUMBERS, ["pearson", "spearman"], gold, found)
+    assert scores == {"pearson": 0.0, "spearman": 0.0}
+
+
+MODULE = """
+import datasets
+import evaluate
+
+class Metric(evaluate.Metric):
+    def _info(self):
+        value = datasets.Value("string")
+        features = datasets.Features({{"predictions": value, "references": value}})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {returned}
+"""
+
+
+def module_folder(folder: Path, returned: str) -> str:
+    (folder / "agreement").mkdir()
+    (folder / "agreement" / "agreement.py").write_text(MODULE.format(returned=returned), encoding="utf-8")
+    return str(folder / "agreement")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    ["{'anything': len(predictions) / 8}", "{'agreement': len(predictions) / 8, 'other': 7, 'text': 'x'}"],
+)
+def test_a_module_in_a_folder_gives_its_only_number_or_the_one_of_its_name(returned: str, tmp_path: Path) -> None:
+    place = module_folder(tmp_path, returned)
+    assert metrics.compute_module(place, {"references": ["a", "b"], "predictions": ["a", "c"]}) == 0.25
+
+
+def test_a_module_that_returns_several_numbers_of_other_names_is_refused(tmp_path: Path) -> None:
+    place = module_folder(tmp_path, "{'one': 1, 'two': 2}")
+    with pytest.raises(ValueError, match="returns one, two; one of them must be called agreement"):
+        metrics.compute_module(place, {"references": ["a"], "predictions": ["a"]})
+
+
+def test_a_folder_without_a_module_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"metrics: {tmp_path} cannot be loaded .*; name a folder that holds one"):
+        metrics.compute_module(str(tmp_path), {"references": ["a"], "predictions": ["a"]})
 
 
 def test_batches_added_one_by_one_score_like_all_at_once() -> None:
