@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from multitask_bert.config import InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example, Offset, Pieces
 
@@ -40,19 +41,38 @@ class _Encode:
         self.options: dict[str, Any] = {"truncation": True, "max_length": max_length, "return_token_type_ids": True}
         if stride is not None:
             self.options |= {"truncation": "only_second", "stride": stride}
+            # A window has at least one piece of the second text beside the `stride` ones that it shares.
+            self.first_length = max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
+            if self.first_length < 1:
+                raise InputError(
+                    f"batching.max_length={max_length}: windows that share `stride: {stride}` pieces leave no room for "
+                    f"the first text; raise it, or lower the stride of the heads that read windows"
+                )
 
     def __call__(self, examples: Sequence[Example]) -> list[EncodedExample]:
         if any(example.choices for example in examples):
             return [self._choices(example) for example in examples]
+        if self.stride is not None:
+            return self._windows(examples)
         tokenized = self._tokenize([example.text for example in examples], [e.text_pair for e in examples])
-        encoded: list[EncodedExample] = []
-        for example, first in zip(examples, tokenized, strict=True):
-            if self.stride is None:
-                encoded.append(self._one(example, first))
-            else:
-                windows = [_pieces(window, second_text=example.text_pair) for window in (first, *first.overflowing)]
-                encoded += [self._with_targets(example, window) for window in windows]
-        return encoded
+        return [self._one(example, first) for example, first in zip(examples, tokenized, strict=True)]
+
+    def _windows(self, examples: Sequence[Example]) -> list[EncodedExample]:
+        texts = [self._shortened(example.text) for example in examples]
+        tokenized = self._tokenize(texts, [example.text_pair for example in examples])
+        return [
+            self._with_targets(example, _pieces(window, second_text=example.text_pair), is_cut=text != example.text)
+            for example, text, first in zip(examples, texts, tokenized, strict=True)
+            for window in (first, *first.overflowing)
+        ]
+
+    def _shortened(self, text: str) -> str:
+        """As much of a first text as leaves room for windows of the second: the tokenizer breaks on longer ones."""
+        pieces = self.tokenizer(text, add_special_tokens=False).encodings[0]
+        while len(pieces.ids) > self.first_length:
+            text = text[: min(pieces.offsets[self.first_length - 1][1], len(text) - 1)]
+            pieces = self.tokenizer(text, add_special_tokens=False).encodings[0]
+        return text
 
     def _one(self, example: Example, tokenized: Any) -> EncodedExample:
         is_cut = bool(tokenized.overflowing)

@@ -33,6 +33,10 @@ def labels_of(examples: Sequence[Example]) -> Counter[Any]:
     return Counter(example.labels["head"] for example in examples)
 
 
+def all_labels(examples: Sequence[Example]) -> list[Any]:
+    return [example.labels["head"] for example in examples]
+
+
 def all_tags(examples: Sequence[Example]) -> set[str]:
     return {tag for example in examples for tag in example.labels["head"]}
 
@@ -160,3 +164,19 @@ def test_the_last_text_is_never_cut(label: str | None) -> None:
 def test_nothing_is_cut_from_classes_of_one_text_each() -> None:
     examples = texts(("a", "good"), ("b", "bad"), ("c", "odd"))
     assert cut_once(examples, 0.5) == (examples, [])
+
+
+def test_every_one_of_several_labels_of_the_part_is_in_the_rest_too() -> None:
+    labels = [{"joy": n % 2 == 0, "fear": n == 7, "anger": None} for n in range(40)]
+    rest, part = cut_once(texts(*((f"text {n}", label) for n, label in enumerate(labels))), 0.5)
+    assert len(part) == 20
+    assert any(label["fear"] for label in all_labels(rest))
+    joyful = sum(label["joy"] is True for label in all_labels(part))
+    assert abs(joyful - 10) <= 1  # each combination of labels gives its share
+
+
+@pytest.mark.parametrize("label", [1.5, 3, (("Asha", 0),), (), None])
+def test_numbers_and_answers_are_cut_though_each_occurs_only_once(label: Any) -> None:
+    values = [(label if label is None or isinstance(label, tuple) else label + n) for n in range(40)]
+    rest, part = cut_once(texts(*((f"text {n}", value) for n, value in enumerate(values))), 0.25)
+    assert (len(rest), len(part)) == (30, 10)
