@@ -34,13 +34,14 @@ svg rect.cut { fill: #c8553d; } svg line { stroke: #c8553d; stroke-dasharray: 4 
 def write_page(path: Path, inspection: Inspection) -> None:
     """The page, written whole or not at all."""
     tasks = list(dict.fromkeys(split.task for split in inspection.splits))
-    sizes, _, leaks, plan = tables_of(inspection)
+    sizes, lengths, _, leaks, plan = tables_of(inspection)
     parts = [
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Data of {escape(', '.join(tasks))}</title><style>{STYLE}</style></head><body>",
         f"<h1>Data of {escape(', '.join(tasks))}</h1>",
         *_table(sizes),
+        *_table(lengths),
         *_table(plan),
         *_table(leaks),
         *_examples_of_leaks(inspection),
@@ -106,6 +107,8 @@ def _histogram(split: SplitFigures, max_length: int) -> str:
     drawn.append(f'<line x1="{line:.1f}" y1="0" x2="{line:.1f}" y2="{HEIGHT}"><title>max_length</title></line>')
     drawn.append(f'<text x="0" y="{HEIGHT + 14}">0</text>')
     drawn.append(f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end">{len(bins) * width:,}</text>')
+    if line < 0.8 * WIDTH:  # else the two figures would touch
+        drawn.append(f'<text x="{line:.1f}" y="{HEIGHT + 14}" text-anchor="middle">{max_length:,}</text>')
     return _svg(WIDTH, HEIGHT + 18, drawn)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from multitask_bert.reports.inspection import Inspection
+from multitask_bert.reports.splits import SplitFigures
 
 NUM_LABELS_SHOWN = 6  # per row in a terminal
 
@@ -28,8 +29,8 @@ class Rows:
 
 
 def tables_of(inspection: Inspection) -> list[Rows]:
-    """Sizes, labels, leaks and the plan."""
-    return [_sizes(inspection), _labels(inspection), _leaks(inspection), _plan(inspection)]
+    """Sizes, lengths, labels, leaks and the plan."""
+    return [_sizes(inspection), _lengths(inspection), _labels(inspection), _leaks(inspection), _plan(inspection)]
 
 
 def show_tables(inspection: Inspection, file: Any = None) -> None:
@@ -51,7 +52,7 @@ def _print_table(console: Console, table: Rows) -> None:
     shown = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for place, column in enumerate(table.columns):
         is_figure = table.num_names <= place and column != "labels"
-        shown.add_column(column, justify="right" if is_figure else "left", overflow="fold")
+        shown.add_column(column, justify="right" if is_figure else "left", no_wrap=is_figure, overflow="fold")
     for row in table.rows:
         shown.add_row(*row)
     if table.rows:
@@ -59,27 +60,35 @@ def _print_table(console: Console, table: Rows) -> None:
 
 
 def _sizes(inspection: Inspection) -> Rows:
-    columns = (
-        "task", "split", "examples", "words", "pieces", "half up to", "99% up to", "longest", "truncated", "in windows",
-        "duplicates", "unknown pieces",
-    )  # fmt: skip
+    rows = [
+        (
+            split.task, _split(split), f"{split.num_examples:,}", f"{split.num_words:,}", f"{split.num_pieces:,}",
+            f"{split.num_duplicates:,}", percent(split.share_unknown),
+        )
+        for split in inspection.splits
+    ]  # fmt: skip
+    columns = ("task", "split", "examples", "words", "pieces", "duplicates", "unknown")
+    any_cut = any(split.was_cut_from_train for split in inspection.splits)
+    note = f"Unknown: share of the pieces that are not in the vocabulary of {inspection.tokenizer}."
+    return Rows("Data", columns, rows, note=note + (" *: cut from train." if any_cut else ""))
+
+
+def _lengths(inspection: Inspection) -> Rows:
     rows = []
     for split in inspection.splits:
-        lengths = split.lengths.percentiles
-        rows.append(
-            (
-                split.task, split.split + (" (cut from train)" if split.was_cut_from_train else ""),
-                f"{split.num_examples:,}", f"{split.num_words:,}", f"{split.num_pieces:,}",
-                f"{lengths['p50']:,}", f"{lengths['p99']:,}", f"{lengths['max']:,}",
-                f"{split.num_truncated:,} ({percent(split.share_truncated)})", f"{split.num_in_windows:,}",
-                f"{split.num_duplicates:,}", percent(split.share_unknown),
-            )
-        )  # fmt: skip
+        lengths = (f"{split.lengths.percentiles[name]:,}" for name in ("p50", "p90", "p99", "max"))
+        truncated = f"{split.num_truncated:,} ({percent(split.share_truncated)})"
+        rows.append((split.task, _split(split), *lengths, truncated, f"{split.num_in_windows:,}"))
+    columns = ("task", "split", "50% to", "90% to", "99% to", "longest", "truncated", "windows")
     note = (
-        f"Lengths in pieces of {inspection.tokenizer}. What is longer than batching.max_length={inspection.max_length} "
-        f"is truncated, or read in windows where a head can."
+        f"In pieces; what is longer than batching.max_length={inspection.max_length} is truncated, or read in windows "
+        f"where a head can."
     )
-    return Rows("Data", columns, rows, note=note)
+    return Rows("Lengths", columns, rows, note=note)
+
+
+def _split(split: SplitFigures) -> str:
+    return f"{split.split}*" if split.was_cut_from_train else split.split
 
 
 def _labels(inspection: Inspection) -> Rows:

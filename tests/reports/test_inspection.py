@@ -73,12 +73,26 @@ def test_without_a_terminal_each_row_is_a_line_without_control_characters(inspec
     show_tables(inspection, file)
     lines = file.getvalue().splitlines()
     assert "\x1b" not in file.getvalue()
-    (line,) = [line for line in lines if line.startswith("Data: mood test: ")]
-    assert "examples 33, " in line
-    assert "truncated 33 (100.0%)" not in line
+    assert any(line.startswith("Data: mood test: examples 33, words ") for line in lines)
+    assert any(line.startswith("Lengths: mood test: 50% to ") and ", longest 22, " in line for line in lines)
     assert any(line.startswith("Leaks: mood test in people train: examples 1, share 3.0%") for line in lines)
     assert any(line.startswith("Labels: mood.polarity train: missing 0, labels bad 15  good 15") for line in lines)
     assert any(line.startswith("Training will take 18 steps (2 of warmup) in 2.00 epochs") for line in lines)
+
+
+def test_a_narrow_terminal_shows_every_figure_whole(inspection: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    file = Terminal()
+    show_tables(inspection, file)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue()).splitlines()
+    (row,) = [line.split() for line in lines if line.split()[:3] == ["mood", "test", "33"]]
+    assert row[3].isdigit()
+    assert all(len(line) <= 80 for line in lines if line.startswith(" "))
 
 
 def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(inspection: Inspection, tmp_path: Path) -> None:
