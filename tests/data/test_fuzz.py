@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import datasets
 import pytest
+from datasets import Dataset, DatasetDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +111,28 @@ def test_any_objects_give_examples_or_a_refusal(tmp_path: Path, kind: str) -> No
 def test_any_questions_give_examples_or_a_refusal(tmp_path: Path, questions: list[object], context: object) -> None:
     file = {"data": [{"paragraphs": [{"context": context, "qas": questions}]}]}
     read_or_refuse(tmp_path, "squad", {"train.txt": json.dumps(file).encode()})
+
+
+def test_any_description_of_a_saved_data_set_gives_examples_or_a_refusal(tmp_path: Path) -> None:
+    datasets.disable_progress_bars()
+    DatasetDict(train=Dataset.from_dict({"text": ["a"], "label": ["good"]})).save_to_disk(str(tmp_path))
+    good = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert len(good) == 3
+
+    @FUZZED
+    @given(path=st.sampled_from(sorted(good)), content=TEXT | JSON.map(lambda value: json.dumps(value).encode()))
+    def check(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            list(READERS["datasets"](tmp_path / "train", SourceConfig(format="datasets", text="text"), HEADS["csv"]))
+        except InputError as error:
+            message = str(error)
+        else:
+            message = str(tmp_path)
+        path.write_bytes(good[path])
+        assert message.startswith(str(tmp_path))
+
+    check()
 
 
 def test_a_good_file_gives_the_fuzz_tests_examples(tmp_path: Path) -> None:
