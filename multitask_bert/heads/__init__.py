@@ -50,7 +50,7 @@ def check_heads(config: ExperimentConfig) -> None:
         for problem in _head_problems(f"tasks.{task_name}.heads.{head_name}", head)
     ]
     if not problems:
-        problems = [problem for name, task in config.tasks.items() for problem in _joint_problems(name, task)]
+        problems = [problem for name, task in config.tasks.items() for problem in _task_problems(name, task)]
     if not problems and config.action == "train":
         reported = reported_keys(config.tasks)
         if (best := config.trainer.metric_for_best) not in reported:
@@ -79,7 +79,17 @@ def is_f1(metric: str) -> bool:
     return metric == "f1" or metric.startswith("f1_")
 
 
-def _joint_problems(name: str, task: TaskConfig) -> Iterator[str]:
+def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:
+    """What heads of one task cannot share."""
+    readers = {
+        (HEAD_TYPES[head.type].reads_windows, HEAD_TYPES[head.type].reads_choices): f"{head_name} ({head.type})"
+        for head_name, head in task.heads.items()
+    }
+    if len(readers) > 1:
+        yield (
+            f"tasks.{name}.heads: {' and '.join(readers.values())} read the text in different ways (whole, in windows, "
+            f"beside each choice); give them tasks of their own"
+        )
     if not task.joint_accuracy:
         return
     if len(task.heads) < 2:

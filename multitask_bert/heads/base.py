@@ -43,6 +43,7 @@ class Head(ABC):
     reads_words: ClassVar[bool] = False  # needs words: one target per word
     pools_text: ClassVar[bool] = True  # reads one vector per sequence (see `pooling`); else the token at each anchor
     reads_windows: ClassVar[bool] = False  # a text that is too long comes in overlapping windows instead of being cut
+    reads_choices: ClassVar[bool] = False  # reads every choice of an example, not the one text
     fewest_labels: ClassVar[int] = 2  # in train; with fewer there is nothing to learn
     can_be_right: ClassVar[bool] = True  # a prediction is right or wrong, so that a joint accuracy is defined
 

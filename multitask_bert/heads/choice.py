@@ -24,6 +24,7 @@ class ChoiceHead(Head):
 
     known_metrics = ("accuracy",)
     own_options = ("label_smoothing",)
+    reads_choices = True
     fewest_labels = 0
 
     @classmethod

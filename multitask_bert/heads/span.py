@@ -137,7 +137,9 @@ class SpanHead(Head):
             return Prediction("", (best, nothing))
         offsets = _offsets_of_context(encoded, len(begin_M) - 1)
         begin, end = offsets[span[0]][0], offsets[span[1]][1]
-        return Prediction((encoded.example.text_pair or "")[begin:end], (best, nothing), place=(begin, end))
+        text = (encoded.example.text_pair or "")[begin:end]
+        begin += len(text) - len(text.lstrip())  # some tokenizers count the space before a word to it
+        return Prediction(text.strip(), (best, nothing), place=(begin, begin + len(text.strip())))
 
     def join(self, predictions: Sequence[Prediction]) -> Prediction:
         """The window in which the answer beats "no answer" by most; empty if by too little."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForQuestionAnswering
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.data.encoding import encode_examples
@@ -257,6 +258,41 @@ def test_gold_marks_as_logits_give_the_gold_answer_back(tokenizer: Any) -> None:
     for window in windows_of(tokenizer, (("Arusha mjini", LONG.index("Arusha mjini")),), LONG, max_length=32, stride=8):
         found = head_with(SOMETIMES).join([head_with().decode(np.array(window.targets["h"].values), window)])
         assert found.value == marked_text(window)
+
+
+def byte_level(tokenizer: Tokenizer) -> None:
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+
+
+def with_marks(tokenizer: Tokenizer) -> None:
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+
+
+@pytest.mark.parametrize("family", [byte_level, with_marks])
+def test_tokenizers_that_count_the_space_to_the_word_give_the_answer_without_it(family: Any) -> None:
+    """Every run of words of the context: marked by its target, it is predicted with its own place."""
+    pieces = Tokenizer(models.BPE(unk_token="<unk>"))
+    family(pieces)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    alphabet = [*pre_tokenizers.ByteLevel.alphabet(), "▁"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    pieces.train_from_iterator([CONTEXT, QUESTION], trainer)
+    ends = [("</s>", 2), ("<s>", 0)]
+    pieces.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=pieces, cls_token="<s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>"
+    )
+    begins = [0, *(place + 1 for place, letter in enumerate(CONTEXT) if letter == " ")]
+    ends_of_words = [*(begin - 1 for begin in begins[1:]), len(CONTEXT)]
+    for begin, end in itertools.product(begins, ends_of_words):
+        if begin < end:
+            (window,) = windows_of(tokenizer, ((CONTEXT[begin:end], begin),), max_length=256)
+            found = head_with(max_answer_length=99).decode(np.array(window.targets["h"].values), window)
+            assert (found.value, found.place) == (CONTEXT[begin:end], (begin, end))
 
 
 def test_a_context_without_pieces_has_no_answer() -> None:

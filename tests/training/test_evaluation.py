@@ -86,6 +86,14 @@ def test_a_joint_accuracy_that_cannot_be_is_refused(heads: dict[str, HeadConfig]
     assert problem in str(error.value)
 
 
+@pytest.mark.parametrize("other", ["classification", "multilabel", "regression", "tagging"])
+@pytest.mark.parametrize("kind", ["span", "choice"])
+def test_heads_that_read_the_text_in_different_ways_cannot_share_a_task(kind: str, other: str) -> None:
+    heads = {"a": HeadConfig(other), "b": HeadConfig(kind)}
+    with pytest.raises(InputError, match=rf"tasks\.mine\.heads: a \({other}\) and b \({kind}\) read the text in"):
+        check_heads(ExperimentConfig(tasks={"mine": task_with(joint_accuracy=False, **heads)}))
+
+
 @pytest.mark.parametrize("tune", [True, False])
 def test_thresholds_are_chosen_where_they_may_be_and_stay_for_the_test(tune: bool, tokenizer: Any) -> None:
     torch.manual_seed(1)
