@@ -105,31 +105,29 @@ class Predictor:
         return found
 
     def _stream(self, inputs: Iterator[RawInput], tasks: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        num_read = 0
-        for turn in itertools.count():
-            size = self.batch_size * min(2**turn, MAX_WINDOW)
+        fitting = [kind for kind in KINDS if self.heads_for(kind, tasks)]
+        numbers = itertools.count(1)
+        num_batches = 1
+        while True:
             window: list[Input] = []
             failure: Exception | None = None
             try:
-                for raw in itertools.islice(inputs, size):
-                    num_read += 1
-                    window.append(self._checked(read_input(raw, f"input {num_read}"), tasks))
+                for raw in itertools.islice(inputs, self.batch_size * num_batches):
+                    item = read_input(raw, f"input {next(numbers)}")
+                    if item.kind not in fitting:
+                        raise InputError(
+                            f"{item.example.where}: no head of {', '.join(tasks)} predicts for this kind of input "
+                            f"({item.kind}); give one of: {', '.join(fitting)}"
+                        )
+                    window.append(item)
             except Exception as error:  # whatever it is, what came before it is not lost
                 failure = error
             yield from self._predict(window, tasks)
             if failure is not None:
                 raise failure
-            if len(window) < size:
+            if len(window) < self.batch_size * num_batches:
                 return
-
-    def _checked(self, item: Input, tasks: tuple[str, ...]) -> Input:
-        if not self.heads_for(item.kind, tasks):
-            fitting = ", ".join(kind for kind in KINDS if self.heads_for(kind, tasks))
-            raise InputError(
-                f"{item.example.where}: no head of {', '.join(tasks)} predicts for this kind of input ({item.kind}); "
-                f"give one of: {fitting}"
-            )
-        return item
+            num_batches = min(2 * num_batches, MAX_WINDOW)
 
     @torch.inference_mode()
     def _predict(self, window: Sequence[Input], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
