@@ -10,6 +10,7 @@ from multitask_bert.data.splitting import text_key
 from multitask_bert.records import Example
 
 NUM_SHOWN = 3  # pairs of places that a leak names
+NUM_CHARACTERS = 200  # of the text, beside them
 
 
 @dataclass(frozen=True)
@@ -34,33 +35,39 @@ def find_leaks(train: Mapping[str, TaskDataset], others: Mapping[str, Mapping[st
     leaks = []
     for split, by_task in others.items():
         for task, dataset in by_task.items():
-            examples = list(_examples(dataset))
-            keys = [_key(example) for example in examples]
+            keys = [(index, _key(example)) for index, example in _examples(dataset)]
             for train_task, places_of in places.items():
-                found = [(example, key) for example, key in zip(examples, keys, strict=True) if key in places_of]
+                found = [(index, places_of[key]) for index, key in keys if key in places_of]
+                shown = [
+                    _shown(dataset[here].example, train[train_task][there].example) for here, there in found[:NUM_SHOWN]
+                ]
                 if found:
-                    shown = [(one.where, places_of[key], one.text[:200]) for one, key in found[:NUM_SHOWN]]
-                    leaks.append(Leak(task, split, train_task, len(found), len(found) / len(examples), shown))
+                    leaks.append(Leak(task, split, train_task, len(found), len(found) / len(keys), shown))
     return sorted(leaks, key=lambda leak: -leak.num_examples)
 
 
-def _places(dataset: TaskDataset) -> dict[str, str]:
-    """Where each text stands first."""
-    places: dict[str, str] = {}
-    for example in _examples(dataset):
-        places.setdefault(_key(example), example.where)
+def _places(dataset: TaskDataset) -> dict[int, int]:
+    """The index at which each text stands first."""
+    places: dict[int, int] = {}
+    for index, example in _examples(dataset):
+        places.setdefault(_key(example), index)
     return places
 
 
-def _key(example: Example) -> str:
-    return text_key(example).replace(" ", "")
+def _key(example: Example) -> int:
+    """A hash, which takes less memory than the text: two of a million texts share one with p < 1e-7."""
+    return hash(text_key(example).replace(" ", ""))
 
 
-def _examples(dataset: TaskDataset) -> Iterator[Example]:
-    """Each example once, however many windows it has."""
+def _shown(here: Example, there: Example) -> tuple[str, str, str]:
+    return here.where, there.where, here.text[:NUM_CHARACTERS]
+
+
+def _examples(dataset: TaskDataset) -> Iterator[tuple[int, Example]]:
+    """Each example once, however many windows it has, with the index of the first."""
     previous = None
     for index in range(len(dataset)):
         example = dataset[index].example
         if example is not previous:
-            yield example
+            yield index, example
         previous = example

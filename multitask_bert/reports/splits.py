@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,33 +46,47 @@ class SplitFigures:
     num_duplicates: int  # examples whose text stands further up in the same split
     share_unknown: float  # pieces that are the tokenizer's unknown one, of those that are read and not special
     num_missing: Mapping[str, int]  # labels that are missing, by head
-    labels: Mapping[str, Mapping[str, int]]  # by head: labels (or ranges of numbers), the commonest first
+    labels: Mapping[
+        str, Mapping[str, int]
+    ]  # by head: labels, the commonest first; numbers, in ranges, the lowest first
 
 
 def count_split(
     task: str, split: str, dataset: TaskDataset, tokenizer: Any, *, max_length: int, was_cut_from_train: bool
 ) -> SplitFigures:
-    """Every figure of a split; `dataset` as it would be trained on."""
-    windows = list(_windows(dataset))
-    examples = [first.example for first, *_ in windows]
-    lengths = [_length(several, tokenizer) for several in windows]
-    num_truncated = sum(several[0].is_cut for several in windows)
-    heads = list(examples[0].labels) if examples else []
+    """Every figure of a split, in one pass over it; `dataset` as it would be trained on."""
+    lengths: list[int] = []
+    texts: set[int] = set()  # hashes, which take less memory than the texts
+    pieces: Counter[int] = Counter()
+    missing: Counter[str] = Counter()
+    labels: dict[str, LabelCounter] = {}
+    num_words = num_truncated = num_in_windows = 0
+    for windows in _windows(dataset):
+        example = windows[0].example
+        lengths.append(_length(windows, tokenizer))
+        texts.add(hash(text_key(example)))
+        pieces.update(piece for window in windows for piece in window.input_ids)
+        num_words += count_words(example)
+        num_truncated += windows[0].is_cut
+        num_in_windows += len(windows) > 1
+        for head, value in example.labels.items():
+            labels.setdefault(head, LabelCounter()).add(value)
+            missing[head] += value is None
     return SplitFigures(
         task=task,
         split=split,
         was_cut_from_train=was_cut_from_train,
-        num_examples=len(examples),
-        num_words=sum(map(count_words, examples)),
+        num_examples=len(lengths),
+        num_words=num_words,
         num_pieces=sum(lengths),
         lengths=describe_lengths(lengths, max_length),
         num_truncated=num_truncated,
-        share_truncated=num_truncated / max(1, len(examples)),
-        num_in_windows=sum(len(several) > 1 for several in windows),
-        num_duplicates=len(examples) - len({text_key(example) for example in examples}),
-        share_unknown=_share_unknown((one for several in windows for one in several), tokenizer),
-        num_missing={head: sum(example.labels[head] is None for example in examples) for head in heads},
-        labels={head: count_labels(example.labels[head] for example in examples) for head in heads},
+        share_truncated=num_truncated / max(1, len(lengths)),
+        num_in_windows=num_in_windows,
+        num_duplicates=len(lengths) - len(texts),
+        share_unknown=_share_unknown(pieces, tokenizer),
+        num_missing=dict(missing),
+        labels={head: counter.counts() for head, counter in labels.items()},
     )
 
 
@@ -92,22 +107,30 @@ def count_words(example: Example) -> int:
     return sum(len(text.split()) for text in (example.text, example.text_pair or "", *(example.choices or ())))
 
 
-def count_labels(values: Iterable[Any]) -> dict[str, int]:
-    """How often each label occurs, the commonest first; each tag of a sentence counts. Many numbers become ranges."""
-    names: Counter[str] = Counter()
-    numbers: list[float] = []
-    for value in values:
+class LabelCounter:
+    """How often each label occurs; each tag of a sentence counts. Many different numbers become ranges."""
+
+    def __init__(self) -> None:
+        self._names: Counter[str] = Counter()
+        self._numbers: Counter[float] = Counter()
+
+    def add(self, value: Any) -> None:
+        """One example's label of one head; None: it is missing, and not counted."""
         if isinstance(value, int | float) and not isinstance(value, bool):
-            numbers.append(float(value))
+            self._numbers[float(value)] += 1
         elif value is not None:
-            names.update(_names_in(value))
-    if not numbers:
-        return dict(sorted(names.items(), key=lambda item: (-item[1], item[0])))
-    distinct = sorted(set(numbers))
-    if len(distinct) <= NUM_RANGES:
-        return {f"{number:g}": numbers.count(number) for number in distinct}
-    counts, edges = np.histogram(numbers, bins=NUM_RANGES)
-    return {f"{low:.4g} to {high:.4g}": int(count) for low, high, count in zip(edges, edges[1:], counts, strict=False)}
+            self._names.update(_names_in(value))
+
+    def counts(self) -> dict[str, int]:
+        """Labels with the commonest first; numbers and ranges with the lowest first."""
+        if not self._numbers:
+            return dict(sorted(self._names.items(), key=lambda item: (-item[1], item[0])))
+        numbers = sorted(self._numbers)
+        if len(numbers) <= NUM_RANGES:
+            return {f"{number:g}": self._numbers[number] for number in numbers}
+        counts, edges = np.histogram(numbers, NUM_RANGES, weights=[self._numbers[number] for number in numbers])
+        names = (f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges))
+        return {name: int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def _names_in(value: Any) -> Iterator[str]:
@@ -145,9 +168,7 @@ def _length(windows: Sequence[EncodedExample], tokenizer: Any) -> int:
     return sum(len(tokenizer(example.text, second)["input_ids"]) for second in seconds)
 
 
-def _share_unknown(encoded: Iterable[EncodedExample], tokenizer: Any) -> float:
-    unknown = tokenizer.unk_token_id
-    special = set(tokenizer.all_special_ids) - {unknown}
-    pieces = Counter(piece for one in encoded for piece in one.input_ids)
+def _share_unknown(pieces: Mapping[int, int], tokenizer: Any) -> float:
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     num_read = sum(count for piece, count in pieces.items() if piece not in special)
-    return pieces[unknown] / max(1, num_read)
+    return pieces.get(tokenizer.unk_token_id, 0) / max(1, num_read)
