@@ -77,6 +77,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
 
 def evaluate(config: ExperimentConfig, folder: Path) -> None:
     """Score a finished run's model again, on the data that the run's own config names."""
+    from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.training.console import Console
@@ -85,7 +86,10 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     run_dir = existing_run(config)
     earlier = earlier_config(run_dir, config)
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
-    processor = DataProcessor(earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads)
+    processor = DataProcessor(
+        earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
+        cache=Cache.from_environment(),
+    )  # fmt: skip
     data = processor.process(tokenizer, max_length=earlier.batching.max_length)
     console = Console()
     console.show_data([report for report in data.reports if report.split != "train"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ MOODS = {"good": ("zuri", "nzuri sana", "bora"), "bad": ("mbaya", "mbaya sana", 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # the models are tiny, and sums come out the same on every machine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache() -> Iterator[None]:
+    """What is encoded is not kept in the user's cache, nor found there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MULTITASK_BERT_CACHE", "")
+        yield
 
 
 @pytest.fixture(scope="session")

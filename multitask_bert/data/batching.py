@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from multitask_bert.config import BatchingConfig
+from multitask_bert.data.storage import StoredWindows
 from multitask_bert.records import Batch, EncodedExample, TargetBatch
 from multitask_bert.utils.seeding import generator_for
 
@@ -35,6 +36,8 @@ class TaskDataset(Dataset[EncodedExample]):
 
 def lengths_of(dataset: Dataset[EncodedExample]) -> list[int]:
     """Pieces per example."""
+    if isinstance(dataset, TaskDataset) and isinstance(dataset.examples, StoredWindows):
+        return dataset.examples.lengths()
     return [len(dataset[index].input_ids) for index in range(len(dataset))]  # type: ignore[arg-type]
 
 

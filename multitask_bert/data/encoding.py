@@ -7,14 +7,22 @@ from pieces to words. So words and texts take one path, and every tokenizer fami
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from multitask_bert.config import InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example, Offset, Pieces
 
 CHUNK = 1000  # examples per call of the tokenizer
+
+
+class Window(NamedTuple):
+    """An example, or a part of it, as word pieces."""
+
+    example: Example
+    pieces: Pieces
+    is_cut: bool
 
 
 def encode_examples(
@@ -25,19 +33,45 @@ def encode_examples(
     A text longer than `max_length` pieces is cut and marked; where a head reads windows, it becomes several encoded
     examples instead, one after the other, which share one `Example`.
     """
-    strides = [head.config.stride for head in heads.values() if head.reads_windows]
-    encode = _Encode(heads, tokenizer, max_length, stride=max(strides) if strides else None)
-    encoded: list[EncodedExample] = []
+    stride = stride_of(heads)
+    windows = cut_into_pieces(examples, tokenizer, max_length=max_length, stride=stride)
+    return [with_targets(window, heads, keeps_offsets=stride is not None) for window in windows]
+
+
+def stride_of(heads: Mapping[str, Head]) -> int | None:
+    """Pieces that two windows of a second text share; None where no head reads windows: texts are cut."""
+    return max((head.config.stride for head in heads.values() if head.reads_windows), default=None)
+
+
+def cut_into_pieces(
+    examples: Sequence[Example], tokenizer: Any, *, max_length: int, stride: int | None
+) -> Iterator[Window]:
+    """The part of encoding that is the same whatever the heads' labels: see `encode_examples`."""
+    cut = _Cut(tokenizer, max_length, stride)
     for start in range(0, len(examples), CHUNK):
-        encoded += encode(examples[start : start + CHUNK])
-    return encoded
+        yield from cut(examples[start : start + CHUNK])
 
 
-class _Encode:
-    """`stride`: pieces that two windows of a second text share; None: texts are cut."""
+def with_targets(window: Window, heads: Mapping[str, Head], *, keeps_offsets: bool) -> EncodedExample:
+    """The rest: each head's target. `keeps_offsets`: a head needs the pieces' places in the text to decode."""
+    example, pieces, is_cut = window
+    return EncodedExample(
+        example=example,
+        input_ids=pieces.input_ids,
+        token_type_ids=pieces.token_type_ids,
+        word_starts=pieces.word_starts,
+        targets={name: head.encode(example.labels.get(name), pieces) for name, head in heads.items()},
+        is_cut=is_cut,
+        sequence_starts=pieces.sequence_starts,
+        offsets=pieces.offsets if keeps_offsets else (),
+    )
 
-    def __init__(self, heads: Mapping[str, Head], tokenizer: Any, max_length: int, stride: int | None) -> None:
-        self.heads, self.tokenizer, self.max_length, self.stride = heads, tokenizer, max_length, stride
+
+class _Cut:
+    """Examples to pieces."""
+
+    def __init__(self, tokenizer: Any, max_length: int, stride: int | None) -> None:
+        self.tokenizer, self.max_length, self.stride = tokenizer, max_length, stride
         self.options: dict[str, Any] = {"truncation": True, "max_length": max_length, "return_token_type_ids": True}
         if stride is not None:
             self.options |= {"truncation": "only_second", "stride": stride}
@@ -49,7 +83,7 @@ class _Encode:
                     f"the first text; raise it, or lower the stride of the heads that read windows"
                 )
 
-    def __call__(self, examples: Sequence[Example]) -> list[EncodedExample]:
+    def __call__(self, examples: Sequence[Example]) -> list[Window]:
         if any(example.choices for example in examples):
             return [self._choices(example) for example in examples]
         if self.stride is not None:
@@ -57,11 +91,11 @@ class _Encode:
         tokenized = self._tokenize([example.text for example in examples], [e.text_pair for e in examples])
         return [self._one(example, first) for example, first in zip(examples, tokenized, strict=True)]
 
-    def _windows(self, examples: Sequence[Example]) -> list[EncodedExample]:
+    def _windows(self, examples: Sequence[Example]) -> list[Window]:
         texts = [self._shortened(example.text) for example in examples]
         tokenized = self._tokenize(texts, [example.text_pair for example in examples])
         return [
-            self._with_targets(example, _pieces(window, second_text=example.text_pair), is_cut=text != example.text)
+            Window(example, _pieces(window, second_text=example.text_pair), text != example.text)
             for example, text, first in zip(examples, texts, tokenized, strict=True)
             for window in (first, *first.overflowing)
         ]
@@ -74,7 +108,7 @@ class _Encode:
             pieces = self.tokenizer(text, add_special_tokens=False).encodings[0]
         return text
 
-    def _one(self, example: Example, tokenized: Any) -> EncodedExample:
+    def _one(self, example: Example, tokenized: Any) -> Window:
         is_cut = bool(tokenized.overflowing)
         places = places_of(example)
         pieces = _pieces(tokenized, places)
@@ -84,9 +118,9 @@ class _Encode:
             text, places = _replaced(example.text, places, lost, self.tokenizer.unk_token)
             (tokenized,) = self._tokenize([text], [example.text_pair])
             is_cut, pieces = bool(tokenized.overflowing), _pieces(tokenized, places)
-        return self._with_targets(example, pieces, is_cut=is_cut)
+        return Window(example, pieces, is_cut)
 
-    def _choices(self, example: Example) -> EncodedExample:
+    def _choices(self, example: Example) -> Window:
         """The text beside each choice, one sequence after the other."""
         choices = list(example.choices or ())
         tokenized = self._tokenize([example.text] * len(choices), choices)
@@ -99,19 +133,7 @@ class _Encode:
             is_second=tuple(itertools.chain.from_iterable(part.is_second for part in parts)),
             sequence_starts=tuple(starts),
         )
-        return self._with_targets(example, joined, is_cut=any(one.overflowing for one in tokenized))
-
-    def _with_targets(self, example: Example, pieces: Pieces, *, is_cut: bool = False) -> EncodedExample:
-        return EncodedExample(
-            example=example,
-            input_ids=pieces.input_ids,
-            token_type_ids=pieces.token_type_ids,
-            word_starts=pieces.word_starts,
-            targets={name: head.encode(example.labels.get(name), pieces) for name, head in self.heads.items()},
-            is_cut=is_cut,
-            sequence_starts=pieces.sequence_starts,
-            offsets=pieces.offsets if self.stride is not None else (),
-        )
+        return Window(example, joined, any(one.overflowing for one in tokenized))
 
     def _tokenize(self, texts: list[str], pairs: Sequence[str | None]) -> list[Any]:
         second = list(pairs) if any(pair is not None for pair in pairs) else None

@@ -9,20 +9,24 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from multitask_bert.config import InputError, TaskConfig
 from multitask_bert.data import readers
-from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.batching import TaskDataset, lengths_of
+from multitask_bert.data.caching import Cache, fingerprint_of, key_of
 from multitask_bert.data.downloads import locate
-from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.encoding import cut_into_pieces, encode_examples, stride_of
 from multitask_bert.data.splitting import cut
+from multitask_bert.data.storage import StoredExamples, StoredWindows
 from multitask_bert.heads import HEAD_TYPES, Head, make_head
 from multitask_bert.records import EncodedExample, Example
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "dev", "test")
+NUM_IN_MEMORY = 100_000  # encoded examples of a split; where there are more, each is read from disk when its turn comes
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class DataProcessor:
     """Reads and encodes the tasks of a run.
 
     `known_heads`, by task: the heads of a saved model, whose labels then decide what may occur; None: labels come
-    from train.
+    from train. `cache`: where encoded data is kept and found again; None: nowhere.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class DataProcessor:
         data_root: str,
         seed: int,
         known_heads: Mapping[str, Mapping[str, Head]] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.tasks, self.data_root, self.seed, self.known_heads = tasks, data_root, seed, known_heads
+        self.cache = cache
 
     def process(self, tokenizer: Any, *, max_length: int) -> ProcessedData:
         """Everything, for all tasks.
@@ -73,21 +79,52 @@ class DataProcessor:
             InputError: bad input, with file and line, or the field, and the way out.
         """
         data = ProcessedData()
-        raw = {name: self.read(name) for name in self.tasks}
+        fingerprint = None if self.cache is None else fingerprint_of(tokenizer)
+        keys: dict[str, str] = {}  # by task: under which its encoded data is kept
+        folders: dict[str, dict[str, Path]] = {}  # by task and split: where it was found
+        raw: dict[str, Mapping[str, Sequence[Example]]] = {}
+        for name in self.tasks:
+            with _naming(name):
+                paths = self._locate(name)
+                if fingerprint is not None and (key := self._key(name, paths, fingerprint, max_length)) is not None:
+                    keys[name] = key
+                    folders |= self._kept(name, key)
+            if name in folders:
+                raw[name] = {split: StoredExamples(folder) for split, folder in folders[name].items()}
+            else:
+                raw[name] = self._read(name, paths)
         for name, splits in raw.items():
             with _naming(name):
                 data.heads[name] = self._heads(name, splits)
         for name, splits in raw.items():  # all tasks were read and checked before any is encoded
+            heads = data.heads[name]
+            stride = stride_of(heads)
+            if name in keys and name not in folders and self.cache is not None:
+                windows = {
+                    split: cut_into_pieces(examples, tokenizer, max_length=max_length, stride=stride)
+                    for split, examples in splits.items()
+                }
+                folders |= {name: kept} if (kept := self.cache.fill(keys[name], windows)) is not None else {}
             for split, examples in splits.items():
-                encoded = encode_examples(examples, data.heads[name], tokenizer, max_length=max_length)
+                encoded: Sequence[EncodedExample]
+                if name in folders:
+                    encoded = StoredWindows(folders[name][split], heads, keeps_offsets=stride is not None)
+                    encoded = list(encoded) if len(encoded) <= NUM_IN_MEMORY else encoded
+                else:
+                    encoded = encode_examples(examples, heads, tokenizer, max_length=max_length)
                 getattr(data, split)[name] = TaskDataset(encoded)
-                data.reports.append(self._report(name, split, encoded))
+                data.reports.append(self._report(name, split, examples, encoded))
         return data
 
     def read(self, name: str) -> dict[str, list[Example]]:
         """The examples of a task by split, checked for form; missing splits are cut from train."""
         with _naming(name):
-            splits = self._read_files(self.tasks[name])
+            paths = self._locate(name)
+        return self._read(name, paths)
+
+    def _read(self, name: str, paths: Mapping[str, Path | None]) -> dict[str, list[Example]]:
+        with _naming(name):
+            splits = self._read_files(self.tasks[name], paths)
             self._cut_missing_splits(name, splits)
             if "dev" not in splits:
                 raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
@@ -109,7 +146,23 @@ class DataProcessor:
                     f"name a file in source.{split}, or raise source.{split}_fraction={fraction:g}"
                 )
 
-    def _read_files(self, task: TaskConfig) -> dict[str, list[Example]]:
+    def _key(self, name: str, paths: Mapping[str, Path | None], fingerprint: str, max_length: int) -> str | None:
+        if self.tasks[name].source.format == "samples":
+            return None  # made by code, and quickly
+        return key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
+
+    def _kept(self, name: str, key: str) -> dict[str, dict[str, Path]]:
+        """The task's folders in the cache, by the task's name; nothing where it has none."""
+        assert self.cache is not None
+        found = self.cache.open(key)
+        if found is None:
+            return {}
+        log.info("task %s: found encoded in %s; its files are not read again", name, self.cache.folder / key)
+        return {name: found}
+
+    def _locate(self, name: str) -> dict[str, Path | None]:
+        """The place of each split's file; the source is checked before."""
+        task = self.tasks[name]
         source = task.source
         if source.format not in (*readers.READERS, "samples"):
             known = ", ".join([*readers.READERS, "samples"])
@@ -125,7 +178,7 @@ class DataProcessor:
                     f"which gives {given}"
                 )
         if source.format == "samples":
-            return {split: list(readers.read_samples(split, source, task.heads)) for split in SPLITS}
+            return dict.fromkeys(SPLITS)
         if source.train is None:
             raise InputError("source.train: missing; name the training file")
         if (source.path is None) == (source.format == "datasets"):
@@ -133,7 +186,12 @@ class DataProcessor:
                 f"source.path={source.path}: it names what source.format=datasets loads, and belongs to no other format"
             )
         parts = readers.files_of_a_split(source, task.heads)
-        paths = {split: locate(source, split, data_root=self.data_root, parts=parts) for split in SPLITS}
+        return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in SPLITS}
+
+    def _read_files(self, task: TaskConfig, paths: Mapping[str, Path | None]) -> dict[str, list[Example]]:
+        source = task.source
+        if source.format == "samples":
+            return {split: list(readers.read_samples(split, source, task.heads)) for split in SPLITS}
         read = readers.READERS[source.format]
         splits = {split: list(read(path, source, task.heads)) for split, path in paths.items() if path is not None}
         for split, examples in splits.items():
@@ -166,20 +224,21 @@ class DataProcessor:
             heads[head_name] = make_head(config, labels)
         return heads
 
-    def _report(self, name: str, split: str, encoded: Sequence[EncodedExample]) -> SplitReport:
-        missing = {
-            head: count
-            for head in self.tasks[name].heads
-            if (count := sum(example.example.labels[head] is None for example in encoded))
-        }
+    def _report(
+        self, name: str, split: str, examples: Sequence[Example], encoded: Sequence[EncodedExample]
+    ) -> SplitReport:
+        missing = dict.fromkeys(self.tasks[name].heads, 0)
+        for example in examples:
+            for head in missing:
+                missing[head] += example.labels[head] is None
         source = self.tasks[name].source
         report = SplitReport(
             task=name,
             split=split,
-            num_examples=len(encoded),
-            num_tokens=sum(len(example.input_ids) for example in encoded),
-            num_cut=sum(example.is_cut for example in encoded),
-            num_missing=missing,
+            num_examples=len(examples),
+            num_tokens=sum(lengths_of(TaskDataset(encoded))),
+            num_cut=encoded.num_cut if isinstance(encoded, StoredWindows) else sum(one.is_cut for one in encoded),
+            num_missing={head: count for head, count in missing.items() if count},
             was_cut_from_train=source.format != "samples" and getattr(source, split) is None,
         )
         log.info("%s", report)

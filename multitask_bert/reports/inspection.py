@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from multitask_bert.config import ExperimentConfig
+from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import SPLITS, DataProcessor
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks
@@ -35,7 +36,8 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
     max_length = config.batching.max_length
     check_length(max_length, load_encoder_config(config.model))
     tokenizer = load_tokenizer(config.model)
-    processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed)
+    cache = Cache.from_environment()
+    processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed, cache=cache)
     data = processor.process(tokenizer, max_length=max_length)
     datasets = {split: getattr(data, split) for split in SPLITS}
     are_cut = {(report.task, report.split): report.was_cut_from_train for report in data.reports}

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dict
+from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads
@@ -113,7 +114,8 @@ class Trainer:
         encoder_config = load_encoder_config(config.model)
         check_length(config.batching.max_length, encoder_config)
         tokenizer = load_tokenizer(config.model)
-        processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed)
+        cache = Cache.from_environment()
+        processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed, cache=cache)
         data = processor.process(tokenizer, max_length=config.batching.max_length)
         if console is not None:
             console.show_data(data.reports)

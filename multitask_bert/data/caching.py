@@ -1,0 +1,160 @@
+"""What is encoded once is kept: a folder per task under `MULTITASK_BERT_CACHE`, named by all that it depends on.
+
+1. `key_of` hashes the files' contents, the task, the tokenizer, the options and our own code; any change is a new key.
+2. `Cache.open` gives a folder that is whole: its `whole.json`, written last, lists every file with its hash.
+3. `Cache.fill` writes beside the place and moves it there in one step. Of two runs at once both write; one is kept.
+
+Deleting the cache costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.config import TaskConfig, expand_user_path
+from multitask_bert.data.encoding import Window
+from multitask_bert.data.storage import store
+from multitask_bert.utils.files import sha256_of, write_json
+
+log = logging.getLogger(__name__)
+
+VARIABLE, DEFAULT = "MULTITASK_BERT_CACHE", "~/.cache/multitask_bert"
+WHOLE = "whole.json"
+ABANDONED_SECONDS = 24 * 3600  # after which a half-written folder is taken for that of a run that died
+PACKAGE = Path(__file__).parents[1]
+# Fields of heads that change neither what is read nor how it is cut into pieces. Any other field makes a new key.
+WITHOUT_EFFECT = (
+    "weight", "metrics", "pooling", "dropout", "hidden_size", "activation", "class_weights", "label_smoothing",
+    "threshold", "constrained", "max_answer_length", "no_answer_threshold", "clip",
+)  # fmt: skip
+
+
+class Cache:
+    """Folders of encoded tasks, by key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def from_environment(cls) -> Cache | None:
+        """The user's cache; None where `MULTITASK_BERT_CACHE` is set to nothing, which switches it off."""
+        place = os.environ.get(VARIABLE, DEFAULT)
+        return cls(Path(expand_user_path(place))) if place else None
+
+    def open(self, key: str) -> dict[str, Path] | None:
+        """The folder of each split; None where there is none that is whole (a damaged one is removed)."""
+        place = self.folder / key
+        if not place.is_dir():
+            return None
+        try:
+            listed = json.loads((place / WHOLE).read_text(encoding="utf-8"))
+            is_whole = all(sha256_of(place / name) == sha256 for name, sha256 in listed["files"].items())
+            splits = {split: place / split for split in listed["splits"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            is_whole = False
+        if is_whole:
+            return splits
+        log.warning("%s: the cached data is damaged; it is made anew", place)
+        shutil.rmtree(place, ignore_errors=True)
+        return None
+
+    def fill(self, key: str, splits: Mapping[str, Iterable[Window]]) -> dict[str, Path] | None:
+        """Write the splits of a task, and open them; None where the cache cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder))
+        except OSError as error:
+            log.warning("%s: cannot be written (%s); what is encoded is not kept", self.folder, error.strerror)
+            return None
+        try:
+            for split, windows in splits.items():
+                store(partial / split, windows)
+            files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in sorted(partial.rglob("*.*"))}
+            write_json(partial / WHOLE, {"splits": list(splits), "files": files})
+            partial.replace(self.folder / key)
+        except OSError as error:
+            if not (self.folder / key).is_dir():  # else another run was quicker
+                log.warning("%s: cannot be written (%s); what is encoded is not kept", partial, error.strerror)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return self.open(key)
+
+    def _remove_abandoned(self) -> None:
+        for path in self.folder.glob("partial-*"):
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def key_of(
+    name: str, task: TaskConfig, paths: Mapping[str, Path | None], fingerprint: str, *, max_length: int, seed: int
+) -> str | None:
+    """The name of a task's folder; None where what it reads cannot be told by content (data on the hub).
+
+    `paths`: where `locate` found each split; `fingerprint`: that of the tokenizer.
+    """
+    contents: dict[str, Any] = {}
+    for split, path in paths.items():
+        if path is None:
+            continue
+        files = _files_of(path)
+        if not files:
+            return None
+        contents[split] = [str(path), {str(file): sha256_of(file) for file in files}]
+    source = {field: value for field, value in asdict(task.source).items() if field != "downloads"}
+    heads = {
+        head: {field: value for field, value in asdict(config).items() if field not in WITHOUT_EFFECT}
+        for head, config in task.heads.items()
+    }
+    parts = [name, contents, source, heads, fingerprint, max_length, seed, _code_version()]
+    return f"{name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+
+
+def fingerprint_of(tokenizer: Any) -> str | None:
+    """A hash of all that a tokenizer does, whatever it did last; None for one that has no description of itself."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    described = str(backend.to_str())
+    described = described[described.index('"added_tokens"') :]  # before it: truncation and padding of the last call
+    parts = [type(tokenizer).__name__, tokenizer.special_tokens_map, described]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files that a place stands for: itself, those below a folder, those that a `*` stands for.
+
+    A split of a saved data set is a folder only where it was saved with splits; else the folder above is meant.
+    """
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    if "*" in path.name:
+        return sorted(path.parent.glob(path.name))
+    return (
+        sorted(file for file in path.parent.rglob("*") if file.is_file())
+        if (path.parent / "state.json").is_file()
+        else []
+    )
+
+
+@cache
+def _code_version() -> str:
+    """A hash of the code that reads and cuts, and the version of the library that cuts."""
+    import tokenizers
+
+    rooms = [PACKAGE / "records.py", *(PACKAGE / "data").rglob("*.py"), *(PACKAGE / "heads").rglob("*.py")]
+    hashes = {path.relative_to(PACKAGE).as_posix(): sha256_of(path) for path in sorted(rooms)}
+    return hashlib.sha256(json.dumps([hashes, tokenizers.__version__]).encode()).hexdigest()
