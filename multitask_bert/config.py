@@ -136,7 +136,7 @@ class TrainerConfig:
     """The training loop."""
 
     _target_: str = "multitask_bert.training.trainer.Trainer.from_config"  # what hydra.utils.instantiate makes
-    num_epochs: int = 3  # times through every task's training examples
+    num_epochs: int = 5  # times through every task's training examples
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
     metric_for_best: str = "eval_mean_f1"  # key of the metric that decides which checkpoint is kept
