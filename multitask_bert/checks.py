@@ -40,7 +40,7 @@ AT_LEAST: dict[str, float] = {
     "trainer.max_grad_norm": 0.0,
     "trainer.log_every": 1,
 }
-NAME = re.compile(r"[A-Za-z0-9_-]+")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 SPLITS = ("train", "dev", "test")
 PACKAGE = Path(__file__).parent
 TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
@@ -123,12 +123,12 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
 
 def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     if not NAME.fullmatch(name):
-        yield f"{where}: a task's name may hold letters, digits, '-' and '_' only"
+        yield f"{where}: a task's name must be a letter, then letters, digits, '-' and '_'"
     if not task.heads:
         yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
     for head_name, head in task.heads.items():
         if not NAME.fullmatch(head_name):
-            yield f"{where}.heads.{head_name}: a head's name may hold letters, digits, '-' and '_' only"
+            yield f"{where}.heads.{head_name}: a head's name must be a letter, then letters, digits, '-' and '_'"
         if not 0 <= head.weight < math.inf:
             yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
         if head.pooling is not None and head.pooling not in (choices := CHOICES["model.pooling"]):

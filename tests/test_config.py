@@ -113,7 +113,7 @@ def test_dicts_of_anything_take_any_key(override: str) -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_its_full_name(tree: dict[str, object], field: str) -> None:
-    with pytest.raises(InputError, match=rf"^{field}: .*(converted|Invalid|Interpolation)"):
+    with pytest.raises(InputError, match=rf"^{field}: .*(converted|Invalid|Interpolation|where a dict is needed)"):
         from_tree(OmegaConf.create(tree))
 
 
@@ -205,8 +205,12 @@ def test_all_wrong_values_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("task", "head", "line"),
     [
-        ("mine/1", "mood", "tasks.mine/1: a task's name may hold letters, digits, '-' and '_' only"),
-        ("mine", "mood.x", "tasks.mine.heads.mood.x: a head's name may hold letters, digits, '-' and '_' only"),
+        ("mine/1", "mood", "tasks.mine/1: a task's name must be a letter, then letters, digits, '-' and '_'"),
+        (
+            "mine",
+            "mood.x",
+            "tasks.mine.heads.mood.x: a head's name must be a letter, then letters, digits, '-' and '_'",
+        ),
     ],
 )
 def test_a_name_that_cannot_be_part_of_a_metric_is_refused(task: str, head: str, line: str) -> None:
@@ -302,3 +306,11 @@ def test_a_setting_without_effect_is_told(overrides: list[str], beginning: str) 
 )
 def test_a_setting_with_an_effect_is_not_told(overrides: list[str]) -> None:
     assert list(settings_without_effect(config_of(*overrides))) == []
+
+
+@pytest.mark.parametrize("labels", [[False, True], ["maybe", True]])
+def test_unquoted_yes_and_no_are_refused_with_the_quoted_form(labels: list[object]) -> None:
+    head = {"type": "classification", "column": "x", "labels": labels}
+    tree = OmegaConf.create({"tasks": {"mine": {"source": {"format": "csv"}, "heads": {"mood": head}}}})
+    with pytest.raises(InputError, match=r"^tasks\.mine\.heads\.mood\.labels: .*labels: \['no', 'yes'\]"):
+        from_tree(tree)

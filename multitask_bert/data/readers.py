@@ -70,6 +70,7 @@ def read_samples(split: str, source: SourceConfig, heads: Mapping[str, HeadConfi
     return examples
 
 
+MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python stops at 131,072 where nothing is said
 READERS: dict[str, Reader] = {"conll": read_conll, "csv": read_csv, "tsv": read_tsv}
 FORMATS_OF_WORDS = ("conll",)
 
@@ -146,6 +147,7 @@ def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[in
     """Rows with the line on which each begins; blank lines are passed over."""
     # Not str.splitlines: it also breaks at U+2028, U+0085 and others, which occur inside tweets.
     lines = io.StringIO(read_text(path, encoding), newline="").readlines()
+    csv.field_size_limit(MAX_FIELD_LENGTH)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:

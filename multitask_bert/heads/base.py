@@ -47,6 +47,8 @@ class Head(ABC):
         for metric in cls.metrics_of(config):
             if metric not in cls.known_metrics:
                 yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(cls.known_metrics)}"
+        if repeated := sorted({label for label in config.labels or () if (config.labels or []).count(label) > 1}):
+            yield f"labels: {', '.join(repeated)} is named more than once"
         if config.dropout is not None and not 0 <= config.dropout < 1:
             yield f"dropout={config.dropout}: must be at least 0 and less than 1"
 

@@ -58,6 +58,8 @@ def evaluate_task(
     result = TaskResult()
     examples = [dataset[index].example for index in range(len(dataset))]  # type: ignore[arg-type]
     for name, head in heads.items():
+        if not counts[name]:
+            continue  # no label is known: there is nothing to score
         result.losses[name] = loss_sums[name] / max(1, counts[name])
         result.predictions[name] = [found[name][index] for index in range(len(examples))]
         result.scores[name] = head.score([example.labels[name] for example in examples], result.predictions[name])
