@@ -16,11 +16,13 @@ log = logging.getLogger(__name__)
 def main(tree: DictConfig) -> object:
     """Run one job. Torch and its friends are imported inside, so that help and completion stay quick."""
     config = command_line.checked_config(tree, HydraConfig.get().runtime.choices.get(composition.GROUP))
-    for warning in settings_without_effect(config):
+    overrides = HydraConfig.get().overrides.task
+    for warning in (*settings_without_effect(config), *command_line.overrides_without_effect(config.action, overrides)):
         log.warning(warning)
     from multitask_bert import actions
 
-    return actions.run(config)
+    with command_line.errors_in_run_log():
+        return actions.run(config)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
 
 def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
@@ -34,6 +36,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     from hydra.utils import instantiate
 
     from multitask_bert.training.console import Console
+    from multitask_bert.training.evaluation import gather_intervals
 
     console = Console()
     console.say(f"{run_name(config)}: run folder {_shown(folder)}")
@@ -48,6 +51,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
         trainer.best.publish(folder / "model")
         results = {
             "metrics": metrics,
+            "test_intervals": gather_intervals(trainer.results.get("test", {})),
             "best": {
                 "metric": config.trainer.metric_for_best,
                 "value": state.best_score,
@@ -68,6 +72,10 @@ def train(config: ExperimentConfig, folder: Path) -> float:
             trainer.log_artifact(folder / name)
         if any(getattr(logger, "log_model", False) for logger in trainer.loggers):
             trainer.log_artifact(folder / "model")
+    except KeyboardInterrupt:
+        trainer.best.publish(folder / "model")
+        console.say(f"interrupted at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
+        raise SystemExit(INTERRUPTED) from None
     finally:
         trainer.close()
     console.show_end(state, config.trainer.metric_for_best, trainer.results, _places(config, folder))
@@ -231,8 +239,15 @@ def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     if "tensorboard" in config.logger:
         places["TensorBoard"] = f"tensorboard --logdir {shown}"
     if "mlflow" in config.logger:
-        places["MLflow"] = f"mlflow ui --backend-store-uri {config.logger['mlflow'].get('tracking_uri')}"
+        uri = str(config.logger["mlflow"].get("tracking_uri"))
+        places["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     return places
+
+
+def _what_is_kept(trainer: Trainer, folder: Path) -> str:
+    if trainer.state.best_score is None:
+        return "no model is kept, since none was evaluated yet (trainer.eval_every=N evaluates more often)"
+    return f"the best model so far, of step {trainer.state.best_step}, is in {_shown(folder / 'model')}"
 
 
 def _shown(path: Path) -> Path:

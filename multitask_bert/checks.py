@@ -40,7 +40,7 @@ AT_LEAST: dict[str, float] = {
     "trainer.max_grad_norm": 0.0,
     "trainer.log_every": 1,
 }
-NAME = re.compile(r"[A-Za-z0-9_-]+")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 SPLITS = ("train", "dev", "test")
 PACKAGE = Path(__file__).parent
 TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
@@ -123,7 +123,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
     if config.action == "predict":
         if config.input is None:
-            yield "input: action=predict needs a file of texts (text, .csv, .tsv or .jsonl), or input=- for standard input"
+            yield "input: action=predict needs a file (text, .csv, .tsv or .jsonl), or input=- for standard input"
         elif config.output is not None and Path(config.input).resolve() == Path(config.output).resolve():
             yield f"output={config.output}: this is the input; name another file"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
@@ -132,12 +132,12 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
 
 def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     if not NAME.fullmatch(name):
-        yield f"{where}: a task's name may hold letters, digits, '-' and '_' only"
+        yield f"{where}: a task's name must be a letter, then letters, digits, '-' and '_'"
     if not task.heads:
         yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
     for head_name, head in task.heads.items():
         if not NAME.fullmatch(head_name):
-            yield f"{where}.heads.{head_name}: a head's name may hold letters, digits, '-' and '_' only"
+            yield f"{where}.heads.{head_name}: a head's name must be a letter, then letters, digits, '-' and '_'"
         if not 0 <= head.weight < math.inf:
             yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
         if head.pooling is not None and head.pooling not in (choices := CHOICES["model.pooling"]):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -17,15 +18,21 @@ from hydra.errors import CompactHydraException, ConfigCompositionException, Miss
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from multitask_bert import composition
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, explain, from_tree, nearest, unknown_key
 from multitask_bert.heads import check_heads
 
+log = logging.getLogger(__name__)
+
 FULL_ERROR = "HYDRA_FULL_ERROR"
 GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
 ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
+METRICS_FILE = "metrics.jsonl"
+# By action on an earlier run: the keys of today's config that it reads.
+READ_BY: dict[str, tuple[str, ...]] = {"evaluate": ("data_root", "batching.eval_batch_size"), "upload": ()}
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
@@ -44,6 +51,8 @@ def plain_errors() -> Iterator[None]:
             yield
     except CompactHydraException as error:
         sys.exit(f"error: {explain_hydra(error)}")
+    except YAMLError as error:
+        sys.exit(f"error: {explain_yaml(error)}")
     except ValueError as error:
         if not _was_raised_by_hydra(error):
             raise
@@ -79,10 +88,26 @@ class RefuseEarly(Callback):
             job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
             make_writable(config, "hydra.run.dir")
+            if job.action == "train":
+                refuse_used_folder(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
             make_writable(config, "hydra.sweep.dir")
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Two runs in one folder would be neither the one nor the other."""
+    if (folder / METRICS_FILE).exists():
+        raise InputError(f"hydra.run.dir={folder}: this folder holds a run already; name another, or remove it first")
+
+
+def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[str]:
+    """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
+    for override in overrides if action in READ_BY else ():
+        key = override.lstrip("+~").partition("=")[0]
+        if key not in ("action", "run_dir") and not key.startswith(READ_BY[action]):
+            yield f"{override} has no effect with action={action}, which goes by the config of the run in run_dir"
 
 
 def make_writable(config: DictConfig, key: str) -> None:
@@ -101,6 +126,28 @@ def make_writable(config: DictConfig, key: str) -> None:
             f"{key}={folder}: this folder cannot be made or written ({error.strerror}); "
             f"name another with {key}=FOLDER, or start where outputs/ can be written"
         ) from error
+
+
+@contextmanager
+def errors_in_run_log() -> Iterator[None]:
+    """What ends a job stands in its run.log, too; on the console it is said once, by Hydra or by `plain_errors`."""
+    try:
+        yield
+    except InputError as error:
+        log.info("error: %s", error)
+        raise
+    except Exception:
+        log.info("the run ended with an error", exc_info=True)
+        raise
+
+
+def explain_yaml(error: YAMLError) -> str:
+    """File, line and what is wrong there."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error)
+    problem = getattr(error, "problem", None) or "this is not YAML"
+    return f"{mark.name}:{mark.line + 1}: {problem} (column {mark.column + 1}); see to brackets, quotes and indentation"
 
 
 def explain_hydra(error: CompactHydraException) -> str:

@@ -7,6 +7,7 @@ Every field carries one line: what it means, its unit, and what null does. A key
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
@@ -143,7 +144,7 @@ class BatchingConfig:
 
     layout: str = "padded"  # padded: one example per row
     batch_size: int = 16  # examples per task and step
-    micro_batch_size: Optional[int] = None  # examples per forward pass; null: the whole batch; the step is the same
+    micro_batch_size: Optional[int] = None  # examples per forward pass; null: all; but for dropout the step is the same
     eval_batch_size: int = 64  # examples per forward pass when evaluating
     max_length: int = 128  # word pieces per text, special tokens included; longer texts are cut (and counted)
     sort_window: int = 50  # batches within which examples are sorted by length after shuffling; 1: fully random
@@ -155,7 +156,7 @@ class TrainerConfig:
     """The training loop."""
 
     _target_: str = "multitask_bert.training.trainer.Trainer.from_config"  # what hydra.utils.instantiate makes
-    num_epochs: int = 3  # times through every task's training examples
+    num_epochs: int = 5  # times through every task's training examples
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
     metric_for_best: str = "eval_mean_f1"  # key of the metric that decides which checkpoint is kept
@@ -200,6 +201,7 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
         assert isinstance(plain, dict)
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
+        _refuse_unquoted_booleans(plain)
         typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
@@ -208,6 +210,19 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
     for task in typed.tasks.values():
         task.heads = {name: task.heads[name] for name in sorted(task.heads)}
     return typed
+
+
+def _refuse_unquoted_booleans(plain: dict[Any, Any]) -> None:
+    """In YAML, `no` and `yes` without quotes are not words."""
+    for task_name, task in plain.get("tasks", {}).items():
+        heads = task.get("heads") if isinstance(task, dict) else None
+        for head_name, head in heads.items() if isinstance(heads, dict) else ():
+            labels = head.get("labels") if isinstance(head, dict) else None
+            if isinstance(labels, list) and any(isinstance(label, bool) for label in labels):
+                raise InputError(
+                    f"tasks.{task_name}.heads.{head_name}.labels: yes, no, true and false are no words in YAML unless "
+                    f"they are quoted: labels: ['no', 'yes']"
+                )
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
@@ -229,6 +244,9 @@ def expand_user_path(path: str) -> str:
 def explain(error: OmegaConfBaseException) -> str:
     """OmegaConf's error in one line: the field's full name, and what is wrong with it."""
     message = str(error).splitlines()[0]
+    if shape := re.search(r"(\w+) is not a subclass of (\w+)", message):
+        names = ", ".join(get_type_hints(globals()[shape[2]])) if shape[2] in globals() else "keys"
+        message = f"found a {shape[1]} where a dict is needed (its keys: {names})"
     return f"{error.full_key}: {message}" if error.full_key else message
 
 

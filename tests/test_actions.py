@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from omegaconf import OmegaConf
 
 from multitask_bert import actions
 from multitask_bert.config import ExperimentConfig, InputError, to_dict
+from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.training.trainer import Trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
 TENSORBOARD = {"tensorboard": {"_target_": "multitask_bert.training.loggers.TensorBoardLogger"}}
@@ -235,3 +238,60 @@ def test_a_reader_that_has_seen_enough_ends_an_endless_prediction_quietly(finish
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 0
     assert (first["text"], second["text"], second["id"]) == ("Amina yuko Tanga", "Juma", 3)
+
+
+# Runs that end otherwise than planned
+
+
+def test_an_interrupted_run_says_what_is_kept_and_keeps_it(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = Trainer._step
+
+    def interrupted(self: Trainer, *args: Any) -> None:
+        if self.state.step == 6:
+            raise KeyboardInterrupt
+        step(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        actions.train(make_config("mood", num_epochs=3), tmp_path / "run")
+    assert stop.value.code == 130
+    MultiTaskModel.load(tmp_path / "run" / "model")
+    assert "interrupted at step 6; the best model so far, of step 4, is in" in capsys.readouterr().out
+
+
+def test_a_run_whose_config_and_model_differ_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    trained(make_config("mood", max_steps=1), tmp_path / "run")
+    OmegaConf.save(OmegaConf.create(to_dict(make_config("people"))), tmp_path / "run" / ".hydra" / "config.yaml")
+    config = make_config()
+    config.run_dir = str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"task people: the saved model has no heads of these names"):
+        actions.evaluate(config, tmp_path / "new")
+
+
+def unlabelled(data_root: Path, folder: Path, split: str) -> str:
+    """A copy of the data in which a split of `mood` has no labels."""
+    shutil.copytree(data_root, folder)
+    path = folder / "mood" / f"{split}.tsv"
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([header, *(row.partition("\t")[0] + "\t" for row in rows)]), encoding="utf-8")
+    return str(folder)
+
+
+def test_a_test_set_without_labels_is_left_out_and_not_scored_as_nought(
+    make_config: MakeConfig, data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config(max_steps=1)
+    config.data_root = unlabelled(data_root, tmp_path / "data", "test")
+    results = trained(config, tmp_path / "run")
+    assert "mood/test.tsv:2: no test example has a label; the test set is left out" in caplog.text
+    assert not [key for key in results["metrics"]["test"] if "mood" in key]
+    assert "eval_people_entities_f1" in results["metrics"]["test"]
+
+
+def test_a_dev_set_without_labels_is_refused(make_config: MakeConfig, data_root: Path, tmp_path: Path) -> None:
+    config = make_config(max_steps=1)
+    config.data_root = unlabelled(data_root, tmp_path / "data", "dev")
+    with pytest.raises(InputError, match=r"task mood: .*dev\.tsv:2: no dev example has a label for heads\.polarity"):
+        actions.train(config, tmp_path / "run")

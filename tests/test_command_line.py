@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from multitask_bert import actions
-from multitask_bert.command_line import FULL_ERROR
+from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
 from multitask_bert.config import ExperimentConfig, InputError
 from tests.composing import CONF, ROOT, error_of, run_line
 from tests.test_architecture import HEAVY
@@ -247,3 +247,45 @@ def test_a_setting_without_effect_is_told_once_in_the_log_of_the_run(
     log = (tmp_path / "run.log").read_text(encoding="utf-8")
     assert log.count("mixing.temperature=3 has no effect with mixing.rule=round_robin") == 1
     assert len(ran) == 1
+
+
+# What beginners do
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [("mine:\n  source: {format: csv\n", 3, "expected"), ("mine:\n\tsource: x\n", 2, "cannot start any token")],
+)
+def test_broken_yaml_is_named_with_its_line(tmp_path: Path, content: str, line: int, problem: str) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "mine.yaml").write_text(content)
+    message = error_of("--config-dir", str(tmp_path), "tasks=mine")
+    assert re.search(rf"^error: .*mine\.yaml.?:{line}: .*{problem}", message), message
+
+
+def test_a_folder_that_holds_a_run_is_not_trained_into_again(ran: list[ExperimentConfig], tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").touch()
+    message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
+    assert (
+        message == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; name another, or remove it first"
+    )
+    assert ran == []
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
+    overrides = ["action=evaluate", "run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
+    assert list(overrides_without_effect("evaluate", overrides)) == [
+        f"{override} has no effect with action=evaluate, which goes by the config of the run in run_dir"
+        for override in ("tasks=ner", "seed=3")
+    ]
+    assert list(overrides_without_effect("train", overrides)) == []
+
+
+def test_the_error_that_ends_a_run_stands_in_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(_: ExperimentConfig) -> None:
+        raise InputError("ner/train.txt:418: no tag")
+
+    monkeypatch.setattr("multitask_bert.actions.run", fail)
+    error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
+    assert "error: ner/train.txt:418: no tag" in (tmp_path / "run.log").read_text()

@@ -113,7 +113,7 @@ def test_dicts_of_anything_take_any_key(override: str) -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_its_full_name(tree: dict[str, object], field: str) -> None:
-    with pytest.raises(InputError, match=rf"^{field}: .*(converted|Invalid|Interpolation)"):
+    with pytest.raises(InputError, match=rf"^{field}: .*(converted|Invalid|Interpolation|where a dict is needed)"):
         from_tree(OmegaConf.create(tree))
 
 
@@ -185,7 +185,7 @@ def test_values_at_the_edge_are_accepted() -> None:
         ),
         (["action=evaluate"], "run_dir: action=evaluate needs the folder of an earlier run"),
         (["action=predict", "input=a.txt"], "run_dir: action=predict needs the folder of an earlier run"),
-        (["action=predict", "run_dir=old"], "input: action=predict needs a file of texts"),
+        (["action=predict", "run_dir=old"], "input: action=predict needs a file (text, .csv, .tsv or .jsonl)"),
         (["action=predict", "run_dir=old", "input=a.txt", "output=./a.txt"], "output=./a.txt: this is the input"),
         (["action=inspect", "~tasks"], "tasks: none is chosen"),
         (["model.pretrained=null"], "model.pretrained: null needs model.architecture"),
@@ -209,8 +209,12 @@ def test_all_wrong_values_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("task", "head", "line"),
     [
-        ("mine/1", "mood", "tasks.mine/1: a task's name may hold letters, digits, '-' and '_' only"),
-        ("mine", "mood.x", "tasks.mine.heads.mood.x: a head's name may hold letters, digits, '-' and '_' only"),
+        ("mine/1", "mood", "tasks.mine/1: a task's name must be a letter, then letters, digits, '-' and '_'"),
+        (
+            "mine",
+            "mood.x",
+            "tasks.mine.heads.mood.x: a head's name must be a letter, then letters, digits, '-' and '_'",
+        ),
     ],
 )
 def test_a_name_that_cannot_be_part_of_a_metric_is_refused(task: str, head: str, line: str) -> None:
@@ -307,3 +311,11 @@ def test_a_setting_without_effect_is_told(overrides: list[str], beginning: str) 
 )
 def test_a_setting_with_an_effect_is_not_told(overrides: list[str]) -> None:
     assert list(settings_without_effect(config_of(*overrides))) == []
+
+
+@pytest.mark.parametrize("labels", [[False, True], ["maybe", True]])
+def test_unquoted_yes_and_no_are_refused_with_the_quoted_form(labels: list[object]) -> None:
+    head = {"type": "classification", "column": "x", "labels": labels}
+    tree = OmegaConf.create({"tasks": {"mine": {"source": {"format": "csv"}, "heads": {"mood": head}}}})
+    with pytest.raises(InputError, match=r"^tasks\.mine\.heads\.mood\.labels: .*labels: \['no', 'yes'\]"):
+        from_tree(tree)

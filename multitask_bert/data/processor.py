@@ -18,7 +18,7 @@ from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.caching import Cache, fingerprint_of, key_of
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.encoding import cut_into_pieces, encode_examples, stride_of
-from multitask_bert.data.splitting import cut
+from multitask_bert.data.splitting import cut, stratum_of, text_key
 from multitask_bert.data.storage import StoredExamples, StoredWindows
 from multitask_bert.heads import HEAD_TYPES, Head, make_head
 from multitask_bert.records import EncodedExample, Example
@@ -82,7 +82,7 @@ class DataProcessor:
         fingerprint = None if self.cache is None else fingerprint_of(tokenizer)
         keys: dict[str, str] = {}  # by task: under which its encoded data is kept
         folders: dict[str, dict[str, Path]] = {}  # by task and split: where it was found
-        raw: dict[str, Mapping[str, Sequence[Example]]] = {}
+        raw: dict[str, dict[str, Sequence[Example]]] = {}
         for name in self.tasks:
             with _naming(name):
                 paths = self._locate(name)
@@ -92,10 +92,11 @@ class DataProcessor:
             if name in folders:
                 raw[name] = {split: StoredExamples(folder) for split, folder in folders[name].items()}
             else:
-                raw[name] = self._read(name, paths)
+                raw[name] = dict(self._read(name, paths))
         for name, splits in raw.items():
             with _naming(name):
                 data.heads[name] = self._heads(name, splits)
+                self._check_labels(data.heads[name], splits)
         for name, splits in raw.items():  # all tasks were read and checked before any is encoded
             heads = data.heads[name]
             stride = stride_of(heads)
@@ -142,8 +143,8 @@ class DataProcessor:
             log.info("task %s: no %s file; %d examples were cut from train", name, split, len(splits[split]))
             if not splits[split]:
                 raise InputError(
-                    f"{len(splits['train'])} training examples are too few to cut {split} from; "
-                    f"name a file in source.{split}, or raise source.{split}_fraction={fraction:g}"
+                    f"{split} cannot be cut from train, where {_what_there_is(splits['train'])}: each kind must stay "
+                    f"there; name a file in source.{split}, or see whether `column` and the format are the right ones"
                 )
 
     def _key(self, name: str, paths: Mapping[str, Path | None], fingerprint: str, max_length: int) -> str | None:
@@ -202,15 +203,29 @@ class DataProcessor:
                 )
         return splits
 
-    def _heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:
-        """The task's heads, of a label set that covers every label in every split."""
-        heads = self._new_heads(name, splits) if self.known_heads is None else dict(self.known_heads[name])
-        for head_name, head in heads.items():
-            for example in (example for examples in splits.values() for example in examples):
-                head.check_label(example.labels[head_name], example)
-        return heads
+    def _check_labels(self, heads: Mapping[str, Head], splits: dict[str, Sequence[Example]]) -> None:
+        """Every label is one that the head knows, and dev can be scored; a test set without labels is left out.
 
-    def _new_heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:
+        Shared tasks often hold back the labels of the test set.
+        """
+        for head_name, head in heads.items():
+            for split, examples in splits.items():
+                for example in examples:
+                    head.check_label(example.labels[head_name], example)
+                if split == "dev" and all(example.labels[head_name] is None for example in examples):
+                    raise InputError(
+                        f"{examples[0].where}: no dev example has a label for heads.{head_name}, so nothing can be "
+                        f"scored; name another file in source.dev, or null to cut dev from train"
+                    )
+        if "test" in splits and all(label is None for e in splits["test"] for label in e.labels.values()):
+            log.warning("%s: no test example has a label; the test set is left out", splits["test"][0].where)
+            del splits["test"]
+
+    def _heads(self, name: str, splits: Mapping[str, Sequence[Example]]) -> dict[str, Head]:
+        if self.known_heads is not None:
+            if set(self.known_heads.get(name, ())) != set(self.tasks[name].heads):
+                raise InputError("the saved model has no heads of these names: it and the config are of different runs")
+            return dict(self.known_heads[name])
         heads = {}
         for head_name, config in self.tasks[name].heads.items():
             values = [example.labels[head_name] for example in splits["train"]]
@@ -241,8 +256,14 @@ class DataProcessor:
             num_missing={head: count for head, count in missing.items() if count},
             was_cut_from_train=source.format != "samples" and getattr(source, split) is None,
         )
-        log.info("%s", report)
         return report
+
+
+def _what_there_is(examples: Sequence[Example]) -> str:
+    """As in `3 examples have 2 different texts and 3 kinds of label`."""
+    texts = {text_key(example) for example in examples}
+    kinds = {stratum_of(example) for example in examples}
+    return f"{len(examples):,} example(s) have {len(texts):,} different text(s) and {len(kinds):,} kind(s) of label"
 
 
 @contextmanager

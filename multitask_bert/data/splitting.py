@@ -24,7 +24,7 @@ def cut(
         copies[text_key(example)].append(index)
     strata: dict[str, list[list[int]]] = defaultdict(list)
     for indices in copies.values():
-        strata[_stratum(examples[indices[0]])].append(indices)
+        strata[stratum_of(examples[indices[0]])].append(indices)
     left = Counter(label for indices in copies.values() for label in _labels_of(examples, indices))
     generator = generator_for(seed, "split", purpose)
     chosen: set[int] = set()
@@ -49,7 +49,7 @@ def text_key(example: Example) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def _stratum(example: Example) -> str:
+def stratum_of(example: Example) -> str:
     return "|".join(f"{name}={_kind(value)}" for name, value in sorted(example.labels.items()))
 
 

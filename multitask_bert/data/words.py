@@ -1,7 +1,8 @@
 """Words out of a text, each with its place in it, and tags out of entities that are given by characters.
 
-A word is a run of letters, digits, underscores and the marks on them; any other character that is not white space is a
-word of its own, with the marks that follow it. `Dar-es-Salaam's` is seven words. The rule is for texts that come
+A word is a run of letters, digits, underscores and the marks on them, also across an apostrophe or a hyphen that stands
+between two of them (`ng'ombe`, `Dar-es-Salaam`); any other character that is not white space is a word of its own, with
+the marks that follow it. The rule is for texts that come
 without words: in training for `entities` by characters, and when predicting for texts that are typed in.
 """
 
@@ -64,7 +65,9 @@ def tags_of(offsets: Sequence[Offset], entities: Sequence[Entity]) -> tuple[str,
 @cache
 def _word_pattern() -> re.Pattern[str]:
     marks = "".join(_ranges_of_marks()) + "\u200c\u200d"  # and the joiners, which stand inside words and emoji
-    return re.compile(rf"\w[\w{marks}]*|[^\w\s][{marks}]*")
+    run = rf"\w[\w{marks}]*"
+    joints = "'\u2019\u02bc\u2010\u2011\\-"  # apostrophes and hyphens
+    return re.compile(rf"{run}(?:[{joints}]{run})*|[^\w\s][{marks}]*")
 
 
 def _ranges_of_marks() -> Iterator[str]:

@@ -85,6 +85,8 @@ class Head(ABC):
                     yield f"metrics: there is no folder {metric}"
             elif metric not in cls.known_metrics:
                 yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(cls.known_metrics)}"
+        if repeated := sorted({label for label in config.labels or () if (config.labels or []).count(label) > 1}):
+            yield f"labels: {', '.join(repeated)} is named more than once"
         keys = [key_of(metric) for metric in metrics]
         if twice := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
             yield f"metrics: {', '.join(twice)} would be reported twice; name each once"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig, InputError
@@ -30,12 +30,6 @@ class ChoiceHead(Head):
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
         return ("accuracy",)
-
-    @classmethod
-    def problems(cls, config: HeadConfig) -> Iterator[str]:
-        yield from super().problems(config)
-        if config.labels is not None and len({*config.labels}) < len(config.labels):
-            yield f"labels={config.labels}: each name of a choice may occur only once"
 
     @classmethod
     def parse(cls, config: HeadConfig, raw: Any, where: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig
@@ -25,6 +25,12 @@ class ClassificationHead(Head):
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
         return ("f1", "accuracy")
+
+    @classmethod
+    def problems(cls, config: HeadConfig) -> Iterator[str]:
+        yield from super().problems(config)
+        if config.labels is not None and len(config.labels) < 2:
+            yield f"labels: {', '.join(config.labels) or 'none'} leaves nothing to choose between; name two or more"
 
     @classmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:

@@ -96,12 +96,13 @@ class MultiTaskModel(nn.Module):
         partial.rename(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> tuple[MultiTaskModel, Any]:
+    def load(cls, folder: str | Path) -> tuple[MultiTaskModel, Any]:
         """The model and its tokenizer, as `save` wrote them; nothing is downloaded.
 
         Raises:
             InputError: something is missing in the folder, or damaged.
         """
+        folder = Path(folder)
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))

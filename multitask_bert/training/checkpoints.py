@@ -45,7 +45,7 @@ class BestCheckpoint:
 
     def publish(self, folder: Path) -> None:
         """The kept model as a folder of its own, without a second copy of the weights where the disk can link."""
-        if self.folder is not None:
+        if self.folder is not None and self.folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(
                 self.folder, folder, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("state.json")

@@ -1,7 +1,8 @@
-"""What a person sees of a run: a progress bar and tables in a terminal, plain lines elsewhere."""
+"""What a person sees of a run: a progress bar and tables in a terminal, plain lines elsewhere and in run.log."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from multitask_bert.data.processor import SplitReport
     from multitask_bert.training.evaluation import TaskResult
     from multitask_bert.training.state import TrainState
+
+log = logging.getLogger(__name__)
 
 NUM_PLAIN_LINES = 20  # progress lines per run where there is no terminal
 
@@ -31,7 +34,7 @@ class Console:
         self._next_line = 0
 
     def say(self, text: str) -> None:
-        self._rich.print(text, markup=False)
+        self._show([text])
 
     def show_data(self, reports: Sequence[SplitReport]) -> None:
         """What was read: a row per task and split."""
@@ -42,10 +45,11 @@ class Console:
             missing = ", ".join(f"{head} {count:,}" for head, count in report.num_missing.items()) or "0"
             counts = (f"{count:,}" for count in (report.num_examples, report.num_tokens, report.num_cut))
             rows.append((report.task, split, *counts, missing))
-        if self._fancy:
-            self._table("Data", columns, rows, right_from=2)
-        for task, split, examples, pieces, truncated, missing in () if self._fancy else rows:
-            self.say(f"{task} {split}: {examples} examples, {pieces} pieces; truncated {truncated}, no label {missing}")
+        lines = [
+            f"{task} {split}: {examples} examples, {pieces} pieces; truncated {truncated}, no label {missing}"
+            for task, split, examples, pieces, truncated, missing in rows
+        ]
+        self._show(lines, _table("Data", columns, rows, right_from=2))
 
     def start_training(self, num_steps: int) -> None:
         self._num_steps = num_steps
@@ -66,9 +70,10 @@ class Console:
             self._progress.update(
                 self._bar, completed=step, loss=f"{loss:.4f}", speed=f"{state.tokens_per_second:,.0f}"
             )
-        elif step >= self._next_line:
+        if step >= self._next_line:
             self._next_line += max(1, self._num_steps // NUM_PLAIN_LINES)
-            self.say(f"step {step}/{self._num_steps}  loss {loss:.4f}  {state.tokens_per_second:,.0f} tokens/s")
+            line = f"step {step}/{self._num_steps}  loss {loss:.4f}  {state.tokens_per_second:,.0f} tokens/s"
+            self._show([line], "" if self._progress is not None else None)
 
     def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
         """A row per task and head, with every metric."""
@@ -77,11 +82,12 @@ class Console:
         for task, result in results.items():
             for head, scores in result.scores.items():
                 values = {**scores, "loss": result.losses[head]}
-                rows.append((task, head, "  ".join(f"{name} {value:.4f}" for name, value in values.items())))
-        if self._fancy:
-            self._table(title, ("task", "head", "scores"), rows)
-        for row in () if self._fancy else rows:
-            self.say(f"{title}: {'  '.join(row)}")
+                cells = [f"{name} {value:.4f}" for name, value in values.items()]
+                if head in result.intervals:
+                    low, high = result.intervals[head]
+                    cells[0] += f" [{low:.4f}, {high:.4f}]"
+                rows.append((task, head, "  ".join(cells)))
+        self._show([f"{title}: {'  '.join(row)}" for row in rows], _table(title, ("task", "head", "scores"), rows))
 
     def end_training(self) -> None:
         if self._progress is not None:
@@ -113,12 +119,21 @@ class Console:
     def close(self) -> None:
         self.end_training()
 
-    def _table(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99
-    ) -> None:
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-        for place, name in enumerate(columns):
-            table.add_column(name, justify="right" if place >= right_from else "left")
-        for row in rows:
-            table.add_row(*row)
-        self._rich.print(table)
+    def _show(self, lines: Sequence[str], in_terminal: Table | str | None = None) -> None:
+        """Lines to run.log and to the person; a terminal shows `in_terminal` instead ("": nothing; None: the same)."""
+        for line in lines:
+            log.info("%s", line)
+        if not self._fancy or in_terminal is None:
+            for line in lines:
+                self._rich.print(line, markup=False)
+        elif in_terminal:
+            self._rich.print(in_terminal)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place >= right_from else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -23,6 +23,7 @@ class TaskResult:
     losses: dict[str, float] = field(default_factory=dict)  # mean loss by head
     scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
     predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the data set
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by head: 95% of its headline score
     joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
 
 
@@ -37,10 +38,12 @@ def evaluate_task(
     device: torch.device,
     tune: bool = False,
     joint_accuracy: bool = False,
+    intervals: bool = False,
 ) -> TaskResult:
     """Predict and score one data set. The model is in evaluation mode meanwhile.
 
-    `tune`: let heads choose what the config leaves open, as thresholds; for dev only, never for test.
+    `tune`: let heads choose what the config leaves open, as thresholds; for dev only, never for test. `intervals`: also
+    the 95% bootstrap interval of each head's headline score.
     """
     was_training = model.training
     model.eval()
@@ -65,11 +68,15 @@ def evaluate_task(
     windows = windows_of(dataset)
     examples = [dataset[first].example for first, *_ in windows]
     for name, head in heads.items():
-        result.losses[name] = loss_sums[name] / max(1, counts[name])
         golds = [example.labels[name] for example in examples]
         predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
         result.predictions[name] = head.tune(golds, predictions) if tune else predictions
+        if not counts[name]:
+            continue  # no label is known: there is nothing to score
+        result.losses[name] = loss_sums[name] / counts[name]
         result.scores[name] = head.score(golds, result.predictions[name])
+        if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:
+            result.intervals[name] = interval
     if joint_accuracy:
         result.joint_accuracy = share_all_right(heads, examples, result.predictions)
     return result
@@ -127,6 +134,15 @@ def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str
         metrics["eval_mean_f1"] = sum(f1s) / len(f1s)
     metrics["eval_mean_score"] = sum(headlines) / len(headlines)
     return metrics
+
+
+def gather_intervals(results: Mapping[str, TaskResult]) -> dict[str, tuple[float, float]]:
+    """The intervals by the keys of their scores."""
+    return {
+        f"eval_{task}_{head}_{next(iter(result.scores[head]))}": interval
+        for task, result in results.items()
+        for head, interval in result.intervals.items()
+    }
 
 
 def as_test(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,11 +225,12 @@ class Trainer:
         if not datasets:
             raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
         self._flush_steps()
+        joint = {name for name, task in self.config.tasks.items() if task.joint_accuracy}
         results = {
             task: evaluate_task(
                 self.model, task, dataset,
                 batch_size=self.config.batching.eval_batch_size, pad_id=self._pad_id, device=self.device,
-                tune=not test, joint_accuracy=task in self.config.tasks and self.config.tasks[task].joint_accuracy,
+                tune=not test, intervals=test, joint_accuracy=task in joint,
             )
             for task, dataset in datasets.items()
         }  # fmt: skip

@@ -138,8 +138,8 @@ def test_entities_by_characters_become_words_with_tags_and_places(tmp_path: Path
         heads=heads, text="text",
     )  # fmt: skip
     assert example.text == text
-    assert example.words == ("Dr", ".", "Asha", "-", "Juma", "aliondoka", "Dodoma", ".")
-    assert example.labels == {"entities": ("O", "O", "B-PER", "I-PER", "I-PER", "O", "B-LOC", "O"), "label": "x"}
+    assert example.words == ("Dr", ".", "Asha-Juma", "aliondoka", "Dodoma", ".")
+    assert example.labels == {"entities": ("O", "O", "B-PER", "O", "B-LOC", "O"), "label": "x"}
     assert tuple(text[begin:end] for begin, end in example.word_offsets or ()) == example.words
     assert (empty.labels["entities"], unknown.labels["entities"]) == (("O",), None)
 

@@ -250,3 +250,10 @@ def test_samples_are_the_embedded_corpora_with_a_label_for_every_head() -> None:
     mood = {"mood": HeadConfig(type="classification")}
     moods = read_samples("test", SourceConfig(format="samples", samples="sentiment"), mood)
     assert texts_and_labels(list(moods)) == sentiment_corpus()["test"]
+
+
+def test_a_text_of_more_than_131072_characters_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("text,label\n" + "neno " * 40_000 + ",good\n", encoding="utf-8")
+    (example,) = read_csv(path, SourceConfig("csv", text="text"), {"mood": HeadConfig("classification", "label")})
+    assert example.text.count("neno") == 40_000

@@ -130,7 +130,7 @@ def test_spaces_around_and_between_parallel_words_do_not_misalign(tmp_path: Path
 def test_a_missing_label_is_unknown_and_neither_a_zero_nor_a_class(tmp_path: Path, tokenizer: Any) -> None:
     files = {
         "train": "text,label,joy,fear,score\na,good,1,,\nb,,,0,0.0\nc,bad,0,1,1.0\n",
-        "dev": "text,label,joy,fear,score\nd,,,,\n",
+        "dev": "text,label,joy,fear,score\nd,,,,\ne,good,1,0,0.5\n",
     }
     heads = {
         "mood": HeadConfig(type="classification", column="label"),
@@ -138,7 +138,7 @@ def test_a_missing_label_is_unknown_and_neither_a_zero_nor_a_class(tmp_path: Pat
         "score": HeadConfig(type="regression", column="score"),
     }
     data = process(tmp_path, "csv", files, tokenizer, heads=heads, **NO_TEST)
-    (missing,) = data.dev["mine"].examples
+    missing, _ = data.dev["mine"].examples
     assert {name: target.num_known for name, target in missing.targets.items()} == dict.fromkeys(heads, 0)
     assert missing.targets["mood"].values == (UNKNOWN,)
     assert data.heads["mine"]["mood"].labels.names == ("bad", "good")

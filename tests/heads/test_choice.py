@@ -116,4 +116,4 @@ def test_accuracy_leaves_out_examples_without_a_label() -> None:
 
 def test_repeated_names_of_choices_are_refused() -> None:
     (found,) = ChoiceHead.problems(HeadConfig("choice", labels=["A", "A"]))
-    assert "each name of a choice may occur only once" in found
+    assert "A is named more than once" in found

@@ -90,6 +90,8 @@ def test_metrics_of_the_config_come_in_its_order() -> None:
             "metrics: classification does not report bleu; choose from",
         ),
         (HeadConfig("classification", metrics=["f1_strict"]), "does not report f1_strict"),
+        (HeadConfig("classification", labels=["a", "b", "a"]), "labels: a is named more than once"),
+        (HeadConfig("classification", labels=["a"]), "labels: a leaves nothing to choose between"),
         (HeadConfig("classification", dropout=1.0), "dropout=1.0: must be at least 0 and less than 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,14 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Example, Prediction
-from multitask_bert.training.evaluation import TaskResult, evaluate_task, gather_metrics, share_all_right
+from multitask_bert.training.evaluation import (
+    TaskResult,
+    evaluate_task,
+    gather_intervals,
+    gather_metrics,
+    share_all_right,
+)
+from multitask_bert.training.trainer import Trainer
 from tests.tiny_bert import SIZES
 
 INTENT = make_head(HeadConfig("classification"), LabelSet(("play", "rate")))
@@ -110,3 +118,15 @@ def test_thresholds_are_chosen_where_they_may_be_and_stay_for_the_test(tune: boo
     first = evaluate(tune)
     assert (head.thresholds != before) is tune  # type: ignore[attr-defined]
     assert evaluate(tune=False).predictions == first.predictions
+
+
+def test_an_interval_of_the_headline_holds_the_score_and_comes_with_test_scores_only(
+    make_config: Callable[..., ExperimentConfig],
+) -> None:
+    trainer = Trainer.from_config(make_config())
+    trainer.evaluate()
+    assert gather_intervals(trainer.results["eval"]) == {}
+    metrics = trainer.evaluate(test=True)
+    intervals = gather_intervals(trainer.results["test"])
+    assert set(intervals) == {"eval_mood_polarity_f1", "eval_people_entities_f1"}
+    assert all(low <= metrics[key] <= high for key, (low, high) in intervals.items())

@@ -13,6 +13,8 @@ from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import count, read_text
 from multitask_bert.records import Example
 
+MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python stops at 131,072 where nothing is said
+
 
 def read_csv(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
     """Comma-separated with a header; fields may be quoted and then hold commas and line breaks."""
@@ -29,6 +31,7 @@ def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[in
     """Rows with the line on which each begins; blank lines are passed over."""
     # Not str.splitlines: it also breaks at U+2028, U+0085 and others, which occur inside tweets.
     lines = io.StringIO(read_text(path, encoding), newline="").readlines()
+    csv.field_size_limit(MAX_FIELD_LENGTH)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
