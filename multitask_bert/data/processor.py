@@ -53,6 +53,15 @@ class ProcessedData:
     reports: list[SplitReport] = field(default_factory=list)
 
 
+@dataclass
+class _OpenTask:
+    """A task on its way from its files or from the cache."""
+
+    splits: dict[str, Sequence[Example]] = field(default_factory=dict)
+    key: str | None = None  # under which the cache has it, or will; None: it is not kept
+    folders: dict[str, Path] | None = None  # by split, where the cache has it; None: nowhere yet
+
+
 class DataProcessor:
     """Reads and encodes the tasks of a run.
 
@@ -80,42 +89,52 @@ class DataProcessor:
         """
         data = ProcessedData()
         fingerprint = None if self.cache is None else fingerprint_of(tokenizer)
-        keys: dict[str, str] = {}  # by task: under which its encoded data is kept
-        folders: dict[str, dict[str, Path]] = {}  # by task and split: where it was found
-        raw: dict[str, dict[str, Sequence[Example]]] = {}
-        for name in self.tasks:
+        opened = {name: self._open(name, fingerprint, max_length) for name in self.tasks}
+        for name, task in opened.items():
             with _naming(name):
-                paths = self._locate(name)
-                if fingerprint is not None and (key := self._key(name, paths, fingerprint, max_length)) is not None:
-                    keys[name] = key
-                    folders |= self._kept(name, key)
-            if name in folders:
-                raw[name] = {split: StoredExamples(folder) for split, folder in folders[name].items()}
-            else:
-                raw[name] = dict(self._read(name, paths))
-        for name, splits in raw.items():
-            with _naming(name):
-                data.heads[name] = self._heads(name, splits)
-                self._check_labels(data.heads[name], splits)
-        for name, splits in raw.items():  # all tasks were read and checked before any is encoded
-            heads = data.heads[name]
-            stride = stride_of(heads)
-            if name in keys and name not in folders and self.cache is not None:
-                windows = {
-                    split: cut_into_pieces(examples, tokenizer, max_length=max_length, stride=stride)
-                    for split, examples in splits.items()
-                }
-                folders |= {name: kept} if (kept := self.cache.fill(keys[name], windows)) is not None else {}
-            for split, examples in splits.items():
-                encoded: Sequence[EncodedExample]
-                if name in folders:
-                    encoded = StoredWindows(folders[name][split], heads, keeps_offsets=stride is not None)
-                    encoded = list(encoded) if len(encoded) <= NUM_IN_MEMORY else encoded
-                else:
-                    encoded = encode_examples(examples, heads, tokenizer, max_length=max_length)
+                data.heads[name] = self._heads(name, task.splits)
+                self._check_labels(data.heads[name], task.splits)
+        for name, task in opened.items():  # all tasks were read and checked before any is encoded
+            for split, encoded in self._encode(task, data.heads[name], tokenizer, max_length):
                 getattr(data, split)[name] = TaskDataset(encoded)
-                data.reports.append(self._report(name, split, examples, encoded))
+                data.reports.append(self._report(name, split, task.splits[split], encoded))
         return data
+
+    def _open(self, name: str, fingerprint: str | None, max_length: int) -> _OpenTask:
+        """The task's examples, from the cache where they are kept, else from its files."""
+        with _naming(name):
+            paths = self._locate(name)
+            task = _OpenTask()
+            if fingerprint is not None and self.cache is not None and self.tasks[name].source.format != "samples":
+                key = key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
+                task.key, task.folders = key, self.cache.open(key)
+        if task.folders is None:
+            task.splits = dict(self._read(name, paths))
+        else:
+            assert self.cache is not None
+            place = self.cache.folder / str(task.key)
+            log.info("task %s: found encoded in %s; its files are not read again", name, place)
+            task.splits = {split: StoredExamples(folder) for split, folder in task.folders.items()}
+        return task
+
+    def _encode(
+        self, task: _OpenTask, heads: Mapping[str, Head], tokenizer: Any, max_length: int
+    ) -> Iterator[tuple[str, Sequence[EncodedExample]]]:
+        """Each split, encoded; what was not in the cache goes there first."""
+        stride = stride_of(heads)
+        folders = task.folders
+        if folders is None and task.key is not None and self.cache is not None:
+            windows = {
+                split: cut_into_pieces(examples, tokenizer, max_length=max_length, stride=stride)
+                for split, examples in task.splits.items()
+            }
+            folders = self.cache.fill(task.key, windows)  # None: it cannot be written
+        for split, examples in task.splits.items():
+            if folders is None:
+                yield split, encode_examples(examples, heads, tokenizer, max_length=max_length)
+            else:
+                stored = StoredWindows(folders[split], heads, keeps_offsets=stride is not None)
+                yield split, list(stored) if len(stored) <= NUM_IN_MEMORY else stored
 
     def read(self, name: str) -> dict[str, list[Example]]:
         """The examples of a task by split, checked for form; missing splits are cut from train."""
@@ -146,20 +165,6 @@ class DataProcessor:
                     f"{split} cannot be cut from train, where {_what_there_is(splits['train'])}: each kind must stay "
                     f"there; name a file in source.{split}, or see whether `column` and the format are the right ones"
                 )
-
-    def _key(self, name: str, paths: Mapping[str, Path | None], fingerprint: str, max_length: int) -> str | None:
-        if self.tasks[name].source.format == "samples":
-            return None  # made by code, and quickly
-        return key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
-
-    def _kept(self, name: str, key: str) -> dict[str, dict[str, Path]]:
-        """The task's folders in the cache, by the task's name; nothing where it has none."""
-        assert self.cache is not None
-        found = self.cache.open(key)
-        if found is None:
-            return {}
-        log.info("task %s: found encoded in %s; its files are not read again", name, self.cache.folder / key)
-        return {name: found}
 
     def _locate(self, name: str) -> dict[str, Path | None]:
         """The place of each split's file; the source is checked before."""
