@@ -107,7 +107,7 @@ class DataProcessor:
             task = _OpenTask()
             if fingerprint is not None and self.cache is not None and self.tasks[name].source.format != "samples":
                 key = key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
-                task.key, task.folders = key, self.cache.open(key)
+                task.key, task.folders = key, None if key is None else self.cache.open(key)
         if task.folders is None:
             task.splits = dict(self._read(name, paths))
         else:

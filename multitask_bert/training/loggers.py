@@ -1,6 +1,6 @@
 """Where a run's numbers go: each logger hears the same start, metrics, files and end from the trainer.
 
-`metrics.jsonl`, always on, is the source of truth. TensorBoard is here; MLflow, in `mlflow_upload.py`, is fed from
+`metrics.jsonl`, always on, is the source of truth. TensorBoard is here; MLflow, in `mlflow_logger.py`, is fed from
 that file. A logger may fail, the run may not: an outage is one warning.
 """
 

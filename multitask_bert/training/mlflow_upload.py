@@ -1,7 +1,7 @@
 """MLflow, fed by reading `metrics.jsonl` of a run's folder from behind the run.
 
-1. `MlflowLogger.start` writes `mlflow.json`: what MLflow is to know, and what it knows already.
-2. A thread sends what is pending every few seconds and notes in `mlflow.json` how far it came.
+1. `MlflowLogger.start` (mlflow_logger.py) writes `mlflow.json`: what MLflow is to know, and what it knows already.
+2. Its thread sends what is pending every few seconds and notes in `mlflow.json` how far it came.
 3. What an outage or a kill left unsent, `upload_run` sends later: it continues from the same `mlflow.json`.
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 import re
 import threading
 import time
@@ -20,7 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.training.loggers import METRICS_FILE, RunLogger, RunStart
+from multitask_bert.training.loggers import METRICS_FILE, RunStart
+from multitask_bert.training.mlflow_store import artifact_root, create_database, prepare_environment, sqlite_path
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +27,6 @@ STATE_FILE = "mlflow.json"
 LOCK_FILE = "mlflow.lock"  # held by whoever sends from this folder; freed by the system when that process dies
 UPLOAD_TAG = "multitask_bert.upload_id"
 LOCK_WAIT_SECONDS = 15.0
-MAX_RETRY_SECONDS = 60.0
-NUM_TRIES_AT_CLOSE = 2
 
 # MLflow's limits (mlflow/utils/validation.py)
 MAX_PARAMS_PER_BATCH = 100
@@ -37,100 +34,6 @@ MAX_METRICS_PER_BATCH = 1000
 MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
-
-
-class MlflowLogger(RunLogger):
-    """Keeps an MLflow run up to date from a thread of its own; the training thread never waits for MLflow.
-
-    Needs the `JsonlLogger` beside it, whose file it sends. `tracking_uri`: a server (`http://…`) or a database
-    (`sqlite:///outputs/mlflow.db`, made if missing, with the files in `mlartifacts` beside it). `timeout_seconds`: of
-    one network call. `close_timeout_seconds`: the longest that the end of a run waits. `log_model`: tells the trainer
-    that the best model is wanted as an artifact. Credentials belong in MLflow's own environment variables.
-    """
-
-    def __init__(
-        self,
-        tracking_uri: str,
-        experiment: str = "multitask_bert",
-        flush_seconds: float = 5.0,
-        timeout_seconds: float = 10.0,
-        close_timeout_seconds: float = 30.0,
-        log_model: bool = False,
-    ) -> None:
-        self.tracking_uri = tracking_uri
-        self.experiment = experiment
-        self.flush_seconds = flush_seconds
-        self.timeout_seconds = timeout_seconds
-        self.close_timeout_seconds = close_timeout_seconds
-        self.log_model = log_model
-        self._upload: Upload | None = None
-        self._thread: threading.Thread | None = None
-        self._is_closing = threading.Event()
-        self._error: Exception | None = None  # why the last attempt failed; None after a success
-
-    def start(self, run: RunStart) -> None:
-        self._attempt(lambda: self._start(run))
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Nothing to do: the line is in `metrics.jsonl`, and the thread reads it there."""
-
-    def log_artifact(self, path: Path) -> None:
-        upload = self._upload
-        if upload is not None:
-            self._attempt(lambda: upload.add_artifact(path))
-
-    def close(self, status: str = "FINISHED") -> None:
-        thread, self._thread = self._thread, None
-        upload = self._upload
-        if thread is None or upload is None:
-            return
-        self._attempt(lambda: upload.end(status, time.time()))
-        self._is_closing.set()
-        thread.join(self.close_timeout_seconds)
-        self._attempt(lambda: self._tell_what_is_left(upload))
-
-    def _start(self, run: RunStart) -> None:
-        prepare_environment(self.timeout_seconds)
-        self._upload = Upload.begin(run, self.tracking_uri, self.experiment)
-        self._thread = threading.Thread(target=self._send_until_closed, name="mlflow-upload", daemon=True)
-        self._thread.start()
-
-    def _tell_what_is_left(self, upload: Upload) -> None:
-        if not upload.is_complete():
-            log.warning("%s", upload.what_is_left(self._error))
-
-    def _send_until_closed(self) -> None:
-        from filelock import FileLock
-
-        assert self._upload is not None
-        try:
-            with FileLock(self._upload.folder / LOCK_FILE, timeout=LOCK_WAIT_SECONDS):
-                self._send_in_turns(self._upload)
-        except Exception as error:  # close() tells
-            self._error = error
-
-    def _send_in_turns(self, upload: Upload) -> None:
-        num_failures = num_tries_at_close = 0
-        while True:
-            is_closing = self._is_closing.is_set()  # read before sending: then what is sent is all there is
-            num_tries_at_close += is_closing
-            try:
-                upload.send_pending()
-                if num_failures:
-                    log.info("MLflow at %s answers again", upload.shown_uri)
-                num_failures, self._error = 0, None
-            except Exception as error:  # an outage; it becomes a warning only if it lasts until the end
-                self._error = error
-                if not num_failures:
-                    log.info("MLflow at %s %s; the run goes on", upload.shown_uri, _what_failed(error))
-                num_failures += 1
-            if is_closing and (self._error is None or num_tries_at_close >= NUM_TRIES_AT_CLOSE):
-                return
-            if is_closing:
-                time.sleep(1.0)
-            else:
-                longest = max(self.flush_seconds, MAX_RETRY_SECONDS)
-                self._is_closing.wait(min(self.flush_seconds * 2.0 ** min(num_failures, 16), longest))
 
 
 def upload_run(folder: Path) -> str:
@@ -151,22 +54,6 @@ def upload_run(folder: Path) -> str:
             return _upload_all(Upload.load(folder))
     except Timeout:
         raise ValueError(f"{folder}: the run is still going on and sends to MLflow itself; wait for its end") from None
-
-
-def prepare_environment(timeout_seconds: float) -> None:
-    """Bound MLflow's network calls and keep it quiet; what the user has set in the environment wins."""
-    for name, value in {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout_seconds))),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # we try again ourselves, and can be stopped between two tries
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "GIT_PYTHON_REFRESH": "quiet",
-    }.items():
-        os.environ.setdefault(name, value)
-    for name in ("mlflow.store.db.utils", "alembic"):  # one INFO line per table of a new database
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @dataclass
@@ -206,7 +93,7 @@ class Upload:
     @classmethod
     def begin(cls, run: RunStart, tracking_uri: str, experiment: str) -> Upload:
         """A new upload, or the one to the same place that an earlier start in this folder began."""
-        if database := _sqlite_path(tracking_uri):
+        if database := sqlite_path(tracking_uri):
             tracking_uri = f"sqlite:///{database.absolute().as_posix()}"  # upload_run may be called from elsewhere
         if (run.folder / STATE_FILE).is_file():
             upload = cls.load(run.folder)
@@ -247,7 +134,7 @@ class Upload:
         num_artifacts = len(self.pending_artifacts())
         what = f"{self.num_pending_lines()} metric lines" + (f" and {num_artifacts} artifacts" if num_artifacts else "")
         return (
-            f"MLflow at {self.shown_uri} {_what_failed(error)}: {what} are kept in {self.folder}; "
+            f"MLflow at {self.shown_uri} {what_failed(error)}: {what} are kept in {self.folder}; "
             f"send them later with: python run.py action=upload run_dir={self.folder}"
         )
 
@@ -280,7 +167,7 @@ class Upload:
 
     def _connect(self) -> Any:
         if self._client is None:
-            database = _sqlite_path(self.state.tracking_uri)
+            database = sqlite_path(self.state.tracking_uri)
             if database is not None:
                 create_database(database)
             from mlflow.tracking import MlflowClient
@@ -303,8 +190,8 @@ class Upload:
 
         found = client.get_experiment_by_name(self.state.experiment)
         if found is None:
-            database = _sqlite_path(self.state.tracking_uri)
-            location = None if database is None else _artifact_root(database)
+            database = sqlite_path(self.state.tracking_uri)
+            location = None if database is None else artifact_root(database)
             try:
                 return str(client.create_experiment(self.state.experiment, artifact_location=location))
             except MlflowException:  # another run may have made it in between
@@ -361,23 +248,6 @@ class Upload:
         new.replace(self.folder / STATE_FILE)
 
 
-def create_database(path: Path) -> None:
-    """Make MLflow's SQLite database if there is none: once, however many processes ask, and whole or not at all."""
-    if path.is_file():
-        return
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.is_file():
-            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-            new = path.with_name(f"{path.name}.new")
-            new.unlink(missing_ok=True)  # of a process that was killed over it
-            SqlAlchemyStore(f"sqlite:///{new.as_posix()}", _artifact_root(path)).engine.dispose()
-            new.replace(path)
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """`{"optimizer": {"lr": 0.1}}` -> `("optimizer.lr", "0.1")`, with names that MLflow accepts."""
     for key, value in config.items():
@@ -416,7 +286,7 @@ def _metrics_of(line: bytes) -> list[Any]:
         return []
 
 
-def _what_failed(error: BaseException | None) -> str:
+def what_failed(error: BaseException | None) -> str:
     if error is None:
         return "did not take everything in time"
     cause: BaseException | None = error
@@ -427,16 +297,6 @@ def _what_failed(error: BaseException | None) -> str:
             return "could not be reached"
         cause = cause.__cause__ or cause.__context__
     return f"failed ({(str(error).strip() or repr(error)).splitlines()[0]:.200})"
-
-
-def _sqlite_path(tracking_uri: str) -> Path | None:
-    """The file of a plain `sqlite:///path`; None for everything else."""
-    is_file = tracking_uri.startswith("sqlite:///") and "?" not in tracking_uri and ":memory:" not in tracking_uri
-    return Path(tracking_uri.removeprefix("sqlite:///")) if is_file else None
-
-
-def _artifact_root(database: Path) -> str:
-    return (database.absolute().parent / "mlartifacts").as_uri()
 
 
 def _milliseconds(unix_seconds: float) -> int:

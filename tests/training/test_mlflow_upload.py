@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from multitask_bert.training import mlflow_upload
+from multitask_bert.training import mlflow_logger, mlflow_upload
 from multitask_bert.training.loggers import METRICS_FILE, JsonlLogger, RunLogger, RunStart
-from multitask_bert.training.mlflow_upload import MlflowLogger, Upload, flatten, upload_run
+from multitask_bert.training.mlflow_logger import MlflowLogger
+from multitask_bert.training.mlflow_upload import Upload, flatten, upload_run
 
 CONFIG = {
     "seed": 1,
@@ -56,7 +57,7 @@ def _own_environment() -> Iterator[None]:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database as three processes make it that all want it first: 5 s, so it is made once for all tests."""
     path = tmp_path_factory.mktemp("store") / "new" / "mlflow.db"
-    code = "import sys, pathlib; from multitask_bert.training.mlflow_upload import *; prepare_environment(1.0); "
+    code = "import sys, pathlib; from multitask_bert.training.mlflow_store import *; prepare_environment(1.0); "
     code += "create_database(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(path)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -231,7 +232,7 @@ def test_outage_that_ends_during_the_run_leaves_no_gap_and_no_warning(
         return client
 
     monkeypatch.setattr(Upload, "_connect", connect_at_the_third_call)
-    caplog.set_level(logging.INFO, logger=mlflow_upload.__name__)
+    caplog.set_level(logging.INFO, logger=mlflow_logger.__name__)
     loggers = begin(tmp_path / "run", f"sqlite:///{database}", flush_seconds=0.01)
     log_steps(loggers, range(5))
     deadline = time.monotonic() + 30
@@ -254,7 +255,7 @@ def test_run_that_was_killed_is_uploaded_as_killed(database: Path, tmp_path: Pat
     code = """
 import os, pathlib, signal, sys
 from multitask_bert.training.loggers import JsonlLogger, RunStart
-from multitask_bert.training.mlflow_upload import MlflowLogger
+from multitask_bert.training.mlflow_logger import MlflowLogger
 loggers = JsonlLogger(), MlflowLogger(sys.argv[1], "greetings")
 for logger in loggers:
     logger.start(RunStart(pathlib.Path(sys.argv[2]), "hello", {}, {}))
