@@ -131,7 +131,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
     except KeyboardInterrupt:
-        sys.exit(130)  # as a shell reports it; what was written stays
+        sys.exit(INTERRUPTED)  # what was written stays
     else:
         place = config.output or "standard output"
         print(f"{count:,} predictions written to {place}; the log is in {_shown(folder)}", file=sys.stderr)
