@@ -24,13 +24,13 @@ from multitask_bert import composition
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, explain, from_tree, nearest, unknown_key
 from multitask_bert.heads import check_heads
+from multitask_bert.training.loggers import METRICS_FILE
 
 log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
 ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
-METRICS_FILE = "metrics.jsonl"
 # By action on an earlier run: the keys of today's config that it reads.
 READ_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("data_root", "batching.eval_batch_size"),
@@ -110,7 +110,7 @@ def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[
     """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
     for override in overrides if action in READ_BY else ():
         key = override.lstrip("+~").partition("=")[0]
-        if key not in ("action", "run_dir") and not key.startswith(READ_BY[action]):
+        if key not in ("action", "run_dir", *READ_BY[action]):
             yield f"{override} has no effect with action={action}, which goes by the config of the run in run_dir"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,18 @@ def lengths_of(dataset: Dataset[EncodedExample]) -> list[int]:
     if isinstance(dataset, TaskDataset) and isinstance(dataset.examples, StoredWindows):
         return dataset.examples.lengths()
     return [len(dataset[index].input_ids) for index in range(len(dataset))]  # type: ignore[arg-type]
+
+
+def group_windows(encoded: Iterable[EncodedExample]) -> Iterator[list[EncodedExample]]:
+    """The windows of each example (one, but for long texts of some heads); they follow one another."""
+    windows: list[EncodedExample] = []
+    for one in encoded:
+        if windows and one.example is not windows[0].example:
+            yield windows
+            windows = []
+        windows.append(one)
+    if windows:
+        yield windows
 
 
 def plan_batches(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from multitask_bert.data.batching import group_windows
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.data.words import cut_words
 from multitask_bert.heads import Head
@@ -25,14 +26,11 @@ def encode_inputs(
     if kind == "text":
         given = [_with_words(example) if need_words else example for example in given]
     read = [_stripped(example) for example in given] if kind == "text" else given
-    windows: list[list[EncodedExample]] = []
-    previous = None
-    for encoded in encode_examples(read, heads, tokenizer, max_length=max_length):
-        if encoded.example is not previous:
-            windows.append([])
-        previous = encoded.example
-        windows[-1].append(replace(encoded, example=given[len(windows) - 1]))
-    return windows
+    encoded = encode_examples(read, heads, tokenizer, max_length=max_length)
+    return [
+        [replace(window, example=example) for window in windows]
+        for example, windows in zip(given, group_windows(encoded), strict=True)
+    ]
 
 
 def _with_words(example: Example) -> Example:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from multitask_bert.config import BatchingConfig, InputError
@@ -22,7 +21,7 @@ from multitask_bert.inference.encoding import encode_inputs
 from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, read_input
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import num_positions
-from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel
+from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Prediction
 
 log = logging.getLogger(__name__)
@@ -171,8 +170,7 @@ class Predictor:
         batch.targets = {_apart(name): target for (_, name), target in batch.targets.items()}
         found: list[dict[str, Prediction]] = [{} for _ in examples]
         for (task, head), output in self.model(batch.to(self.device)).items():
-            counts = np.bincount(batch.targets[task, head].example_M.numpy(), minlength=len(examples))
-            by_example = np.split(output.logits_ML.float().cpu().numpy(), np.cumsum(counts)[:-1])
+            by_example = logits_by_example(output, batch.targets[task, head], batch.num_examples)
             for logits_ML, example, predictions in zip(by_example, examples, found, strict=True):
                 if (name := f"{task}/{head}") in example.targets:
                     predictions[name] = self.model.heads[task][head].decode(logits_ML, example)

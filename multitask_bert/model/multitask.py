@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -144,6 +145,12 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             },
         }
+
+
+def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int) -> list[np.ndarray]:
+    """The logits of each of a batch's examples, on the CPU; `target` as it was collated, before it went to a device."""
+    counts = np.bincount(target.example_M.numpy(), minlength=num_examples)
+    return np.split(output.logits_ML.float().cpu().numpy(), np.cumsum(counts)[:-1])
 
 
 def pool_texts(hidden_BSH: Tensor, batch: Batch, pooling: str) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.batching import TaskDataset, group_windows
 from multitask_bert.data.splitting import text_key
 from multitask_bert.records import EncodedExample, Example
 
@@ -61,7 +61,7 @@ def count_split(
     missing: Counter[str] = Counter()
     labels: dict[str, LabelCounter] = {}
     num_words = num_truncated = num_in_windows = 0
-    for windows in _windows(dataset):
+    for windows in group_windows(dataset[index] for index in range(len(dataset))):
         example = windows[0].example
         lengths.append(_length(windows, tokenizer))
         texts.add(hash(text_key(example)))
@@ -143,19 +143,6 @@ def _names_in(value: Any) -> Iterator[str]:
         yield from value
     else:
         yield "answer" if value else "no answer"
-
-
-def _windows(dataset: TaskDataset) -> Iterator[list[EncodedExample]]:
-    """The windows of each example: one, but for the long contexts of questions."""
-    several: list[EncodedExample] = []
-    for index in range(len(dataset)):
-        one = dataset[index]
-        if several and one.example is not several[0].example:
-            yield several
-            several = []
-        several.append(one)
-    if several:
-        yield several
 
 
 def _length(windows: Sequence[EncodedExample], tokenizer: Any) -> int:

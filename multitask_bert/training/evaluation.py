@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.data.batching import lengths_of, make_loader, plan_evaluation
+from multitask_bert.data.batching import group_windows, lengths_of, make_loader, plan_evaluation
 from multitask_bert.heads import Head, is_f1
-from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
 
 
@@ -59,14 +58,16 @@ def evaluate_task(
             output, target = outputs[task, name], batch.targets[task, name]
             loss_sums[name] += float(output.loss_sum)
             counts[name] += output.count
-            logits_ML = output.logits_ML.float().cpu().numpy()
-            ends = np.cumsum(np.bincount(target.example_M.numpy(), minlength=len(indices)))
-            for index, logits in zip(indices, np.split(logits_ML, ends[:-1]), strict=True):
+            for index, logits in zip(indices, logits_by_example(output, target, batch.num_examples), strict=True):
                 found[name][index] = head.decode(logits, dataset[index])
     model.train(was_training)
     result = TaskResult()
-    windows = windows_of(dataset)
-    examples = [dataset[first].example for first, *_ in windows]
+    windows: list[range] = []  # by example, the indices of its windows
+    examples: list[Example] = []
+    for group in group_windows(dataset[index] for index in range(len(dataset))):  # type: ignore[arg-type]
+        first = windows[-1].stop if windows else 0
+        windows.append(range(first, first + len(group)))
+        examples.append(group[0].example)
     for name, head in heads.items():
         golds = [example.labels[name] for example in examples]
         predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
@@ -92,20 +93,6 @@ def share_all_right(
         for n in known
     )
     return num_right / len(known) if known else 0.0
-
-
-def windows_of(dataset: Dataset[EncodedExample]) -> list[list[int]]:
-    """The indices of each example's windows (one, but for long texts of some heads); they follow one another."""
-    windows: list[list[int]] = []
-    previous = None
-    for index in range(len(dataset)):  # type: ignore[arg-type]
-        example = dataset[index].example
-        if example is previous:
-            windows[-1].append(index)
-        else:
-            windows.append([index])
-        previous = example
-    return windows
 
 
 def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:

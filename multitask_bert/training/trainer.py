@@ -86,9 +86,8 @@ class Trainer:
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.loggers = list(loggers)
-        self.results: dict[
-            str, dict[str, TaskResult]
-        ] = {}  # "eval" and "test": the newest; "best": eval at the best step
+        # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
+        self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
         self._pending: list[tuple[int, dict[str, Tensor | float]]] = []  # steps not yet handed to the loggers
         self._is_started = self._is_closed = self._is_finished = False
