@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
-from multitask_bert.data.readers.text import count, read_text, shown
+from multitask_bert.data.readers.text import count, read_lines, shown, without_end
 from multitask_bert.heads import parse_label
 from multitask_bert.records import Example
 
@@ -23,7 +24,7 @@ def read_conll(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
     """
     rows: list[Sequence[str]] = []
     first_line = num_columns = 0
-    for number, line in enumerate([*read_text(path, source.encoding).split("\n"), ""], start=1):
+    for number, line in enumerate(itertools.chain(read_lines(path, source.encoding), [""]), start=1):
         fields = _conll_fields(line)
         if fields and fields[0] != "-DOCSTART-":
             num_columns = num_columns or len(fields)
@@ -48,9 +49,9 @@ def read_conllu(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig
     word_column = _conllu_column("source.words", source.words or "form")
     rows: list[list[str]] = []
     first_line = 0
-    for number, line in enumerate([*read_text(path, source.encoding).split("\n"), ""], start=1):
+    for number, line in enumerate(itertools.chain(read_lines(path, source.encoding), [""]), start=1):
         where = f"{path}:{number}"
-        line = line.removesuffix("\r")
+        line = without_end(line)
         if line.startswith("#"):
             continue
         if line.strip():
@@ -81,7 +82,7 @@ def _with_labels(
 
 def _conll_fields(line: str) -> Sequence[str]:
     """The columns of a line; none for a break."""
-    line = line.strip(" \r")
+    line = line.strip(" \r\n")
     if not line.strip():
         return []
     return [field.strip(" ") for field in line.split("\t")] if "\t" in line else re.split(" +", line)

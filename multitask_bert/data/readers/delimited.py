@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
 from multitask_bert.data.readers.records import ExampleMaker
-from multitask_bert.data.readers.text import count, read_text
+from multitask_bert.data.readers.text import count, read_lines
 from multitask_bert.records import Example
 
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python stops at 131,072 where nothing is said
@@ -29,14 +28,13 @@ def read_tsv(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) 
 
 def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line on which each begins; blank lines are passed over."""
-    # Not str.splitlines: it also breaks at U+2028, U+0085 and others, which occur inside tweets.
-    lines = io.StringIO(read_text(path, encoding), newline="").readlines()
     csv.field_size_limit(MAX_FIELD_LENGTH)
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    lines: list[str] = []  # of the row that is being read
+    rows = csv.reader(_kept(read_lines(path, encoding, newline=""), lines), delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in rows:
-            if delimiter == "\t" and _are_rows_of_their_own(lines[line - 1 : rows.line_num], len(row)):
+            if delimiter == "\t" and _are_rows_of_their_own(lines, len(row)):
                 raise InputError(
                     f'{path}:{line}: a `"` makes one row of lines {line} to {rows.line_num}, though each is whole; '
                     f'if `"` is plain data in this file, set `quoted: false`; if not, put spaces for tabs inside quotes'
@@ -44,11 +42,19 @@ def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[in
             if row:
                 yield line, row
             line = rows.line_num + 1
+            lines.clear()
     except csv.Error as error:
         raise InputError(
             f'{path}:{line}: {error}; inside a quoted field a `"` is written twice; if `"` is plain data in this '
             f"file, set `format: tsv` and `quoted: false`"
         ) from error
+
+
+def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
+    """The same lines, each put into `kept` as it goes by."""
+    for line in lines:
+        kept.append(line)
+        yield line
 
 
 def _are_rows_of_their_own(lines: Sequence[str], width: int) -> bool:
@@ -57,9 +63,9 @@ def _are_rows_of_their_own(lines: Sequence[str], width: int) -> bool:
 
 
 def _plain_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_text(path, encoding).split("\n"), start=1):
-        if line.rstrip("\r"):
-            yield number, line.rstrip("\r").split("\t")
+    for number, line in enumerate(read_lines(path, encoding), start=1):
+        if line := line.rstrip("\r\n"):
+            yield number, line.split("\t")
 
 
 def _delimited(

@@ -12,7 +12,7 @@ from typing import Any
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
 from multitask_bert.data.readers.records import ExampleMaker
-from multitask_bert.data.readers.text import lines_of, read_text, shown
+from multitask_bert.data.readers.text import read_lines, read_text, shown, without_end
 from multitask_bert.records import Example
 
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # JSON can write half of a surrogate pair; UTF-8 cannot
@@ -22,7 +22,7 @@ LACKING: Any = object()
 def read_jsonl(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
     """One JSON object per line; blank lines are passed over."""
     make: ExampleMaker | None = None
-    for number, line in enumerate(lines_of(read_text(path, source.encoding)), start=1):
+    for number, line in enumerate(map(without_end, read_lines(path, source.encoding)), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"

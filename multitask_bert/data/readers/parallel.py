@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
 from multitask_bert.data.downloads import part_of
 from multitask_bert.data.readers.records import ExampleMaker
-from multitask_bert.data.readers.text import count, lines_of, read_text
+from multitask_bert.data.readers.text import count, read_lines
 from multitask_bert.records import Example
 
 
@@ -21,17 +22,30 @@ def read_parallel(path: Path, source: SourceConfig, heads: Mapping[str, HeadConf
     files = {name: part_of(path, name) for name in names}
     make = ExampleMaker(source, heads, str(path), names)
     columns = {name: _lines(file, source.encoding) for name, file in files.items()}
-    _drop_surplus_blanks(columns)
-    longest = max(names, key=lambda name: len(columns[name]))
-    for name in names:
-        if len(columns[name]) != len(columns[longest]):
-            raise InputError(
-                f"{files[name]}:{len(columns[name]) + 1}: the file ends after {count(len(columns[name]), 'line')}, "
-                f"but {files[longest]} has {len(columns[longest])}; the files must match line by line"
-            )
-    for number, fields in enumerate(zip(*columns.values(), strict=True), start=1):
-        if any(fields):
+    rows = itertools.zip_longest(*columns.values())
+    for number, fields in enumerate(rows, start=1):
+        if None in fields:
+            _refuse_surplus(dict(zip(files.values(), fields, strict=True)), rows, number)
+        elif any(fields):
             yield make(dict(zip(names, fields, strict=True)), f"{files[names[0]]}:{number}")
+
+
+def _refuse_surplus(line_of: Mapping[Path, str | None], rest: Iterator[Sequence[str | None]], number: int) -> None:
+    """Some files end before line `number`. Blank lines at the end of the others are no examples; others are too many.
+
+    Raises:
+        InputError: names the file that ends first.
+    """
+    rows = [tuple(line_of.values()), *rest]
+    if not any(line for row in rows for line in row):
+        return
+    short = next(file for file, line in line_of.items() if line is None)
+    longest = max(range(len(line_of)), key=lambda place: sum(row[place] is not None for row in rows))
+    num_longest = number - 1 + sum(row[longest] is not None for row in rows)
+    raise InputError(
+        f"{short}:{number}: the file ends after {count(number - 1, 'line')}, but {list(line_of)[longest]} has "
+        f"{num_longest}; the files must match line by line"
+    )
 
 
 def file_names(source: SourceConfig, heads: Mapping[str, HeadConfig]) -> list[str]:
@@ -44,14 +58,6 @@ def file_names(source: SourceConfig, heads: Mapping[str, HeadConfig]) -> list[st
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def _lines(path: Path, encoding: str) -> list[str]:
+def _lines(path: Path, encoding: str) -> Iterator[str]:
     """Without white space around them."""
-    return [line.strip(" \t\r") for line in lines_of(read_text(path, encoding))]
-
-
-def _drop_surplus_blanks(columns: Mapping[str, list[str]]) -> None:
-    """Blank lines at the end of a file that another file lacks are no examples."""
-    shortest = min(map(len, columns.values()))
-    if not any(line for lines in columns.values() for line in lines[shortest:]):
-        for lines in columns.values():
-            del lines[shortest:]
+    return (line.strip(" \t\r\n") for line in read_lines(path, encoding))

@@ -1,10 +1,39 @@
-"""What the readers of text files share: the whole text in its encoding, its lines, and counts in words."""
+"""What the readers of text files share: lines one by one, or the whole text, in its encoding; and counts in words."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from multitask_bert.config import InputError
+
+
+def read_lines(path: Path, encoding: str, *, newline: str = "\n") -> Iterator[str]:
+    """The lines of a file with their ends, one at a time, so that it is never in memory as a whole.
+
+    `newline`: as in `open`. Lines end at LF; where it is "", at CR alone as well. Not str.splitlines: it also breaks at
+    U+2028, U+0085 and others, which are data.
+
+    Raises:
+        InputError: as `read_text`; what is wrong with the encoding is said when its place is reached.
+    """
+    blank: list[str] | None = []  # lines before the first that is not; None after it
+    try:
+        with path.open(encoding=_without_mark(encoding), newline=newline) as file:
+            for line in file:
+                if blank is not None:
+                    blank.append(line)
+                    if not line.strip():
+                        continue
+                    yield from blank
+                    blank = None
+                else:
+                    yield line
+    except (OSError, LookupError, ValueError) as error:
+        read_text(path, encoding)  # which finds the place and says it
+        raise InputError(f"{path}: is not {encoding} ({error}); name the file's encoding (`encoding: …`)") from error
+    if blank is not None:
+        raise _is_empty(path)
 
 
 def read_text(path: Path, encoding: str) -> str:
@@ -20,7 +49,7 @@ def read_text(path: Path, encoding: str) -> str:
             f"{path}: cannot be read ({error.strerror}); check its name and permissions, or name another file"
         ) from error
     try:
-        text = content.decode("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding)
+        text = content.decode(_without_mark(encoding))
     except LookupError as error:
         raise InputError(
             f"{path}: `encoding: {encoding}` is not an encoding that Python knows; name one, as in `encoding: latin-1`"
@@ -35,14 +64,21 @@ def read_text(path: Path, encoding: str) -> str:
     except ValueError as error:  # an encoding without positions: its own words have to do
         raise InputError(f"{path}:1: is not {encoding} ({error}); name the file's encoding (`encoding: …`)") from error
     if not text.strip():
-        raise InputError(f"{path}: the file is empty; put the data there, or name another file")
+        raise _is_empty(path)
     return text
 
 
-def lines_of(text: str) -> list[str]:
-    """Without their ends (LF or CRLF). Not str.splitlines: it breaks at U+2028, U+0085 and others, which are data."""
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines if lines[-1] else lines[:-1]
+def _without_mark(encoding: str) -> str:
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+def _is_empty(path: Path) -> InputError:
+    return InputError(f"{path}: the file is empty; put the data there, or name another file")
+
+
+def without_end(line: str) -> str:
+    """A line without its end, LF or CRLF."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def count(number: int, noun: str) -> str:
