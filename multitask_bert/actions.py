@@ -96,7 +96,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
     processor = DataProcessor(
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
-        cache=Cache.from_environment(),
+        cache=Cache.from_environment(), num_processes=config.batching.encoding_processes,
     )  # fmt: skip
     data = processor.process(tokenizer, max_length=earlier.batching.max_length)
     console = Console()

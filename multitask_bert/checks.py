@@ -33,6 +33,7 @@ AT_LEAST: dict[str, float] = {
     "batching.max_length": 3,
     "batching.sort_window": 1,
     "batching.num_workers": 0,
+    "batching.encoding_processes": 1,
     "trainer.num_epochs": 1,
     "trainer.max_steps": 1,
     "trainer.eval_every": 1,

@@ -149,6 +149,7 @@ class BatchingConfig:
     max_length: int = 128  # word pieces per text, special tokens included; longer texts are cut (and counted)
     sort_window: int = 50  # batches within which examples are sorted by length after shuffling; 1: fully random
     num_workers: int = 0  # processes that collate batches in the background; 0: none
+    encoding_processes: Optional[int] = None  # that cut texts into pieces; null: one, and all cores for big files
 
 
 @dataclass

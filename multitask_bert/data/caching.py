@@ -9,6 +9,7 @@ Deleting the cache costs time and nothing else.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
@@ -20,17 +21,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from multitask_bert.config import TaskConfig, expand_user_path
-from multitask_bert.data.encoding import Window
-from multitask_bert.data.storage import store
+from multitask_bert.config import InputError, TaskConfig, expand_user_path
+from multitask_bert.data.storage import Block, store
 from multitask_bert.utils.files import sha256_of, write_json
 
 log = logging.getLogger(__name__)
 
 VARIABLE, DEFAULT = "MULTITASK_BERT_CACHE", "~/.cache/multitask_bert"
 WHOLE = "whole.json"
+PARTIAL = "partial-"  # how the name of a folder begins that is not whole, or is not to stay
 ABANDONED_SECONDS = 24 * 3600  # after which a half-written folder is taken for that of a run that died
 PACKAGE = Path(__file__).parents[1]
 # Fields of heads that change neither what is read nor how it is cut into pieces. Any other field makes a new key.
@@ -38,6 +39,13 @@ WITHOUT_EFFECT = (
     "weight", "metrics", "pooling", "dropout", "hidden_size", "activation", "class_weights", "label_smoothing",
     "threshold", "constrained", "max_answer_length", "no_answer_threshold", "clip",
 )  # fmt: skip
+
+
+class Kept(NamedTuple):
+    """An encoded task as the cache has it."""
+
+    folders: dict[str, Path]  # of each split
+    notes: Mapping[str, Any]  # what whoever put it there wrote down beside it
 
 
 class Cache:
@@ -52,37 +60,37 @@ class Cache:
         place = os.environ.get(VARIABLE, DEFAULT)
         return cls(Path(expand_user_path(place))) if place else None
 
-    def open(self, key: str) -> dict[str, Path] | None:
-        """The folder of each split; None where there is none that is whole (a damaged one is removed)."""
+    def open(self, key: str) -> Kept | None:
+        """A task that is whole; None where there is none (a damaged one is removed)."""
         place = self.folder / key
         if not place.is_dir():
             return None
         try:
             listed = json.loads((place / WHOLE).read_text(encoding="utf-8"))
             is_whole = all(sha256_of(place / name) == sha256 for name, sha256 in listed["files"].items())
-            splits = {split: place / split for split in listed["splits"]}
+            kept = Kept({split: place / split for split in listed["splits"]}, listed["notes"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             is_whole = False
         if is_whole:
-            return splits
+            return kept
         log.warning("%s: the cached data is damaged; it is made anew", place)
         shutil.rmtree(place, ignore_errors=True)
         return None
 
-    def fill(self, key: str, splits: Mapping[str, Iterable[Window]]) -> dict[str, Path] | None:
+    def fill(self, key: str, splits: Mapping[str, Iterable[Block]], notes: Mapping[str, Any]) -> Kept | None:
         """Write the splits of a task, and open them; None where the cache cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
-            partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder))
+            partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.folder))
         except OSError as error:
             log.warning("%s: cannot be written (%s); what is encoded is not kept", self.folder, error.strerror)
             return None
         try:
-            for split, windows in splits.items():
-                store(partial / split, windows)
+            for split, blocks in splits.items():
+                store(partial / split, blocks)
             files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in sorted(partial.rglob("*.*"))}
-            write_json(partial / WHOLE, {"splits": list(splits), "files": files})
+            write_json(partial / WHOLE, {"splits": list(splits), "files": files, "notes": notes})
             partial.replace(self.folder / key)
         except OSError as error:
             if not (self.folder / key).is_dir():  # else another run was quicker
@@ -92,9 +100,28 @@ class Cache:
         return self.open(key)
 
     def _remove_abandoned(self) -> None:
-        for path in self.folder.glob("partial-*"):
+        for path in self.folder.glob(f"{PARTIAL}*"):
             if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def temporary_folder(parent: Path | None) -> Path:
+    """A folder that is removed when the process ends; in `parent`, where that can be written."""
+    for place in (parent, None):
+        try:
+            if place is not None:
+                place.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=place))
+        except OSError as error:
+            if place is None:
+                raise InputError(
+                    f"{tempfile.gettempdir()}: cannot be written ({error.strerror}), and the data is too big for "
+                    f"memory; set TMPDIR to a folder with room"
+                ) from error
+        else:
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            return folder
+    raise AssertionError("unreachable")
 
 
 def key_of(

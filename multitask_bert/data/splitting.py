@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from multitask_bert.data.storage import StoredExamples
 from multitask_bert.records import Example
 from multitask_bert.utils.seeding import generator_for
 
 
 def cut(
     examples: Sequence[Example], fraction: float, *, seed: int, purpose: str
-) -> tuple[list[Example], list[Example]]:
-    """(the rest, the part that was cut), both in the order of the file.
+) -> tuple[Sequence[Example], Sequence[Example]]:
+    """(the rest, the part that was cut), both in the order of the file; what is on disk stays there.
 
     Copies of a text go together. Each stratum (a class; for tags, the set of entity types in the sentence) gives its
     share; but the last text that holds a label stays, so that every label of the part occurs in the rest too.
     """
-    copies: dict[str, list[int]] = defaultdict(list)
-    for index, example in enumerate(examples):
-        copies[text_key(example)].append(index)
-    strata: dict[str, list[list[int]]] = defaultdict(list)
-    for indices in copies.values():
-        strata[stratum_of(examples[indices[0]])].append(indices)
-    left = Counter(label for indices in copies.values() for label in _labels_of(examples, indices))
+    groups = _Groups(examples)
+    left = Counter(label for labels in groups.labels for label in labels)
     generator = generator_for(seed, "split", purpose)
     chosen: set[int] = set()
     owed = 0.0  # what rounding in earlier strata left over, so that many small strata still give their share
-    for key in sorted(strata):
-        groups = strata[key]
-        owed += fraction * len(groups)
-        for place in generator.permutation(len(groups)):
-            labels = _labels_of(examples, groups[place])
+    for key in sorted(groups.of_stratum):
+        members = groups.of_stratum[key]
+        owed += fraction * len(members)
+        for place in generator.permutation(len(members)):
+            labels = groups.labels[members[place]]
             if owed > 0.5 and all(left[label] > 1 for label in labels):
-                chosen.update(groups[place])
+                chosen.add(members[place])
                 left.subtract(labels)
                 owed -= 1
-    rest = [example for index, example in enumerate(examples) if index not in chosen]
-    return rest, [examples[index] for index in sorted(chosen)]
+    rest: list[int] = []
+    part: list[int] = []
+    for index, group in enumerate(groups.of_example):
+        (part if group in chosen else rest).append(index)
+    return _take(examples, rest), _take(examples, part)
+
+
+def _take(examples: Sequence[Example], places: Sequence[int]) -> Sequence[Example]:
+    return examples.take(places) if isinstance(examples, StoredExamples) else [examples[place] for place in places]
+
+
+class _Groups:
+    """Copies of a text are one group; groups are numbered as they come. One pass over the examples."""
+
+    def __init__(self, examples: Iterable[Example]) -> None:
+        self.of_example = array("q")
+        self.labels: list[frozenset[tuple[str, str]]] = []  # of each group: every label, by head
+        self.of_stratum: dict[str, list[int]] = defaultdict(list)
+        numbers: dict[bytes, int] = {}  # by a hash of the text, which is shorter
+        known: dict[frozenset[tuple[str, str]], frozenset[tuple[str, str]]] = {}  # equal sets are kept once
+        for example in examples:
+            key = hashlib.blake2b(text_key(example).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            number = numbers.setdefault(key, len(numbers))
+            self.of_example.append(number)
+            labels = _labels_of(example)
+            if number == len(self.labels):
+                self.labels.append(known.setdefault(labels, labels))
+                self.of_stratum[stratum_of(example)].append(number)
+            elif not labels <= self.labels[number]:
+                self.labels[number] |= labels
 
 
 def text_key(example: Example) -> str:
@@ -53,10 +79,10 @@ def stratum_of(example: Example) -> str:
     return "|".join(f"{name}={_kind(value)}" for name, value in sorted(example.labels.items()))
 
 
-def _labels_of(examples: Sequence[Example], indices: Sequence[int]) -> set[tuple[str, str]]:
-    """Every label of these examples, by head, and an empty one that all have: the last text of all stays, too."""
-    labels = [(name, value) for index in indices for name, value in examples[index].labels.items()]
-    return {("", "")} | {(name, label) for name, value in labels for label in _names_in(value)}
+def _labels_of(example: Example) -> frozenset[tuple[str, str]]:
+    """Every label, by head, and an empty one that all examples have: the last text of all stays, too."""
+    labels = ((name, label) for name, value in example.labels.items() for label in _names_in(value))
+    return frozenset([("", ""), *labels])
 
 
 def _names_in(value: Any) -> Iterable[str]:

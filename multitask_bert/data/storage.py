@@ -9,11 +9,13 @@ Nothing here depends on the heads' labels: targets are made when a window is rea
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -27,57 +29,128 @@ KINDS: Mapping[str, Any] = {  # fields of Pieces that are numbers, each with the
     "word_starts": np.int32, "sequence_starts": np.int32,
 }  # fmt: skip
 EXAMPLES, EXAMPLE_ENDS, EXAMPLE_OF, IS_CUT = "examples.jsonl", "example_ends.npy", "example_of.npy", "is_cut.npy"
-NUM_BUFFERED = 1000  # windows that are written at a time
+HAS_SECOND = "has_second.npy"
+NUM_BUFFERED = 1000  # examples that are written at a time
 
 
-def store(folder: Path, windows: Iterable[Window]) -> None:
-    """Write a split. Windows of one example follow one another."""
-    folder.mkdir(parents=True)
-    columns = {name: _Column(folder / f"{name}.npy", kind) for name, kind in KINDS.items()}
-    ends = {name: _Column(folder / f"{name}_ends.npy", np.int64) for name in KINDS}
-    example_of, is_cut = _Column(folder / EXAMPLE_OF, np.int64), _Column(folder / IS_CUT, np.bool_)
-    has_second, example_ends = _Column(folder / "has_second.npy", np.bool_), _Column(folder / EXAMPLE_ENDS, np.int64)
-    previous, number = None, -1
-    with (folder / EXAMPLES).open("wb") as file:
-        for window in windows:
-            if window.example is not previous:
-                previous, number = window.example, number + 1
-                file.write(_to_json(window.example))
-                example_ends.add([file.tell()])
+class Block(NamedTuple):
+    """Windows of some examples, one after the other, as they go to disk."""
+
+    examples: list[bytes]  # a line of JSON each
+    num_windows: np.ndarray  # of each example
+    columns: dict[str, np.ndarray]  # by field of Pieces: the numbers of all windows
+    lengths: dict[str, np.ndarray]  # and how many belong to each window
+    is_cut: np.ndarray
+    has_second: np.ndarray
+
+
+def pack(windows: Sequence[Window]) -> Block:
+    """Windows of one example follow one another."""
+    examples: list[Example] = []
+    num_windows: list[int] = []
+    for window in windows:
+        if not examples or window.example is not examples[-1]:
+            examples.append(window.example)
+            num_windows.append(0)
+        num_windows[-1] += 1
+    columns, lengths = {}, {}
+    for name, kind in KINDS.items():
+        rows = [getattr(window.pieces, name) for window in windows]
+        if name == "offsets":
+            rows = [tuple(itertools.chain.from_iterable(row)) for row in rows]
+        columns[name] = np.fromiter(itertools.chain.from_iterable(rows), dtype=kind)
+        lengths[name] = np.fromiter(map(len, rows), dtype=np.int64)
+    return Block(
+        examples=[_to_json(example) for example in examples],
+        num_windows=np.asarray(num_windows),
+        columns=columns,
+        lengths=lengths,
+        is_cut=np.asarray([window.is_cut for window in windows], dtype=np.bool_),
+        has_second=np.asarray([window.pieces.second_text is not None for window in windows], dtype=np.bool_),
+    )
+
+
+def store(folder: Path, blocks: Iterable[Block]) -> None:
+    """Write a split."""
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(_ExampleWriter(folder))
+        columns = {name: stack.enter_context(_Column(folder / f"{name}.npy", kind)) for name, kind in KINDS.items()}
+        ends = {name: stack.enter_context(_Column(folder / f"{name}_ends.npy", np.int64)) for name in KINDS}
+        example_of = stack.enter_context(_Column(folder / EXAMPLE_OF, np.int64))
+        is_cut = stack.enter_context(_Column(folder / IS_CUT, np.bool_))
+        has_second = stack.enter_context(_Column(folder / HAS_SECOND, np.bool_))
+        for block in blocks:
+            example_of.add(writer.num_examples + np.repeat(np.arange(len(block.examples)), block.num_windows))
+            writer.add(block.examples)
             for name, column in columns.items():
-                column.add(np.asarray(getattr(window.pieces, name)).ravel())
-                ends[name].add([column.num_items])
-            example_of.add([number])
-            is_cut.add([window.is_cut])
-            has_second.add([window.pieces.second_text is not None])
-    for column in (*columns.values(), *ends.values(), example_of, is_cut, has_second, example_ends):
-        column.close()
+                ends[name].add(column.num_items + np.cumsum(block.lengths[name]))
+                column.add(block.columns[name])
+            is_cut.add(block.is_cut)
+            has_second.add(block.has_second)
+
+
+def spool(folder: Path, examples: Iterable[Example]) -> StoredExamples:
+    """Write examples that are too many for memory, and give them back from there."""
+    with _ExampleWriter(folder) as writer:
+        lines = map(_to_json, examples)
+        while chunk := list(itertools.islice(lines, NUM_BUFFERED)):
+            writer.add(chunk)
+    return StoredExamples(folder)
+
+
+class _ExampleWriter(contextlib.AbstractContextManager["_ExampleWriter"]):
+    """`examples.jsonl`, and where each line of it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._file = (folder / EXAMPLES).open("wb")
+        self._ends = _Column(folder / EXAMPLE_ENDS, np.int64)
+
+    @property
+    def num_examples(self) -> int:
+        return self._ends.num_items
+
+    def add(self, lines: Sequence[bytes]) -> None:
+        self._ends.add(self._file.tell() + np.cumsum([len(line) for line in lines]))
+        self._file.write(b"".join(lines))
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._ends.close()
 
 
 class StoredExamples(Sequence[Example]):
     """The examples of a stored split, each made when it is asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, chosen: np.ndarray | None = None) -> None:
+        """`chosen`: the places of those that belong to it, in their order; None: all."""
+        self.folder, self._chosen = folder, chosen
         self._bytes = np.memmap(folder / EXAMPLES, dtype=np.uint8, mode="r")
         self._ends = _load(folder / EXAMPLE_ENDS)
         self._last: tuple[int, Example] | None = None
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._ends if self._chosen is None else self._chosen)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         index = _within(index, len(self))
+        if self._chosen is not None:
+            index = int(self._chosen[index])
         # The same object again where the same is asked for again: windows of one example share it.
         if self._last is None or self._last[0] != index:
             begin = 0 if index == 0 else int(self._ends[index - 1])
             self._last = index, _from_json(self._bytes[begin : int(self._ends[index])].tobytes())
         return self._last[1]
 
+    def take(self, places: Sequence[int]) -> StoredExamples:
+        """Those at these places, still on disk."""
+        chosen = np.asarray(places, dtype=np.int64)
+        return StoredExamples(self.folder, chosen if self._chosen is None else self._chosen[chosen])
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}  # to a worker process: the place, not the data
+        return {"folder": self.folder, "chosen": self._chosen}  # to a worker process: the place, not the data
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -92,7 +165,7 @@ class StoredWindows(Sequence[EncodedExample]):
         self._columns = {name: _load(folder / f"{name}.npy") for name in KINDS}
         self._ends = {name: _load(folder / f"{name}_ends.npy") for name in KINDS}
         self._example_of, self._is_cut = _load(folder / EXAMPLE_OF), _load(folder / IS_CUT)
-        self._has_second = _load(folder / "has_second.npy")
+        self._has_second = _load(folder / HAS_SECOND)
 
     def __len__(self) -> int:
         return len(self._example_of)
@@ -134,31 +207,25 @@ class StoredWindows(Sequence[EncodedExample]):
         self.__init__(**state)  # type: ignore[misc]
 
 
-class _Column:
+class _Column(contextlib.AbstractContextManager["_Column"]):
     """A one-dimensional `.npy` file that grows: its header has room for the length, which is written in the end."""
 
     def __init__(self, path: Path, kind: Any) -> None:
         self.kind, self.num_items = np.dtype(kind), 0
         self._file: BinaryIO = path.open("wb")
-        self._buffer: list[Any] = []
         self._write_header()
 
-    def add(self, numbers: Sequence[Any] | np.ndarray) -> None:
+    def add(self, numbers: np.ndarray) -> None:
         self.num_items += len(numbers)
-        self._buffer.append(np.asarray(numbers, dtype=self.kind))
-        if len(self._buffer) == NUM_BUFFERED:
-            self._flush()
+        self._file.write(np.asarray(numbers, dtype=self.kind).tobytes())
 
     def close(self) -> None:
-        self._flush()
         self._file.seek(0)
         self._write_header()
         self._file.close()
 
-    def _flush(self) -> None:
-        if self._buffer:
-            self._file.write(np.concatenate(self._buffer).tobytes())
-            self._buffer.clear()
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _write_header(self) -> None:
         described = np.lib.format.dtype_to_descr(self.kind)

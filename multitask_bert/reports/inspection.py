@@ -37,7 +37,10 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
     check_length(max_length, load_encoder_config(config.model))
     tokenizer = load_tokenizer(config.model)
     cache = Cache.from_environment()
-    processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed, cache=cache)
+    processor = DataProcessor(
+        config.tasks, data_root=config.data_root, seed=config.seed, cache=cache,
+        num_processes=config.batching.encoding_processes,
+    )  # fmt: skip
     data = processor.process(tokenizer, max_length=max_length)
     datasets = {split: getattr(data, split) for split in SPLITS}
     are_cut = {(report.task, report.split): report.was_cut_from_train for report in data.reports}

@@ -114,7 +114,10 @@ class Trainer:
         check_length(config.batching.max_length, encoder_config)
         tokenizer = load_tokenizer(config.model)
         cache = Cache.from_environment()
-        processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed, cache=cache)
+        processor = DataProcessor(
+            config.tasks, data_root=config.data_root, seed=config.seed, cache=cache,
+            num_processes=config.batching.encoding_processes,
+        )  # fmt: skip
         data = processor.process(tokenizer, max_length=config.batching.max_length)
         if console is not None:
             console.show_data(data.reports)

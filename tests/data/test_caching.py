@@ -49,7 +49,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("this was to be found in the cache")
 
-    monkeypatch.setattr(processor, "cut_into_pieces", fail)
+    monkeypatch.setattr(processor, "pack_all", fail)
     monkeypatch.setattr(DataProcessor, "_read_files", fail)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModel, BertConfig
 
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.data.batching import TaskDataset
-from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.encoding import Cutter, encode_examples
 from multitask_bert.heads import Head, make_head
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.inference.predictor import Predictor
@@ -145,13 +145,18 @@ def test_a_text_goes_through_the_encoder_once_for_all_heads(predictor: Predictor
 
 def test_a_text_is_tokenized_once_for_all_heads(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    tokenize = type(predictor.tokenizer).__call__
+    tokenize, call = Cutter._tokenize, type(predictor.tokenizer).__call__
 
-    def counting(self: Any, texts: list[str], *rest: Any, **options: Any) -> Any:
+    def counting(self: Cutter, texts: list[str], pairs: Any) -> Any:
         seen.extend(texts)
-        return tokenize(self, texts, *rest, **options)
+        return tokenize(self, texts, pairs)
 
-    monkeypatch.setattr(type(predictor.tokenizer), "__call__", counting)
+    def counting_calls(self: Any, texts: list[str], *rest: Any, **options: Any) -> Any:
+        seen.extend(texts)
+        return call(self, texts, *rest, **options)
+
+    monkeypatch.setattr(Cutter, "_tokenize", counting)
+    monkeypatch.setattr(type(predictor.tokenizer), "__call__", counting_calls)
     list(predictor.predict(TEXTS))
     assert sorted(seen) == sorted(TEXTS)
 

@@ -1,0 +1,50 @@
+"""How far something is that may take long: a bar where a terminal shows it, lines in run.log everywhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+SECONDS_UNSEEN = 2.0  # what is done sooner needs no bar
+SECONDS_BETWEEN_LINES = 60.0
+Item = TypeVar("Item")
+
+
+def tracked(
+    items: Iterable[Item], what: str, *, total: int | None = None, size_of: Callable[[Item], int] = lambda item: 1
+) -> Iterator[Item]:
+    """The same items, counted in examples. `total`: how many there will be, where that is known; `size_of`: examples
+    in an item."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    start = last_line = last_look = time.perf_counter()
+    num_done = 0
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("examples"), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
+    ) as progress:
+        bar = progress.add_task(what, total=total, visible=False)
+        for item in items:
+            yield item
+            num_done += size_of(item)
+            if num_done % 100 and size_of(item) == 1:
+                continue
+            now = time.perf_counter()
+            if now - last_look > 0.2:
+                last_look = now
+                progress.update(bar, completed=num_done, visible=now - start > SECONDS_UNSEEN, refresh=True)
+            if now - last_line > SECONDS_BETWEEN_LINES:
+                last_line = now
+                of = "" if total is None else f" of {total:,}"
+                log.info("%s: %s%s examples after %.0f s", what, f"{num_done:,}", of, now - start)
+    seconds = time.perf_counter() - start
+    if seconds > SECONDS_UNSEEN:
+        log.info(
+            "%s: %s examples in %.1f s, %s per second", what, f"{num_done:,}", seconds, f"{num_done / seconds:,.0f}"
+        )
