@@ -10,7 +10,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 
 SECONDS_UNSEEN = 2.0  # what is done sooner needs no bar
-SECONDS_BETWEEN_LINES = 60.0
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LINES = 0.2, 60.0
 Item = TypeVar("Item")
 
 
@@ -33,10 +33,10 @@ def tracked(
         for item in items:
             yield item
             num_done += size_of(item)
-            if num_done % 100 and size_of(item) == 1:
+            if num_done % 100 and size_of(item) == 1:  # a look at the clock costs as much as a short line
                 continue
             now = time.perf_counter()
-            if now - last_look > 0.2:
+            if now - last_look > SECONDS_BETWEEN_LOOKS:
                 last_look = now
                 progress.update(bar, completed=num_done, visible=now - start > SECONDS_UNSEEN, refresh=True)
             if now - last_line > SECONDS_BETWEEN_LINES:

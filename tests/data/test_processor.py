@@ -117,3 +117,14 @@ def test_labels_come_from_train_sorted_by_name(tmp_path: Path, tokenizer: Any) -
     files = {**CSV, "train": "id,text,label\n1,a,good\n2,b,bad\n3,c,\n4,d,good\n5,e,Zote\n"}
     data = make_processor(make_task(tmp_path, "csv", files)).process(tokenizer, max_length=16)
     assert data.heads["mine"]["mood"].labels.names == ("Zote", "bad", "good")
+
+
+@pytest.mark.parametrize("type_", ["regression", "multilabel", "classification"])
+def test_a_training_set_without_any_label_is_refused(tmp_path: Path, tokenizer: Any, type_: str) -> None:
+    head = (
+        HeadConfig(type=type_, columns=["label"]) if type_ == "multilabel" else HeadConfig(type=type_, column="label")
+    )
+    files = {"train": "text,label\na,\nb,\n", "dev": "text,label\nc,1\n"}
+    task = make_task(tmp_path, "csv", files, heads={"h": head}, test_fraction=0)
+    with pytest.raises(InputError, match=r"no training example|no train example|only no label at all"):
+        make_processor(task).process(tokenizer, max_length=16)

@@ -1,0 +1,130 @@
+"""Files that are too big for memory: read line by line, held on disk, encoded by several processes, all the same."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import InputError, SourceConfig
+from multitask_bert.data import processor, workers
+from multitask_bert.data.caching import Cache
+from multitask_bert.data.encoding import CHUNK, Cutter
+from multitask_bert.data.processor import SPLITS, DataProcessor
+from multitask_bert.data.readers import READERS
+from multitask_bert.data.storage import Block, StoredExamples, spool
+from multitask_bert.data.workers import pack_all
+from multitask_bert.records import Example
+from multitask_bert.utils import progress
+from multitask_bert.utils.progress import tracked
+from tests.data.task_files import HEADS, SOURCES, make_task
+
+NUM_LINES = 10_000
+LINES = {  # one example each, but for CoNLL, where it is several lines
+    "csv": ("text,label", '"habari, za leo ""rafiki"" yangu",good'),
+    "tsv": ("text\tlabel", "habari za leo rafiki yangu\tgood"),
+    "jsonl": ("", '{"text": "habari za leo", "label": "good"}'),
+    "conll": ("", "Asha\tB-PER\n" + "anakuja\tO\n" * 5),
+}
+EXAMPLES = [
+    Example(f"f:{n}", f"habari ya mtu {n} " + "ndefu sana " * (n % 7), {"mood": "good"})
+    for n in range(2 * CHUNK + 345)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_reading_takes_no_memory_for_the_file_as_a_whole(tmp_path: Path, kind: str) -> None:
+    header, line = LINES[kind]
+    path = tmp_path / "train.txt"
+    path.write_text(f"{header}\n{f'{line}{chr(10)}' * NUM_LINES}", encoding="utf-8")
+    source = SourceConfig(**{"format": kind, **SOURCES.get(kind, {"text": "text"})})
+    examples = READERS[kind](path, source, HEADS[kind])
+    next(examples)
+    tracemalloc.start()
+    num_rest = sum(1 for _ in examples)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_rest == NUM_LINES - 1
+    assert peak < path.stat().st_size / 2
+
+
+def equal(left: Sequence[Block], right: Sequence[Block]) -> bool:
+    return [repr(one) for one in left] == [repr(one) for one in right]
+
+
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_several_processes_give_what_one_gives(tmp_path: Path, tokenizer: Any, num_processes: int) -> None:
+    cut = Cutter(tokenizer, 16, None)
+    expected = list(pack_all(EXAMPLES, cut, num_processes=1))
+    assert [len(block.examples) for block in expected] == [CHUNK, CHUNK, 345]
+    for examples in (EXAMPLES, spool(tmp_path / "spool", EXAMPLES)):
+        assert equal(list(pack_all(examples, cut, num_processes=num_processes)), expected)
+
+
+def test_a_worker_that_is_killed_is_told_with_the_way_out(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cutter, "__call__", lambda *_: os.kill(os.getpid(), 9))
+    with pytest.raises(InputError, match=r"batching\.encoding_processes=2: .* killed.* set it to 1"):
+        list(pack_all(EXAMPLES, Cutter(tokenizer, 16, None), num_processes=2))
+
+
+def test_small_files_are_not_worth_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
+    assert workers._num_automatic(workers.NUM_WORTH_IT - 1) == 1
+    assert workers._num_automatic(workers.NUM_WORTH_IT) == workers.MAX_AUTOMATIC
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
+    assert workers._num_automatic(workers.NUM_WORTH_IT) == 2
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_what_is_held_on_disk_equals_what_is_held_in_memory(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+) -> None:
+    rows = "".join(f"maneno ya mstari {n % 50},{'good' if n % 3 else 'bad'}\n" for n in range(400))
+    task = make_task(tmp_path, "csv", {"train": f"text,label\n{rows}"}, dev=None, test=None)
+    cache = Cache(tmp_path / "cache") if is_cached else None
+    in_memory = DataProcessor({"mine": task}, data_root="unused", seed=1).process(tokenizer, max_length=16)
+    monkeypatch.setattr(processor, "NUM_IN_MEMORY", 10)
+    spooled: list[Path] = []
+    hold = DataProcessor._hold
+
+    def watching(self: DataProcessor, *rest: Any) -> Sequence[Example]:
+        held = hold(self, *rest)
+        assert isinstance(held, StoredExamples)
+        spooled.append(held.folder)
+        return held
+
+    monkeypatch.setattr(DataProcessor, "_hold", watching)
+    on_disk = DataProcessor({"mine": task}, data_root="unused", seed=1, cache=cache).process(tokenizer, max_length=16)
+    for split in SPLITS:
+        assert list(getattr(on_disk, split)["mine"].examples) == list(getattr(in_memory, split)["mine"].examples)
+    assert on_disk.reports == in_memory.reports
+    assert len(spooled) == 1
+    assert not spooled[0].exists()
+    assert not is_cached or [path.name[:5] for path in (tmp_path / "cache").iterdir()] == ["mine-"]
+
+
+def test_what_is_chosen_from_a_file_of_examples_stays_there(tmp_path: Path) -> None:
+    stored = spool(tmp_path / "spool", EXAMPLES)
+    chosen = stored.take([5, 3, 2000]).take([0, 2])
+    assert list(chosen) == [EXAMPLES[5], EXAMPLES[2000]]
+
+
+def test_what_takes_long_is_told_with_its_speed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert list(tracked("abc", "reading mine")) == ["a", "b", "c"]
+        assert not caplog.messages
+        monkeypatch.setattr(progress, "SECONDS_UNSEEN", -1.0)
+        monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1.0)
+        monkeypatch.setattr(progress, "SECONDS_BETWEEN_LOOKS", -1.0)
+        assert list(tracked(["ab", "cd"], "encoding mine", total=4, size_of=len)) == ["ab", "cd"]
+    first, second, last = caplog.messages
+    assert first.startswith("encoding mine: 2 of 4 examples after")
+    assert second.startswith("encoding mine: 4 of 4 examples after")
+    assert last.startswith("encoding mine: 4 examples in")
