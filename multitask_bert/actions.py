@@ -53,7 +53,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
             "metrics": metrics,
             "test_intervals": gather_intervals(trainer.results.get("test", {})),
             "best": {
-                "metric": config.trainer.metric_for_best,
+                "metric": trainer.metric_for_best,
                 "value": state.best_score,
                 "step": state.best_step,
                 "epoch": state.best_epoch,
@@ -78,7 +78,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
         raise SystemExit(INTERRUPTED) from None
     finally:
         trainer.close()
-    console.show_end(state, config.trainer.metric_for_best, trainer.results, _places(config, folder))
+    console.show_end(state, trainer.metric_for_best, trainer.results, _places(config, folder))
     assert state.best_score is not None
     return state.best_score
 

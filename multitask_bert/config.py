@@ -160,7 +160,9 @@ class TrainerConfig:
     num_epochs: int = 5  # times through every task's training examples
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
-    metric_for_best: str = "eval_mean_f1"  # key of the metric that decides which checkpoint is kept
+    # Key of the metric that decides which checkpoint is kept; null: eval_mean_f1, or, where no head has an F1,
+    # eval_mean_score, the mean of the heads' first metrics.
+    metric_for_best: Optional[str] = None
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
     patience: Optional[int] = None  # evaluations without a new best after which training stops; null: never
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped

@@ -27,9 +27,7 @@ def command_of(experiment: Path) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
-    # A task without any F1 (a similarity) needs another metric for its best checkpoint when it runs alone.
-    alone = ["trainer.metric_for_best=eval_mean_score"] if group == "tasks" else []
-    config = config_of(f"{group}={option}", *alone)
+    config = config_of(f"{group}={option}")
     check(config)
     check_heads(config)
     assert list(settings_without_effect(config)) == []

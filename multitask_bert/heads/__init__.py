@@ -53,10 +53,16 @@ def check_heads(config: ExperimentConfig) -> None:
         problems = [problem for name, task in config.tasks.items() for problem in _task_problems(name, task)]
     if not problems and config.action == "train":
         reported = reported_keys(config.tasks)
-        if (best := config.trainer.metric_for_best) not in reported:
+        if (best := metric_for_best(config)) not in reported:
             problems.append(f"trainer.metric_for_best={best}: no head reports it; choose one of {', '.join(reported)}")
     if problems:
         raise InputError("\n".join(problems))
+
+
+def metric_for_best(config: ExperimentConfig) -> str:
+    """The key of the metric that decides which checkpoint is kept; see `TrainerConfig.metric_for_best`."""
+    mean_f1 = "eval_mean_f1"
+    return config.trainer.metric_for_best or (mean_f1 if mean_f1 in reported_keys(config.tasks) else "eval_mean_score")
 
 
 def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:

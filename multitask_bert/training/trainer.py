@@ -22,7 +22,7 @@ from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dic
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.data.streaming import TrainingStream
-from multitask_bert.heads import check_heads
+from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
@@ -83,6 +83,7 @@ class Trainer:
         # Where it stands, and who is told
         self.state = TrainState()
         self.best = BestCheckpoint(folder)
+        self.metric_for_best = metric_for_best(config)
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.loggers = list(loggers)
@@ -244,12 +245,12 @@ class Trainer:
     def _evaluate_and_keep_best(self) -> None:
         config, state = self.config.trainer, self.state
         metrics = self.evaluate()
-        if config.metric_for_best not in metrics:
-            raise InputError(f"trainer.metric_for_best={config.metric_for_best}: not among {', '.join(metrics)}")
-        is_best = self._is_better(metrics[config.metric_for_best])
+        if self.metric_for_best not in metrics:
+            raise InputError(f"trainer.metric_for_best={self.metric_for_best}: not among {', '.join(metrics)}")
+        is_best = self._is_better(metrics[self.metric_for_best])
         state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
         if is_best:
-            state.best_score, state.best_metrics = metrics[config.metric_for_best], metrics
+            state.best_score, state.best_metrics = metrics[self.metric_for_best], metrics
             state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
             self.results["best"] = self.results["eval"]
             self.best.keep(self.model, self.tokenizer, state)
@@ -263,7 +264,7 @@ class Trainer:
             return best is None or not math.isnan(score)
         higher = config.higher_is_better
         if higher is None:
-            higher = not config.metric_for_best.endswith(LOWER_IS_BETTER)
+            higher = not self.metric_for_best.endswith(LOWER_IS_BETTER)
         return score > best if higher else score < best
 
     # Telling

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, MixingConfig, OptimizerConfig
+from multitask_bert.heads import metric_for_best
 from multitask_bert.training.loggers import RunLogger, RunStart
 from multitask_bert.training.optimization import make_optimizer
 from multitask_bert.training.trainer import Trainer
@@ -339,3 +340,10 @@ def test_heads_of_one_task_may_be_weighed_apart(make_config: MakeConfig) -> None
     metrics = trainer.evaluate()
     losses = trainer.results["eval"]["mood"].losses
     assert metrics["eval_mood_loss"] == pytest.approx(losses["polarity"] + 2.0 * losses["second"])
+
+
+@pytest.mark.parametrize(("metric", "best"), [("f1", "eval_mean_f1"), ("accuracy", "eval_mean_score")])
+def test_the_best_goes_by_f1_where_a_head_has_one(make_config: MakeConfig, metric: str, best: str) -> None:
+    config = make_config("mood")
+    config.tasks["mood"].heads["polarity"].metrics = [metric]
+    assert metric_for_best(config) == best
