@@ -160,9 +160,7 @@ class TrainerConfig:
     num_epochs: int = 5  # times through every task's training examples
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
-    # Key of the metric that decides which checkpoint is kept; null: eval_mean_f1, or, where no head has an F1,
-    # eval_mean_score, the mean of the heads' first metrics.
-    metric_for_best: Optional[str] = None
+    metric_for_best: Optional[str] = None  # key of the one that decides; null: eval_mean_f1, else eval_mean_score
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
     patience: Optional[int] = None  # evaluations without a new best after which training stops; null: never
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped
