@@ -15,7 +15,7 @@ NUM_LABELS_DRAWN = 40
 WIDTH, HEIGHT = 360, 110  # of a histogram, in pixels
 BAR_HEIGHT, BAR_WIDTH, LABEL_WIDTH = 16, 180, 150
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #1c2733; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 78rem; padding: 0 1em; color: #1c2733; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; } h3 { font-size: 1em; margin: 1.5em 0 .3em; }
 table { border-collapse: collapse; } .wide { overflow-x: auto; }
 th, td { padding: .2em .7em; text-align: right; border-bottom: 1px solid #d8dee6; white-space: nowrap; }
