@@ -20,7 +20,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scheduler.shape": ("linear", "cosine", "constant"),
     "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
     "mixing.when_exhausted": ("spread", "cycle", "stop"),
-    "batching.layout": ("padded",),
+    "batching.layout": ("padded", "packed"),
+    "trainer.update": ("task", "round"),
 }
 AT_LEAST: dict[str, float] = {
     "seed": 0,
@@ -28,6 +29,7 @@ AT_LEAST: dict[str, float] = {
     "optimizer.weight_decay": 0.0,
     "mixing.temperature": 1.0,
     "batching.batch_size": 1,
+    "batching.max_tokens": 1,
     "batching.micro_batch_size": 1,
     "batching.eval_batch_size": 1,
     "batching.max_length": 3,

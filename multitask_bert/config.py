@@ -142,8 +142,9 @@ class BalancingConfig:
 class BatchingConfig:
     """How examples become batches."""
 
-    layout: str = "padded"  # padded: one example per row
+    layout: str = "padded"  # padded: one example per row | packed: one row, without padding (or nearly)
     batch_size: int = 16  # examples per task and step
+    max_tokens: Optional[int] = None  # places (with padding) per task and step, where that is fewer than batch_size
     micro_batch_size: Optional[int] = None  # examples per forward pass; null: all; but for dropout the step is the same
     eval_batch_size: int = 64  # examples per forward pass when evaluating
     max_length: int = 128  # word pieces per text, special tokens included; longer texts are cut (and counted)
@@ -158,6 +159,7 @@ class TrainerConfig:
 
     _target_: str = "multitask_bert.training.trainer.Trainer.from_config"  # what hydra.utils.instantiate makes
     num_epochs: int = 5  # times through every task's training examples
+    update: str = "task"  # task: a step learns from one task's batch | round: from one batch of every task at once
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
     metric_for_best: Optional[str] = None  # key of the one that decides; null: eval_mean_f1, else eval_mean_score

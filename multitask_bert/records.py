@@ -96,12 +96,26 @@ class TargetBatch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a packed batch: sequences of like length, one after the other, each `num_columns` tokens wide."""
+
+    num_rows: int
+    num_columns: int
+    is_full: bool  # no token of it is padding
+
+    @property
+    def num_places(self) -> int:
+        """Tokens, padding included."""
+        return self.num_rows * self.num_columns
+
+
 @dataclass(slots=True)
 class Batch:
     """Examples of one or several tasks that go through the encoder together.
 
     `example_BS` holds the number (0 to N-1) of the sequence that owns each token and -1 on padding; who may attend to
-    whom follows from it.
+    whom follows from it. A padded batch has a row per sequence; a packed one has a single row, made of `blocks`.
     """
 
     input_ids_BS: Tensor
@@ -112,6 +126,7 @@ class Batch:
     num_sequences: int  # N
     num_tokens: int  # real ones, without padding
     targets: dict[tuple[str, str], TargetBatch]  # by (task, head)
+    blocks: tuple[Block, ...] = ()  # of a packed batch; none: padded
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device."""
@@ -125,6 +140,7 @@ class Batch:
             self.num_sequences,
             self.num_tokens,
             {key: target.to(**move) for key, target in self.targets.items()},
+            self.blocks,
         )
 
 

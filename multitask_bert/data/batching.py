@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from multitask_bert.config import BatchingConfig
 from multitask_bert.data.storage import StoredWindows
-from multitask_bert.records import Batch, EncodedExample, TargetBatch
+from multitask_bert.records import Batch, Block, EncodedExample, TargetBatch
 from multitask_bert.utils.seeding import generator_for
+
+BLOCK_COST = 4  # tokens in whose time a block of its own is attended to, on a CPU (measured: docs/experiments.md)
 
 
 class TaskDataset(Dataset[EncodedExample]):
@@ -59,7 +61,8 @@ def plan_batches(
     """Indices of every training batch of one pass: each example once, in a fresh random order.
 
     Inside windows of `sort_window` batches, examples of like length are put together, so that little is padding; the
-    batches are then shuffled. One window of one batch is a plain shuffle.
+    batches are then shuffled. One window of one batch is a plain shuffle. With `max_tokens`, a batch ends where the
+    next example would make it bigger than that, padding included.
     """
     generator = generator_for(seed, "batches", *purpose)
     order = generator.permutation(len(lengths))
@@ -69,30 +72,56 @@ def plan_batches(
         window = order[start : start + size * batching.sort_window]
         if batching.sort_window > 1:
             window = window[np.argsort(np.asarray(lengths)[window], kind="stable")]
-        batches += [window[first : first + size].tolist() for first in range(0, len(window), size)]
+        batches += _cut(window.tolist(), lengths, size, batching.max_tokens)
     return [batches[place] for place in generator.permutation(len(batches))]
 
 
-def plan_evaluation(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices of every evaluation batch, longest first, so that running out of memory shows at once."""
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    return [order[first : first + batch_size].tolist() for first in range(0, len(order), batch_size)]
+def _cut(order: Sequence[int], lengths: Sequence[int], size: int, max_tokens: int | None) -> Iterator[list[int]]:
+    """Batches of `size`, or fewer where they would have more than `max_tokens` places (one example always goes in)."""
+    batch: list[int] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        is_full = max_tokens is not None and longest * (len(batch) + 1) > max_tokens
+        if batch and (is_full or len(batch) == size):
+            yield batch
+            batch, longest = [], lengths[index]
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def plan_evaluation(lengths: Sequence[int], batch_size: int, max_tokens: int | None = None) -> list[list[int]]:
+    """Indices of every evaluation batch, longest first, so that running out of memory shows at once.
+
+    `max_tokens`: where a batch would have more places than that, it ends.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    return list(_cut(order, lengths, batch_size, max_tokens))
+
+
+Indices = Mapping[str, Sequence[int]]  # of the examples of a batch, by task
 
 
 def make_loader(
-    dataset: Dataset[EncodedExample],
-    batches: Sequence[Sequence[int]],
-    task: str,
+    datasets: Mapping[str, Dataset[EncodedExample]],
+    batches: Sequence[Indices],
     *,
-    micro_batch_size: int | None,
     pad_id: int,
+    layout: str = "padded",
+    micro_batch_size: int | None = None,
+    micro_batch_tokens: int | None = None,
     num_workers: int = 0,
 ) -> Iterable[list[Batch]]:
-    """Yields each batch as its micro-batches (one, where `micro_batch_size` is None), collated in the order given."""
+    """Yields each batch as its micro-batches, collated in the order given.
+
+    One micro-batch is at most `micro_batch_size` examples and `micro_batch_tokens` tokens (None: no limit; one example
+    is never split); where the layout is padded, it is of one task.
+    """
     loader: DataLoader[Any] = DataLoader(
-        dataset,
+        _Mixed(datasets),
         batch_sampler=_Listed(batches),
-        collate_fn=_Collate(task, micro_batch_size, pad_id),
+        collate_fn=_Collate(pad_id, layout, micro_batch_size, micro_batch_tokens),
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # a loader draws a seed; not from the generator that dropout draws from
@@ -100,12 +129,24 @@ def make_loader(
     return loader
 
 
-class _Listed(torch.utils.data.Sampler[list[int]]):
-    def __init__(self, batches: Sequence[Sequence[int]]) -> None:
+class _Mixed(Dataset[tuple[str, EncodedExample]]):
+    """Several data sets as one; an item is asked for by task and index."""
+
+    def __init__(self, datasets: Mapping[str, Dataset[EncodedExample]]) -> None:
+        self.datasets = datasets
+
+    def __getitem__(self, place: tuple[str, int]) -> tuple[str, EncodedExample]:
+        task, index = place
+        return task, self.datasets[task][index]
+
+
+class _Listed(torch.utils.data.Sampler[list[tuple[str, int]]]):
+    def __init__(self, batches: Sequence[Indices]) -> None:
         self.batches = batches
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self.batches)
+    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+        for batch in self.batches:
+            yield [(task, index) for task, indices in batch.items() for index in indices]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -114,62 +155,130 @@ class _Listed(torch.utils.data.Sampler[list[int]]):
 class _Collate:
     """Examples -> micro-batches; a class so that worker processes can receive it."""
 
-    def __init__(self, task: str, micro_batch_size: int | None, pad_id: int) -> None:
-        self.task, self.micro_batch_size, self.pad_id = task, micro_batch_size, pad_id
+    def __init__(self, pad_id: int, layout: str, max_examples: int | None, max_tokens: int | None) -> None:
+        self.pad_id, self.layout, self.max_examples, self.max_tokens = pad_id, layout, max_examples, max_tokens
 
-    def __call__(self, examples: list[EncodedExample]) -> list[Batch]:
-        size = self.micro_batch_size or len(examples)
+    def __call__(self, examples: list[tuple[str, EncodedExample]]) -> list[Batch]:
+        if self.layout == "padded":
+            parts = [list(part) for _, part in itertools.groupby(examples, key=lambda example: example[0])]
+        else:
+            parts = [examples]
         return [
-            collate([(self.task, example) for example in examples[first : first + size]], pad_id=self.pad_id)
-            for first in range(0, len(examples), size)
+            collate(micro_batch, pad_id=self.pad_id, layout=self.layout)
+            for part in parts
+            for micro_batch in self._split(part)
         ]
 
+    def _split(self, examples: list[tuple[str, EncodedExample]]) -> Iterator[list[tuple[str, EncodedExample]]]:
+        part: list[tuple[str, EncodedExample]] = []
+        longest = num_tokens = 0
+        for example in examples:
+            length = len(example[1].input_ids)
+            longest, num_tokens = max(longest, length), num_tokens + length
+            places = longest * (len(part) + 1) if self.layout == "padded" else num_tokens
+            is_too_big = self.max_tokens is not None and places > self.max_tokens
+            if part and (is_too_big or len(part) == self.max_examples):
+                yield part
+                part, longest, num_tokens = [], length, length
+            part.append(example)
+        yield part
 
-def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int) -> Batch:
-    """One sequence per row, padded on the right to the longest; the examples may belong to several tasks."""
-    rows = [
+
+def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layout: str = "padded") -> Batch:
+    """Examples, of one or several tasks, as one batch.
+
+    padded: a row per sequence, padded on the right to the longest. packed: one row, of blocks of sequences of like
+    length, each padded to the longest of its block.
+    """
+    sequences = [
         (number, begin, end)
         for number, (_, example) in enumerate(examples)
         for begin, end in itertools.pairwise((*example.sequence_starts, len(example.input_ids)))
     ]
-    num_columns = max(end - begin for _, begin, end in rows)
-    shape = len(rows), num_columns
-    input_ids_BS = np.full(shape, pad_id, dtype=np.int64)
-    token_type_BS = np.zeros(shape, dtype=np.int64)
-    example_BS = np.full(shape, -1, dtype=np.int64)
-    for row, (number, begin, end) in enumerate(rows):
-        input_ids_BS[row, : end - begin] = examples[number][1].input_ids[begin:end]
-        token_type_BS[row, : end - begin] = examples[number][1].token_type_ids[begin:end]
-        example_BS[row, : end - begin] = row
+    lengths = [end - begin for _, begin, end in sequences]
+    is_packed = layout == "packed"
+    blocks = plan_blocks(lengths) if is_packed else [(list(range(len(lengths))), max(lengths))]
+    places = [0] * len(sequences)  # where each begins, in the grid read row by row
+    num_places = 0
+    for members, width in blocks:
+        for member in members:
+            places[member] = num_places
+            num_places += width
+    input_ids = np.full(num_places, pad_id, dtype=np.int64)
+    token_types = np.zeros(num_places, dtype=np.int64)
+    owners = np.full(num_places, -1, dtype=np.int64)
+    for owner, ((number, begin, end), place) in enumerate(zip(sequences, places, strict=True)):
+        stop = place + end - begin
+        input_ids[place:stop] = examples[number][1].input_ids[begin:end]
+        token_types[place:stop] = examples[number][1].token_type_ids[begin:end]
+        owners[place:stop] = owner
+    positions = np.concatenate([np.tile(np.arange(width), len(members)) for members, width in blocks])
+    shape = (1, num_places) if is_packed else (len(sequences), blocks[0][1])
     return Batch(
-        input_ids_BS=torch.from_numpy(input_ids_BS),
-        position_BS=torch.from_numpy(np.tile(np.arange(num_columns), (len(rows), 1))),
-        token_type_BS=torch.from_numpy(token_type_BS),
-        example_BS=torch.from_numpy(example_BS),
+        input_ids_BS=torch.from_numpy(input_ids).view(shape),
+        position_BS=torch.from_numpy(positions).view(shape),
+        token_type_BS=torch.from_numpy(token_types).view(shape),
+        example_BS=torch.from_numpy(owners).view(shape),
         num_examples=len(examples),
-        num_sequences=len(rows),
-        num_tokens=sum(end - begin for _, begin, end in rows),
-        targets=_collate_targets(examples, num_columns),
+        num_sequences=len(sequences),
+        num_tokens=sum(lengths),
+        targets=_collate_targets(examples, places),
+        blocks=tuple(
+            Block(len(members), width, is_full=all(lengths[member] == width for member in members))
+            for members, width in blocks
+        )
+        if is_packed
+        else (),
     )
 
 
+def plan_blocks(lengths: Sequence[int], *, cost: int = BLOCK_COST) -> list[tuple[list[int], int]]:
+    """Sequences of like length together: the places of each block's members, and its width.
+
+    The cut into blocks for which padding, and `cost` tokens for each block, are the least: exact, by dynamic
+    programming over the different lengths. `cost=0`: no padding at all.
+    """
+    by_length: dict[int, list[int]] = {}
+    for place, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(place)
+    widths = sorted(by_length)
+    least, first = [0.0], [0]  # of the first n widths: tokens in the best cut, and where its last block begins
+    for end, width in enumerate(widths, start=1):
+        num_members = 0
+        best, best_start = float("inf"), 0
+        for start in range(end - 1, -1, -1):
+            num_members += len(by_length[widths[start]])
+            total = least[start] + num_members * width + cost
+            if total < best:
+                best, best_start = total, start
+        least.append(best)
+        first.append(best_start)
+    blocks: list[tuple[list[int], int]] = []
+    end = len(widths)
+    while end:
+        members = [place for width in widths[first[end] : end] for place in by_length[width]]
+        blocks.append((members, widths[end - 1]))
+        end = first[end]
+    return blocks[::-1]
+
+
 def _collate_targets(
-    examples: Sequence[tuple[str, EncodedExample]], num_columns: int
+    examples: Sequence[tuple[str, EncodedExample]], places: Sequence[int]
 ) -> dict[tuple[str, str], TargetBatch]:
     columns: dict[tuple[str, str], _TargetColumns] = {}
-    first_row = 0
+    first_sequence = 0
     for number, (task, example) in enumerate(examples):
         for head, target in example.targets.items():
             column = columns.setdefault((task, head), _TargetColumns())
             for anchor in target.anchors:
-                sequence = bisect.bisect_right(example.sequence_starts, anchor) - 1
-                row = first_row + sequence
-                column.anchors.append(row * num_columns + anchor - example.sequence_starts[sequence])
-                column.sequences.append(row)
+                inside = bisect.bisect_right(example.sequence_starts, anchor) - 1
+                sequence = first_sequence + inside
+                column.anchors.append(places[sequence] + anchor - example.sequence_starts[inside])
+                column.sequences.append(sequence)
             column.examples += [number] * len(target.anchors)
             column.values += target.values
             column.num_known += target.num_known
-        first_row += len(example.sequence_starts)
+        first_sequence += len(example.sequence_starts)
     return {key: column.to_tensors() for key, column in columns.items()}
 
 

@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from multitask_bert.config import InputError, ModelConfig, expand_user_path
+from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.records import Batch
 from multitask_bert.utils.files import sha256_of
@@ -47,8 +48,15 @@ class Encoder(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         use_cpu_dropout(backbone)
+        config: Any = backbone.config
+        if config._attn_implementation == "sdpa":
+            config._attn_implementation = ATTENTION_NAME
         self.backbone = backbone
-        self._takes_token_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
+        arguments = inspect.signature(backbone.forward).parameters
+        self._takes_token_types = "token_type_ids" in arguments
+        # Packed batches need attention that is ours, positions that are given, and keywords that are handed through.
+        self.can_pack = config._attn_implementation == ATTENTION_NAME and {"position_ids", "kwargs"} <= arguments.keys()
+        self._first_position = config.pad_token_id + 1 if config.model_type in COUNTS_FROM_PADDING_ID else 0
 
     @property
     def config(self) -> Any:
@@ -60,11 +68,22 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """hidden_BSH; what stands at padding is not defined."""
-        inputs: dict[str, Tensor] = {"input_ids": batch.input_ids_BS, "attention_mask": (batch.example_BS >= 0).long()}
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids_BS}
         if self._takes_token_types:
             inputs["token_type_ids"] = batch.token_type_BS
-        hidden_BSH: Tensor = self.backbone(**inputs).last_hidden_state
-        return hidden_BSH
+        if not batch.blocks:
+            inputs["attention_mask"] = (batch.example_BS >= 0).long()
+            padded_BSH: Tensor = self.backbone(**inputs).last_hidden_state
+            return padded_BSH
+        layout = Layout(batch)
+        inputs["position_ids"] = batch.position_BS + self._first_position
+        packed_BSH: Tensor = self.backbone(**inputs, layout=layout).last_hidden_state
+        if not layout.num_uses:
+            raise InputError(
+                f"batching.layout=packed: {self.config.model_type} does not hand the layout to its attention, so texts "
+                f"would see each other; set batching=padded"
+            )
+        return packed_BSH
 
     def pool(self, first_MH: Tensor) -> Tensor:
         """The encoder's own pooler over each text's first token; the token itself where the encoder has no pooler."""

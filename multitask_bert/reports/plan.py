@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch.utils.data import Dataset
 
-from multitask_bert.config import BatchingConfig, ExperimentConfig
-from multitask_bert.data.batching import lengths_of, plan_batches
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.data.batching import lengths_of
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample
 
@@ -45,25 +44,26 @@ def plan_training(
     datasets = dict(sorted(datasets.items()))  # as the Trainer turns through them
     num_epochs, max_steps = config.trainer.num_epochs, config.trainer.max_steps
     stream = TrainingStream(
-        datasets, config.batching, config.mixing, num_epochs=num_epochs, pad_id=pad_id, seed=config.seed
-    )
+        datasets, config.batching, config.mixing, num_epochs=num_epochs, pad_id=pad_id, seed=config.seed,
+        update=config.trainer.update,
+    )  # fmt: skip
     lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
     steps: Counter[str] = Counter()
     examples: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     epochs = 0.0
-    for epoch in itertools.count():
-        left = None if max_steps is None else max_steps - sum(steps.values())
-        if epoch == num_epochs or left == 0:
-            break
-        order = [task for tasks in stream.rounds(epoch) for task in tasks]
-        for task, count in Counter(order[:left]).items():
-            for batch in itertools.islice(_batches(task, lengths[task], config.batching, epoch, config.seed), count):
+    num_steps = 0
+    for epoch in range(num_epochs):
+        planned = stream.plan(epoch)
+        taken = planned if max_steps is None else planned[: max_steps - num_steps]
+        for step in taken:
+            for task, indices in step.indices.items():
                 steps[task] += 1
-                examples[task] += len(batch)
-                tokens[task] += sum(lengths[task][index] for index in batch)
-        epochs += len(order[:left]) / len(order)
-    num_steps, num_tokens = sum(steps.values()), sum(tokens.values())
+                examples[task] += len(indices)
+                tokens[task] += sum(lengths[task][index] for index in indices)
+        num_steps += len(taken)
+        epochs += len(taken) / len(planned)
+    num_tokens = sum(tokens.values())
     return TrainingPlan(
         num_steps=num_steps,
         num_epochs=epochs,
@@ -76,9 +76,3 @@ def plan_training(
             for task in datasets
         ],
     )  # fmt: skip
-
-
-def _batches(task: str, lengths: list[int], batching: BatchingConfig, epoch: int, seed: int) -> Iterator[list[int]]:
-    """As `TrainingStream` draws them: pass after pass, each in an order of its own."""
-    for num_passes in itertools.count():
-        yield from plan_batches(lengths, batching, purpose=(task, epoch, num_passes), seed=seed)

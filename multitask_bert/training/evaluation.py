@@ -51,7 +51,7 @@ def evaluate_task(
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
-    loader = make_loader(dataset, batches, task, micro_batch_size=None, pad_id=pad_id)
+    loader = make_loader({task: dataset}, [{task: batch} for batch in batches], pad_id=pad_id)
     for indices, (batch,) in zip(batches, loader, strict=True):
         outputs = model(batch.to(device))
         for name, head in heads.items():

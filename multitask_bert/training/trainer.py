@@ -21,7 +21,7 @@ from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dict
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
-from multitask_bert.data.streaming import TrainingStream
+from multitask_bert.data.streaming import Step, TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
@@ -141,7 +141,7 @@ class Trainer:
         seed_everything(self.config.seed)
         stream = TrainingStream(
             self.train_datasets, self.config.batching, self.config.mixing,
-            num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed,
+            num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed, update=config.update,
         )  # fmt: skip
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
@@ -153,8 +153,8 @@ class Trainer:
         clock = time.perf_counter()
         while not self._is_over():
             first_step, steps_of_epoch = state.step, stream.num_steps(state.epoch)
-            for task, micro_batches in stream.epoch(state.epoch):
-                self._step(task, micro_batches, optimizer)
+            for step, micro_batches in stream.epoch(state.epoch):
+                self._step(step, micro_batches, optimizer)
                 scheduler.step()
                 state.step += 1
                 state.epoch_progress = (state.step - first_step) / steps_of_epoch
@@ -181,18 +181,22 @@ class Trainer:
         is_due = state.epoch_progress == 1.0 if every is None else state.step % every == 0
         return is_due or self._is_over()
 
-    def _step(self, task: str, micro_batches: list[Batch], optimizer: torch.optim.Optimizer) -> None:
+    def _step(self, step: Step, micro_batches: list[Batch], optimizer: torch.optim.Optimizer) -> None:
         """One update. Losses are sums; divided by the count of the whole step, 1 x 8 and 4 x 2 are the same step."""
         counts: dict[tuple[str, str], int] = {}
         for batch in micro_batches:
             for key, target in batch.targets.items():
                 counts[key] = counts.get(key, 0) + target.num_known
         total = torch.zeros((), device=self.device)
+        by_task: dict[str, Tensor] = {}
         for batch in micro_batches:
             outputs = self.model(batch.to(self.device))
-            loss = self.balancer.combine({key: out.loss_sum / max(1, counts[key]) for key, out in outputs.items()})
+            losses = {key: out.loss_sum / max(1, counts[key]) * step.weights[key[0]] for key, out in outputs.items()}
+            loss = self.balancer.combine(losses)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+            for (task, head), value in losses.items():
+                by_task[task] = by_task.get(task, 0.0) + self.weights[task, head] * value.detach()
         rate = optimizer.param_groups[0]["lr"]
         if self.config.trainer.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.trainer.max_grad_norm)
@@ -200,9 +204,8 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
         self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
-        self._pending.append(
-            (self.state.step + 1, {"train_loss": total, f"train_{task}_loss": total, "train_lr": rate})
-        )
+        of_tasks = {f"train_{task}_loss": value for task, value in by_task.items()}
+        self._pending.append((self.state.step + 1, {"train_loss": total, **of_tasks, "train_lr": rate}))
 
     def _flush_steps(self) -> None:
         """Hand the losses of the last steps to the loggers; the only place that waits for the device."""

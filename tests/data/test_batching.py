@@ -208,7 +208,7 @@ def test_lengths_are_those_of_the_pieces() -> None:
 def test_a_loader_gives_the_batches_in_the_order_of_the_plan() -> None:
     examples = random_examples(20)
     batches = plan(6, 1, lengths=[len(example.input_ids) for example in examples])
-    loaded = list(make_loader(TaskDataset(examples), batches, "ner", micro_batch_size=None, pad_id=PAD))
+    loaded = list(make_loader({"ner": TaskDataset(examples)}, [{"ner": batch} for batch in batches], pad_id=PAD))
     assert len(loaded) == len(batches) == 4
     for indices, micro_batches in zip(batches, loaded, strict=True):
         (batch,) = micro_batches
@@ -218,7 +218,9 @@ def test_a_loader_gives_the_batches_in_the_order_of_the_plan() -> None:
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4, 5, 8, 100])
 def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
     examples = random_examples(8)
-    loader = make_loader(TaskDataset(examples), [range(8)], "ner", micro_batch_size=micro_batch_size, pad_id=PAD)
+    loader = make_loader(
+        {"ner": TaskDataset(examples)}, [{"ner": range(8)}], micro_batch_size=micro_batch_size, pad_id=PAD
+    )
     (micro_batches,) = loader
     assert [batch.num_examples for batch in micro_batches] == [
         min(micro_batch_size, 8 - first) for first in range(0, 8, micro_batch_size)
@@ -242,9 +244,9 @@ def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
 def test_background_workers_give_the_same_batches_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # it warns of forks otherwise
     dataset = TaskDataset(random_examples(30))
-    batches = plan(4, 2, lengths=lengths_of(dataset))
+    listed = [{"ner": batch} for batch in plan(4, 2, lengths=lengths_of(dataset))]
     here, there = (
-        list(make_loader(dataset, batches, "ner", micro_batch_size=3, pad_id=PAD, num_workers=num_workers))
+        list(make_loader({"ner": dataset}, listed, micro_batch_size=3, pad_id=PAD, num_workers=num_workers))
         for num_workers in (0, 2)
     )
     assert [len(micro_batches) for micro_batches in here] == [len(micro_batches) for micro_batches in there]
@@ -256,5 +258,5 @@ def test_background_workers_give_the_same_batches_in_the_same_order(monkeypatch:
 def test_loading_draws_nothing_from_the_generator_of_dropout() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(make_loader(TaskDataset(random_examples(4)), [[0, 1], [2, 3]], "ner", micro_batch_size=None, pad_id=PAD))
+    list(make_loader({"ner": TaskDataset(random_examples(4))}, [{"ner": [0, 1]}, {"ner": [2, 3]}], pad_id=PAD))
     assert torch.equal(torch.get_rng_state(), before)

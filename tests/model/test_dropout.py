@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from multitask_bert.model.dropout import CpuDropout, attend, dropout
+from multitask_bert.model.attention import attend
+from multitask_bert.model.dropout import CpuDropout, dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

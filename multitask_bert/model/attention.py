@@ -1,0 +1,107 @@
+"""Attention within each sequence of a batch, padded or packed, with dropout that costs little on a CPU.
+
+A packed batch is one row of tokens, cut into blocks of sequences of like length (`Batch.blocks`). Linear layers, norms
+and activations see the row as it is; only attention looks at each block as the small padded batch that it is, without a
+copy. No mask over the whole row is needed, and no family of encoders has to know: `attend` is registered with
+transformers and called by every encoder that uses its attention interface, with the `layout` that `Encoder` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from multitask_bert.model.dropout import dropout
+from multitask_bert.records import Batch, Block
+
+ATTENTION_NAME = "multitask_bert"
+
+
+class Layout:
+    """Which tokens of a packed batch may attend to each other."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.blocks: Sequence[Block] = batch.blocks
+        self.num_uses = 0  # calls of `attend`: none means that the encoder does not hand the layout through
+        owned = torch.split(batch.example_BS[0] >= 0, self.sizes)
+        self._keys = [
+            None if block.is_full else mask.view(block.num_rows, 1, 1, block.num_columns)
+            for block, mask in zip(self.blocks, owned, strict=True)
+        ]
+        self._bands: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def sizes(self) -> list[int]:
+        return [block.num_places for block in self.blocks]
+
+    def masks(self, window: int | None, device: torch.device) -> list[Tensor | None]:
+        """For each block, True where attention is allowed: to what is no padding and nearer than `window` tokens."""
+        return [
+            _both(keys, self._band(block.num_columns, window, device))
+            for block, keys in zip(self.blocks, self._keys, strict=True)
+        ]
+
+    def _band(self, length: int, window: int | None, device: torch.device) -> Tensor | None:
+        if window is None or window >= length:
+            return None
+        if (length, window) not in self._bands:
+            place = torch.arange(length, device=device)
+            self._bands[length, window] = (place[:, None] - place).abs() < window
+        return self._bands[length, window]
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return one if other is None else other if one is None else one & other
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls: attended (rows, tokens, attention heads, width), and no weights.
+
+    query, key, value: (rows, attention heads, tokens, width); attention_mask: True where attention is allowed, or None.
+    `layout`: of a packed batch, whose one row is all tokens; it takes the place of the mask.
+    """
+    if layout is None:
+        if options.get("dropout", 0.0) == 0.0 or query.device.type != "cpu":
+            return sdpa_attention_forward(module, query, key, value, attention_mask, **options)[0], None
+        return _attend(query, key, value, attention_mask, **options).transpose(1, 2).contiguous(), None
+    layout.num_uses += 1
+    masks = layout.masks(options.get("sliding_window"), query.device)
+    parts = (torch.split(states[0].transpose(0, 1), layout.sizes) for states in (query, key, value))
+    attended = []
+    for block, mask, *states in zip(layout.blocks, masks, *parts, strict=True):
+        width = states[0].shape[1:]
+        q, k, v = (part.reshape(block.num_rows, block.num_columns, *width).transpose(1, 2) for part in states)
+        attended.append(_attend(q, k, v, mask, **options).transpose(1, 2).reshape(block.num_places, *width))
+    return torch.cat(attended)[None], None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Tensor:
+    """(rows, attention heads, tokens, width), as the inputs; where SDPA would take its slow path, in plain products."""
+    rate, scale = options.get("dropout", 0.0), options.get("scaling") or query.shape[-1] ** -0.5
+    if rate == 0.0 or query.device.type != "cpu":
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
+        )
+    scores = torch.matmul(query * scale, key.transpose(2, 3))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return torch.matmul(dropout(scores.softmax(dim=-1), rate), value)
+
+
+AttentionInterface.register(ATTENTION_NAME, attend)
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

@@ -1,0 +1,138 @@
+"""Packed batches: every text alone is what it is among others in one row, for every family that can be packed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel
+
+from multitask_bert.config import InputError
+from multitask_bert.data.batching import collate, plan_blocks
+from multitask_bert.model import attention
+from multitask_bert.model.encoder import Encoder
+from multitask_bert.records import Batch, EncodedExample, Example
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+SHAPES: dict[str, dict[str, Any]] = {
+    "bert": SIZES,
+    "roberta": {**SIZES, "pad_token_id": 1},
+    "xlm-roberta": {**SIZES, "pad_token_id": 1},
+    "camembert": {**SIZES, "pad_token_id": 1},
+    "electra": {**SIZES, "embedding_size": 16},
+    "albert": {**SIZES, "embedding_size": 16},
+    "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64},
+    "modernbert": {**SIZES, "pad_token_id": 0, "local_attention": 8, "global_attn_every_n_layers": 2},
+}
+LENGTHS = [5, 23, 5, 9, 31, 1, 9, 8, 23, 3]
+
+
+def make_encoder(family: str, **shape: Any) -> Encoder:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, vocab_size=100, **{**SHAPES.get(family, SIZES), **shape})
+    return Encoder(AutoModel.from_config(config)).eval()
+
+
+def make_examples(lengths: Sequence[int] = LENGTHS) -> list[EncodedExample]:
+    draw = random.Random(3)
+    examples = []
+    for number, length in enumerate(lengths):
+        ids = tuple(draw.randint(5, 99) for _ in range(length))
+        types = tuple(int(place > length // 2) for place in range(length))
+        examples.append(EncodedExample(Example(f"t:{number}", "", {}), ids, types, (), {}))
+    return examples
+
+
+def make_batch(examples: Sequence[EncodedExample], layout: str) -> Batch:
+    return collate([("t", example) for example in examples], pad_id=0, layout=layout)
+
+
+def by_sequence(hidden_BSH: Tensor, batch: Batch) -> list[Tensor]:
+    hidden, owners = hidden_BSH.flatten(0, 1), batch.example_BS.flatten()
+    return [hidden[owners == number] for number in range(batch.num_sequences)]
+
+
+@pytest.mark.parametrize("cost", [0, 4, 1000])
+@pytest.mark.parametrize("family", SHAPES)
+def test_packed_equals_alone(family: str, cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_blocks, "__kwdefaults__", {"cost": cost})
+    encoder, examples = make_encoder(family), make_examples()
+    assert encoder.can_pack
+    batch = make_batch(examples, "packed")
+    assert (batch.input_ids_BS.shape[0], len(batch.blocks) > 1) == (1, cost < 1000)
+    assert cost or batch.input_ids_BS.numel() == batch.num_tokens
+    together = by_sequence(encoder(batch), batch)
+    for example, found in zip(examples, together, strict=True):
+        alone = encoder(make_batch([example], "padded"))[0]
+        assert torch.allclose(found, alone, atol=2e-6)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_gradients_of_packed_and_padded_are_equal(family: str) -> None:
+    encoder, gradients = make_encoder(family), {}
+    for layout in ("padded", "packed"):
+        batch = make_batch(make_examples(), layout)
+        encoder.zero_grad()
+        torch.stack([hidden.square().mean() for hidden in by_sequence(encoder(batch), batch)]).mean().backward()
+        gradients[layout] = {n: w.grad.clone() for n, w in encoder.named_parameters() if w.grad is not None}
+    assert gradients["padded"].keys() == gradients["packed"].keys()
+    for name, gradient in gradients["padded"].items():
+        assert torch.allclose(gradients["packed"][name], gradient, atol=1e-6), name
+
+
+def test_dropout_of_attention_is_drawn_in_packed_batches_too() -> None:
+    encoder = make_encoder("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
+    batch = make_batch(make_examples(), "packed")
+    torch.manual_seed(1)
+    first = encoder.train()(batch)
+    assert not torch.allclose(first, encoder(batch))
+    torch.manual_seed(1)
+    assert torch.equal(first, encoder(batch))
+
+
+def test_deberta_cannot_be_packed() -> None:
+    assert not make_encoder("deberta-v2", pos_att_type=["p2c", "c2p"], relative_attention=True).can_pack
+
+
+def test_an_encoder_that_loses_the_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make_encoder("bert")
+    monkeypatch.setattr(encoder.backbone.config, "_attn_implementation", "eager")
+    with pytest.raises(InputError, match=r"batching\.layout=packed: bert does not hand .* set batching=padded"):
+        encoder(make_batch(make_examples(), "packed"))
+
+
+def test_sliding_windows_reach_as_far_as_the_family_says() -> None:
+    layout = attention.Layout(make_batch(make_examples([9, 9]), "packed"))
+    (mask,) = layout.masks(3, torch.device("cpu"))
+    assert mask is not None
+    assert mask[0].nonzero().flatten().tolist() == [0, 1, 2]
+    assert layout.masks(9, torch.device("cpu")) == layout.masks(None, torch.device("cpu")) == [None]
+
+
+# Blocks
+
+
+def brute_force(lengths: Sequence[int], cost: int) -> float:
+    """The least tokens over all cuts of the sorted lengths."""
+    ordered = sorted(lengths)
+    if not ordered:
+        return 0.0
+    return min(
+        brute_force(ordered[:start], cost) + max(ordered[start:]) * len(ordered[start:]) + cost
+        for start in range(len(ordered))
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("cost", [0, 4, 9])
+def test_blocks_are_the_cheapest_cut_and_hold_every_sequence_once(seed: int, cost: int) -> None:
+    draw = random.Random(seed)
+    lengths = [draw.randint(1, 30) for _ in range(draw.randint(1, 9))]
+    blocks = plan_blocks(lengths, cost=cost)
+    assert sorted(place for members, _ in blocks for place in members) == list(range(len(lengths)))
+    assert all(width == max(lengths[place] for place in members) for members, width in blocks)
+    assert sum(len(members) * width + cost for members, width in blocks) == brute_force(lengths, cost)
