@@ -43,6 +43,14 @@ def lengths_of(dataset: Dataset[EncodedExample]) -> list[int]:
     return [len(dataset[index].input_ids) for index in range(len(dataset))]  # type: ignore[arg-type]
 
 
+def ids_in(dataset: Dataset[EncodedExample]) -> np.ndarray:
+    """The ids of all pieces that occur, each once, sorted."""
+    if isinstance(dataset, TaskDataset) and isinstance(dataset.examples, StoredWindows):
+        return dataset.examples.ids()
+    pieces = (dataset[index].input_ids for index in range(len(dataset)))  # type: ignore[arg-type]
+    return np.unique(np.fromiter(itertools.chain.from_iterable(pieces), dtype=np.int64))
+
+
 def group_windows(encoded: Iterable[EncodedExample]) -> Iterator[list[EncodedExample]]:
     """The windows of each example (one, but for long texts of some heads); they follow one another."""
     windows: list[EncodedExample] = []

@@ -195,6 +195,12 @@ class StoredWindows(Sequence[EncodedExample]):
         lengths: list[int] = np.diff(self._ends["input_ids"], prepend=0).tolist()
         return lengths
 
+    def ids(self) -> np.ndarray:
+        """The ids of all pieces that occur, each once, sorted."""
+        column, size = self._columns["input_ids"], 2**24
+        parts = [np.unique(column[start : start + size]) for start in range(0, len(column), size)]
+        return np.unique(np.concatenate(parts)).astype(np.int64)
+
     def _numbers(self, name: str, index: int) -> list[Any]:
         ends = self._ends[name]
         numbers: list[Any] = self._columns[name][0 if index == 0 else int(ends[index - 1]) : int(ends[index])].tolist()

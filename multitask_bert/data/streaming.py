@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.config import BatchingConfig, MixingConfig
-from multitask_bert.data.batching import lengths_of, make_loader, plan_batches
+from multitask_bert.data.batching import ids_in, lengths_of, make_loader, plan_batches
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.records import Batch, EncodedExample
 
@@ -75,6 +78,11 @@ class TrainingStream:
             num_workers=self.batching.num_workers,
         )
         yield from zip(steps, loader, strict=True)
+
+    def used_ids(self) -> Tensor:
+        """The ids of all pieces that any batch can hold, padding among them, sorted."""
+        ids = [np.array([self.pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
+        return torch.from_numpy(np.unique(np.concatenate(ids)))
 
     def _plan(self, epoch: int) -> Iterator[Step]:
         first = {task: self._pass(task, epoch, 0) for task in self.datasets}

@@ -1,4 +1,4 @@
-"""Step 8 of the flow: optimizer and learning rate."""
+"""Step 8 of the flow: gradients become an update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,45 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
+from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.utils.schedules import learning_rate_factor
+
+
+class Updater:
+    """What happens between the last gradient of a step and the first of the next.
+
+    `rows`: the word embeddings in use, where the others are left out (see model/embeddings.py).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: OptimizerConfig,
+        scheduler: SchedulerConfig,
+        *,
+        num_steps: int,
+        max_grad_norm: float | None,
+        rows: UsedRows | None = None,
+    ) -> None:
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.optimizer = make_optimizer(model, optimizer)
+        self.scheduler = make_scheduler(self.optimizer, scheduler, num_steps=num_steps)
+        self.max_grad_norm, self.rows, self.weight_decay = max_grad_norm, rows, optimizer.weight_decay
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def step(self) -> None:
+        """Clip, update, forget the gradients, and move the learning rate on."""
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.rows is not None:
+            self.rows.decay *= 1.0 - self.rate * self.weight_decay
+        self.scheduler.step()
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -24,6 +24,7 @@ from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.data.streaming import Step, TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.model.devices import pick_device
+from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch, EncodedExample
@@ -32,7 +33,7 @@ from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
-from multitask_bert.training.optimization import make_optimizer, make_scheduler
+from multitask_bert.training.optimization import Updater
 from multitask_bert.training.state import TrainState
 from multitask_bert.utils.seeding import seed_everything
 
@@ -145,32 +146,38 @@ class Trainer:
         )  # fmt: skip
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
-        optimizer = make_optimizer(self.model, self.config.optimizer)
-        scheduler = make_scheduler(optimizer, self.config.scheduler, num_steps=state.num_steps)
         self._start_loggers()
         self.console.start_training(state.num_steps)
         self.model.train()
-        clock = time.perf_counter()
-        while not self._is_over():
-            first_step, steps_of_epoch = state.step, stream.num_steps(state.epoch)
-            for step, micro_batches in stream.epoch(state.epoch):
-                self._step(step, micro_batches, optimizer)
-                scheduler.step()
-                state.step += 1
-                state.epoch_progress = (state.step - first_step) / steps_of_epoch
-                state.train_seconds += time.perf_counter() - clock
-                if state.step % config.log_every == 0:
-                    self._flush_steps()
-                if self._is_evaluation_due():
-                    self._evaluate_and_keep_best()
-                clock = time.perf_counter()
-                if self._is_over():
-                    break
-            state.epoch, state.epoch_progress = state.epoch + 1, 0.0
+        with training_used_rows(self.model.encoder, stream.used_ids(), self.config.optimizer) as rows:
+            updater = Updater(
+                self.model, self.config.optimizer, self.config.scheduler,
+                num_steps=state.num_steps, max_grad_norm=config.max_grad_norm, rows=rows,
+            )  # fmt: skip
+            while not self._is_over():
+                self._train_epoch(stream, updater)
         self.console.end_training()
         self.best.restore(self.model)
         self._is_finished = True
         return state
+
+    def _train_epoch(self, stream: TrainingStream, updater: Updater) -> None:
+        state = self.state
+        first_step, steps_of_epoch = state.step, stream.num_steps(state.epoch)
+        clock = time.perf_counter()
+        for step, micro_batches in stream.epoch(state.epoch):
+            self._step(step, micro_batches, updater)
+            state.step += 1
+            state.epoch_progress = (state.step - first_step) / steps_of_epoch
+            state.train_seconds += time.perf_counter() - clock
+            if state.step % self.config.trainer.log_every == 0:
+                self._flush_steps()
+            if self._is_evaluation_due():
+                self._evaluate_and_keep_best()
+            clock = time.perf_counter()
+            if self._is_over():
+                break
+        state.epoch, state.epoch_progress = state.epoch + 1, 0.0
 
     def _is_over(self) -> bool:
         return self.state.step >= self.state.num_steps or self.state.stopped_early
@@ -181,7 +188,7 @@ class Trainer:
         is_due = state.epoch_progress == 1.0 if every is None else state.step % every == 0
         return is_due or self._is_over()
 
-    def _step(self, step: Step, micro_batches: list[Batch], optimizer: torch.optim.Optimizer) -> None:
+    def _step(self, step: Step, micro_batches: list[Batch], updater: Updater) -> None:
         """One update. Losses are sums; divided by the count of the whole step, 1 x 8 and 4 x 2 are the same step."""
         counts: dict[tuple[str, str], int] = {}
         for batch in micro_batches:
@@ -197,11 +204,8 @@ class Trainer:
             total += loss.detach()
             for (task, head), value in losses.items():
                 by_task[task] = by_task.get(task, 0.0) + self.weights[task, head] * value.detach()
-        rate = optimizer.param_groups[0]["lr"]
-        if self.config.trainer.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.trainer.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        rate = updater.rate
+        updater.step()
         self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
         self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
         of_tasks = {f"train_{task}_loss": value for task, value in by_task.items()}
