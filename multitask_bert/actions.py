@@ -122,7 +122,10 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
             from multitask_bert.inference.predictor import Predictor
 
             predictor = Predictor.load(
-                config.run_dir, device=config.trainer.device, batch_size=config.batching.eval_batch_size
+                config.run_dir,
+                device=config.trainer.device,
+                batch_size=config.batching.eval_batch_size,
+                max_tokens=config.batching.eval_max_tokens,
             )
             columns, is_tsv_quoted = tables_of_run(Path(config.run_dir))
             inputs = read_inputs(file, config.input, columns=columns, is_tsv_quoted=is_tsv_quoted)

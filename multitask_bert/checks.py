@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mixing.when_exhausted": ("spread", "cycle", "stop"),
     "batching.layout": ("padded", "packed"),
     "trainer.update": ("task", "round"),
+    "trainer.precision": ("fp32", "bf16", "fp16"),
 }
 AT_LEAST: dict[str, float] = {
     "seed": 0,
@@ -31,7 +32,9 @@ AT_LEAST: dict[str, float] = {
     "batching.batch_size": 1,
     "batching.max_tokens": 1,
     "batching.micro_batch_size": 1,
+    "batching.micro_batch_tokens": 1,
     "batching.eval_batch_size": 1,
+    "batching.eval_max_tokens": 1,
     "batching.max_length": 3,
     "batching.sort_window": 1,
     "batching.num_workers": 0,

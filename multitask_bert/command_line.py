@@ -33,8 +33,8 @@ GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a va
 ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
 # By action on an earlier run: the keys of today's config that it reads.
 READ_BY: dict[str, tuple[str, ...]] = {
-    "evaluate": ("data_root", "batching.eval_batch_size"),
-    "predict": ("input", "output", "trainer.device", "batching.eval_batch_size"),
+    "evaluate": ("data_root", "batching.eval_batch_size", "batching.eval_max_tokens"),
+    "predict": ("input", "output", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
     "upload": (),
 }
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type

@@ -146,7 +146,9 @@ class BatchingConfig:
     batch_size: int = 16  # examples per task and step
     max_tokens: Optional[int] = None  # places (with padding) per task and step, where that is fewer than batch_size
     micro_batch_size: Optional[int] = None  # examples per forward pass; null: all; but for dropout the step is the same
-    eval_batch_size: int = 64  # examples per forward pass when evaluating
+    micro_batch_tokens: Optional[int] = None  # places per forward pass; null: what half of the free memory holds
+    eval_batch_size: int = 64  # examples per forward pass when evaluating and predicting
+    eval_max_tokens: int = 4096  # places (with padding) per forward pass then, where that is fewer
     max_length: int = 128  # word pieces per text, special tokens included; longer texts are cut (and counted)
     sort_window: int = 50  # batches within which examples are sorted by length after shuffling; 1: fully random
     num_workers: int = 0  # processes that collate batches in the background; 0: none
@@ -168,6 +170,10 @@ class TrainerConfig:
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped
     log_every: int = 10  # steps between hand-overs to the loggers (each step has its own line all the same)
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
+    precision: str = "fp32"  # of products: fp32 | bf16 | fp16 (with a scaled loss); weights stay fp32
+    tf32: bool = False  # CUDA: fp32 products of 10 bits, several times quicker on cards that have them
+    gradient_checkpointing: bool = False  # compute activations twice instead of keeping them: less memory, 1/3 slower
+    compile: bool = False  # torch.compile the encoder: pays on some GPUs after a minute or more, never on a CPU
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from multitask_bert.config import BatchingConfig, InputError
-from multitask_bert.data.batching import collate
+from multitask_bert.data.batching import collate, plan_evaluation
 from multitask_bert.heads import Head
 from multitask_bert.inference.encoding import encode_inputs
 from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, read_input
@@ -42,16 +42,19 @@ class Predictor:
         *,
         device: str = "auto",
         batch_size: int = 64,
+        max_tokens: int | None = 4096,
         max_length: int | None = None,
     ) -> None:
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
-        self.tokenizer, self.batch_size = tokenizer, batch_size
+        self.tokenizer, self.batch_size, self.max_tokens = tokenizer, batch_size, max_tokens
         limit = num_positions(model.encoder.config) or BatchingConfig.max_length
         self.max_length = max_length or model.max_length or min(BatchingConfig.max_length, limit)
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto", batch_size: int = 64) -> Predictor:
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", batch_size: int = 64, max_tokens: int | None = 4096
+    ) -> Predictor:
         """From the folder of a run, or of a model.
 
         Raises:
@@ -62,7 +65,7 @@ class Predictor:
         if place is None:
             raise InputError(f"{folder}: neither a run's folder with a model in it, nor a model's folder")
         model, tokenizer = MultiTaskModel.load(place)
-        return cls(model, tokenizer, device=device, batch_size=batch_size)
+        return cls(model, tokenizer, device=device, batch_size=batch_size, max_tokens=max_tokens)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -156,10 +159,9 @@ class Predictor:
 
     def _run_all(self, examples: Sequence[EncodedExample]) -> list[dict[str, Prediction]]:
         """Every example's predictions by `task/head`; examples of like length share a batch, the longest come first."""
-        order = sorted(range(len(examples)), key=lambda index: -len(examples[index].input_ids))
+        lengths = [len(example.input_ids) for example in examples]
         predictions: list[dict[str, Prediction]] = [{} for _ in examples]
-        for first in range(0, len(order), self.batch_size):
-            indices = order[first : first + self.batch_size]
+        for indices in plan_evaluation(lengths, self.batch_size, self.max_tokens):
             for index, found in zip(indices, self._run([examples[index] for index in indices]), strict=True):
                 predictions[index] = found
         return predictions

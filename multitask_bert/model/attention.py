@@ -103,5 +103,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **op
     return torch.matmul(dropout(scores.softmax(dim=-1), rate), value)
 
 
+def make_mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+    """What transformers calls for a padded batch. Where there is a mask, it is used, whatever it holds: to look whether
+    it is True everywhere would make the host wait for the device. (A batch without padding comes without one.)
+    """
+    if attention_mask is not None:
+        options["allow_is_bidirectional_skip"] = False
+    mask: Tensor | None = sdpa_mask(*arguments, attention_mask=attention_mask, **options)
+    return mask
+
+
 AttentionInterface.register(ATTENTION_NAME, attend)
-AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+AttentionMaskInterface.register(ATTENTION_NAME, make_mask)

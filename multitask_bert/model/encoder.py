@@ -72,7 +72,8 @@ class Encoder(nn.Module):
         if self._takes_token_types:
             inputs["token_type_ids"] = batch.token_type_BS
         if not batch.blocks:
-            inputs["attention_mask"] = (batch.example_BS >= 0).long()
+            if batch.num_tokens < batch.input_ids_BS.numel():
+                inputs["attention_mask"] = (batch.example_BS >= 0).long()
             padded_BSH: Tensor = self.backbone(**inputs).last_hidden_state
             return padded_BSH
         layout = Layout(batch)

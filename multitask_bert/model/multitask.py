@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -50,6 +51,7 @@ class MultiTaskModel(nn.Module):
         self.heads = {task: dict(sorted(by_name.items())) for task, by_name in sorted(heads.items())}
         self.pooling = pooling
         self.max_length, self.kinds = max_length, dict(kinds or {})
+        self.autocast: torch.dtype | None = None  # of products; None: that of the weights
         rate = default_dropout(encoder.config)
         self.head_modules = nn.ModuleDict(
             {
@@ -67,6 +69,11 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch."""
+        device = batch.input_ids_BS.device.type
+        with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
+            return self._forward(batch)
+
+    def _forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         hidden_BSH = self.encoder(batch)
         outputs = {}
         for (task, name), target in batch.targets.items():

@@ -33,6 +33,7 @@ def evaluate_task(
     dataset: Dataset[EncodedExample],
     *,
     batch_size: int,
+    max_tokens: int | None = None,
     pad_id: int,
     device: torch.device,
     tune: bool = False,
@@ -47,7 +48,7 @@ def evaluate_task(
     was_training = model.training
     model.eval()
     heads = model.heads[task]
-    batches = plan_evaluation(lengths_of(dataset), batch_size)
+    batches = plan_evaluation(lengths_of(dataset), batch_size, max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}

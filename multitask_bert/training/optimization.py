@@ -6,7 +6,7 @@ import math
 
 import torch
 from hydra.utils import get_class
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
@@ -29,10 +29,12 @@ class Updater:
         num_steps: int,
         max_grad_norm: float | None,
         rows: UsedRows | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = make_optimizer(model, optimizer)
         self.scheduler = make_scheduler(self.optimizer, scheduler, num_steps=num_steps)
+        self.scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
         self.max_grad_norm, self.rows, self.weight_decay = max_grad_norm, rows, optimizer.weight_decay
 
     @property
@@ -40,11 +42,17 @@ class Updater:
         """The learning rate of the next update."""
         return float(self.optimizer.param_groups[0]["lr"])
 
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients to those of the step; in fp16, of the loss scaled up, so that they do not vanish."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
     def step(self) -> None:
         """Clip, update, forget the gradients, and move the learning rate on."""
         if self.max_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.rows is not None:
             self.rows.decay *= 1.0 - self.rate * self.weight_decay

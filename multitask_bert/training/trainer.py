@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig, InputError, run_name, to_dict
+from multitask_bert.config import BatchingConfig, ExperimentConfig, InputError, run_name, to_dict
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.data.streaming import Step, TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
+from multitask_bert.model.acceleration import accelerate, tokens_that_fit
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
@@ -69,6 +71,7 @@ class Trainer:
         self.config = config
         self.device = pick_device(config.trainer.device)
         self.model = model.to(self.device)
+        accelerate(model, config.trainer)
         self.tokenizer = tokenizer
         self.train_datasets = dict(sorted(train_datasets.items()))
         self.eval_datasets = dict(sorted(eval_datasets.items()))
@@ -141,8 +144,9 @@ class Trainer:
         config, state = self.config.trainer, self.state
         seed_everything(self.config.seed)
         stream = TrainingStream(
-            self.train_datasets, self.config.batching, self.config.mixing,
+            self.train_datasets, self._batching(), self.config.mixing,
             num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed, update=config.update,
+            micro_batch_tokens=self._micro_batch_tokens(),
         )  # fmt: skip
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
@@ -153,6 +157,7 @@ class Trainer:
             updater = Updater(
                 self.model, self.config.optimizer, self.config.scheduler,
                 num_steps=state.num_steps, max_grad_norm=config.max_grad_norm, rows=rows,
+                scaler=torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16"),
             )  # fmt: skip
             while not self._is_over():
                 self._train_epoch(stream, updater)
@@ -179,6 +184,19 @@ class Trainer:
                 break
         state.epoch, state.epoch_progress = state.epoch + 1, 0.0
 
+    def _batching(self) -> BatchingConfig:
+        """As the config says; padded where the encoder cannot be packed."""
+        batching = self.config.batching
+        if batching.layout == "packed" and not self.model.encoder.can_pack:
+            family = self.model.encoder.config.model_type
+            log.warning("batching.layout=packed: encoders of type %s stay padded: their attention is their own", family)
+            return replace(batching, layout="padded")
+        return batching
+
+    def _micro_batch_tokens(self) -> int:
+        batching = self.config.batching
+        return batching.micro_batch_tokens or tokens_that_fit(self.model, self.device, max_length=batching.max_length)
+
     def _is_over(self) -> bool:
         return self.state.step >= self.state.num_steps or self.state.stopped_early
 
@@ -200,7 +218,7 @@ class Trainer:
             outputs = self.model(batch.to(self.device))
             losses = {key: out.loss_sum / max(1, counts[key]) * step.weights[key[0]] for key, out in outputs.items()}
             loss = self.balancer.combine(losses)
-            loss.backward()  # type: ignore[no-untyped-call]
+            updater.backward(loss)
             total += loss.detach()
             for (task, head), value in losses.items():
                 by_task[task] = by_task.get(task, 0.0) + self.weights[task, head] * value.detach()
@@ -239,7 +257,8 @@ class Trainer:
         results = {
             task: evaluate_task(
                 self.model, task, dataset,
-                batch_size=self.config.batching.eval_batch_size, pad_id=self._pad_id, device=self.device,
+                batch_size=self.config.batching.eval_batch_size, max_tokens=self.config.batching.eval_max_tokens,
+                pad_id=self._pad_id, device=self.device,
                 tune=not test, intervals=test, joint_accuracy=task in joint,
             )
             for task, dataset in datasets.items()
