@@ -83,10 +83,11 @@ class Console:
             for head, scores in result.scores.items():
                 values = {**scores, "loss": result.losses[head]}
                 cells = [f"{name} {value:.4f}" for name, value in values.items()]
-                if head in result.intervals:
-                    low, high = result.intervals[head]
-                    cells[0] += f" [{low:.4f}, {high:.4f}]"
+                cells[0] += _interval(result.intervals.get(head))
                 rows.append((task, head, "  ".join(cells)))
+            if result.joint_accuracy is not None:
+                joint = f"accuracy {result.joint_accuracy:.4f}" + _interval(result.joint_interval)
+                rows.append((task, "all heads right", joint))
         self._show([f"{title}: {'  '.join(row)}" for row in rows], _table(title, ("task", "head", "scores"), rows))
 
     def end_training(self) -> None:
@@ -128,6 +129,10 @@ class Console:
                 self._rich.print(line, markup=False)
         elif in_terminal:
             self._rich.print(in_terminal)
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f" [{ends[0]:.4f}, {ends[1]:.4f}]"
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99) -> Table:

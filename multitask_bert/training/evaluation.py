@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -13,6 +14,7 @@ from multitask_bert.data.batching import group_windows, lengths_of, make_loader,
 from multitask_bert.heads import Head, is_f1
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
+from multitask_bert.utils.bootstrap import interval_of_counts
 
 
 @dataclass
@@ -24,6 +26,7 @@ class TaskResult:
     predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the data set
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by head: 95% of its headline score
     joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
+    joint_interval: tuple[float, float] | None = None  # 95% of it
 
 
 @torch.inference_mode()
@@ -80,20 +83,22 @@ def evaluate_task(
         if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:
             result.intervals[name] = interval
     if joint_accuracy:
-        result.joint_accuracy = share_all_right(heads, examples, result.predictions)
+        are_right_N1 = np.array([[is_right] for is_right in all_right(heads, examples, result.predictions)], float)
+        result.joint_accuracy = float(are_right_N1.mean()) if len(are_right_N1) else 0.0
+        if intervals and len(are_right_N1):
+            result.joint_interval = interval_of_counts(are_right_N1, lambda sums_R1: sums_R1[:, 0] / len(are_right_N1))
     return result
 
 
-def share_all_right(
+def all_right(
     heads: Mapping[str, Head], examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]]
-) -> float:
-    """The share of examples for which every head is right, among those with a label for every head; 0.0 if none."""
-    known = [number for number, example in enumerate(examples) if all(example.labels[n] is not None for n in heads)]
-    num_right = sum(
-        all(head.is_right(examples[n].labels[name], predictions[name][n]) for name, head in heads.items())
-        for n in known
-    )
-    return num_right / len(known) if known else 0.0
+) -> list[bool]:
+    """Whether every head is right, for each example that has a label for every head."""
+    return [
+        all(head.is_right(example.labels[name], predictions[name][n]) for name, head in heads.items())
+        for n, example in enumerate(examples)
+        if all(example.labels[name] is not None for name in heads)
+    ]
 
 
 def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:
@@ -126,11 +131,13 @@ def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str
 
 def gather_intervals(results: Mapping[str, TaskResult]) -> dict[str, tuple[float, float]]:
     """The intervals by the keys of their scores."""
-    return {
+    intervals = {
         f"eval_{task}_{head}_{next(iter(result.scores[head]))}": interval
         for task, result in results.items()
         for head, interval in result.intervals.items()
     }
+    joint = {f"eval_{task}_joint_accuracy": result.joint_interval for task, result in results.items()}
+    return intervals | {key: interval for key, interval in joint.items() if interval is not None}
 
 
 def as_test(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from multitask_bert.training.evaluation import TaskResult
 from multitask_bert.training.state import TrainState
 
 RESULTS = {
-    "mood": TaskResult({"polarity": 0.25}, {"polarity": {"f1": 0.5, "accuracy": 0.75}}),
+    "mood": TaskResult(
+        {"polarity": 0.25}, {"polarity": {"f1": 0.5, "accuracy": 0.75}}, joint_accuracy=0.25, joint_interval=(0.1, 0.4)
+    ),
     "people": TaskResult({"entities": 1.5}, {"entities": {"f1": 0.1, "precision": 0.2, "recall": 0.3}}),
 }
 REPORTS = [
@@ -52,6 +54,7 @@ def test_elsewhere_every_line_can_be_read_by_itself() -> None:
     assert "step 40/100  loss 0.7500  3,000 tokens/s" in lines
     assert "step 40 (best so far): mood  polarity  f1 0.5000  accuracy 0.7500  loss 0.2500" in lines
     assert "Best eval_mean_f1 0.5000 at step 20 of 40, epoch 0.40" in lines
+    assert "step 40 (best so far): mood  all heads right  accuracy 0.2500 [0.1000, 0.4000]" in lines
     assert "Results      outputs/run/results.json" in lines
     assert not any("\x1b" in line or "━" in line for line in lines)
 

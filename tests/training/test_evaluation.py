@@ -19,10 +19,10 @@ from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Example, Prediction
 from multitask_bert.training.evaluation import (
     TaskResult,
+    all_right,
     evaluate_task,
     gather_intervals,
     gather_metrics,
-    share_all_right,
 )
 from multitask_bert.training.trainer import Trainer
 from tests.tiny_bert import SIZES
@@ -40,14 +40,14 @@ def test_an_example_counts_as_right_only_if_every_head_is() -> None:
     gold = sentence("play", ("O", "B-SONG"))
     intents = [Prediction("play"), Prediction("play"), Prediction("rate"), Prediction("play")]
     slots = [Prediction(tags) for tags in [("O", "B-SONG"), ("O", "O"), ("O", "B-SONG"), ("O", "B-SONG")]]
-    assert share_all_right(SNIPS, [gold] * 4, {"intent": intents, "slots": slots}) == 0.5
+    assert all_right(SNIPS, [gold] * 4, {"intent": intents, "slots": slots}) == [True, False, False, True]
 
 
 def test_examples_that_lack_a_label_do_not_count_in_the_joint_accuracy() -> None:
     examples = [sentence("play", None), sentence(None, ("O", "O")), sentence("play", ("O", "O"))]
     found = {"intent": [Prediction("play")] * 3, "slots": [Prediction(("O", "O"))] * 3}
-    assert share_all_right(SNIPS, examples, found) == 1.0
-    assert share_all_right(SNIPS, examples[:2], {name: values[:2] for name, values in found.items()}) == 0.0
+    assert all_right(SNIPS, examples, found) == [True]
+    assert all_right(SNIPS, examples[:2], {name: values[:2] for name, values in found.items()}) == []
 
 
 def task_with(joint_accuracy: bool = True, **heads: HeadConfig) -> TaskConfig:
@@ -70,8 +70,15 @@ def test_the_keys_that_are_announced_are_those_that_evaluating_gives(joint_accur
     assert set(found) == set(reported_keys({"snips": task_with(joint_accuracy, **TWO_HEADS)}))
     assert ("eval_snips_joint_accuracy" in found) is joint_accuracy
     assert found.get("eval_snips_joint_accuracy") == (
-        share_all_right(SNIPS, examples, result.predictions) if joint_accuracy else None
+        sum(all_right(SNIPS, examples, result.predictions)) / 2 if joint_accuracy else None
     )
+
+
+def test_the_joint_accuracy_has_an_interval_too() -> None:
+    result = TaskResult({"a": 1.0}, {"a": {"f1": 0.5}}, {}, {"a": (0.4, 0.6)}, joint_accuracy=0.5)
+    assert gather_intervals({"t": result}) == {"eval_t_a_f1": (0.4, 0.6)}
+    result.joint_interval = (0.3, 0.7)
+    assert gather_intervals({"t": result})["eval_t_joint_accuracy"] == (0.3, 0.7)
 
 
 def test_the_joint_accuracy_counts_in_neither_mean() -> None:
