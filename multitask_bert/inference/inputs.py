@@ -67,8 +67,8 @@ def read_input(raw: RawInput, where: str) -> Input:
 
 
 def is_empty(example: Example) -> bool:
-    """Whether there is nothing to be read in it, or in one of its texts."""
-    texts = [example.text, *(example.choices or ())]
+    """Whether there is nothing to be read in it, or in one of its texts, or nothing to choose from."""
+    texts = [example.text, *([""] if example.choices == () else example.choices or ())]
     texts += [] if example.text_pair is None else [example.text_pair]
     return not all(text.strip() for text in texts)
 

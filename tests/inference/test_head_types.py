@@ -106,6 +106,13 @@ def test_heads_that_read_another_kind_of_input_are_silent(records: dict[str, lis
     assert speaking == {task: of_texts if task in of_texts else {task} for task in HEADS}
 
 
+@pytest.mark.parametrize("choices", [[], ["a", ""]])
+def test_of_no_choices_none_is_made(predictor: Predictor, choices: list[str]) -> None:
+    records = list(predictor.predict([INPUTS["causes"][0], {"text": TEXT, "choices": choices}, INPUTS["causes"][1]]))
+    assert [list(record["predictions"]) for record in records] == [["causes"], [], ["causes"]]
+    assert records[1]["choices"] == choices
+
+
 def test_every_line_is_json(records: dict[str, list[dict[str, Any]]]) -> None:
     for found in records.values():
         for record in found:
