@@ -178,26 +178,31 @@ def existing_run(config: ExperimentConfig) -> Path:
 
 
 def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
-    """The columns of texts in the tables that a run was trained on, and whether its .tsv files are quoted."""
+    """What a run's tasks call their texts, in tables and objects, and whether its .tsv files are quoted."""
     from omegaconf import OmegaConf
 
-    from multitask_bert.inference.files import Columns
+    from multitask_bert.inference.columns import columns_of_task
 
     path = run_dir / ".hydra" / "config.yaml"
     tree = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # a model's folder has none
-    tasks = tree.get("tasks", {}).values() if isinstance(tree, dict) else ()
-    sources = [task["source"] for task in tasks if task["source"].get("text")]
-    columns = [Columns(source["text"], source.get("text_pair")) for source in sources]
+    tasks = list(tree.get("tasks", {}).values()) if isinstance(tree, dict) else []
+    columns = [found for found in map(columns_of_task, tasks) if found is not None]
+    sources = [task["source"] for task in tasks]
     return columns, all(source.get("quoted", True) for source in sources if source.get("format") == "tsv")
 
 
 def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
-    """The config of an earlier run; data root and batch size for evaluating are those of today."""
+    """The config of an earlier run, but for how it is evaluated; and its data root, where the command names another."""
     from omegaconf import DictConfig, OmegaConf
 
     tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
     assert isinstance(tree, DictConfig)
-    tree.data_root, tree.batching.eval_batch_size, tree.logger = now.data_root, now.batching.eval_batch_size, {}
+    tree.logger = {}
+    tree.batching.eval_batch_size, tree.batching.eval_max_tokens = (
+        now.batching.eval_batch_size, now.batching.eval_max_tokens,
+    )  # fmt: skip
+    if now.data_root != ExperimentConfig.data_root:
+        tree.data_root = now.data_root
     return from_tree(tree)
 
 

@@ -31,6 +31,7 @@ from multitask_bert.utils.progress import tracked
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "dev", "test")
+FEWEST_KNOWN = 10  # labels of a head in dev; with fewer, its score is told to say little
 NUM_IN_MEMORY = 100_000  # encoded examples of a split; where there are more, each is read from disk when its turn comes
 
 
@@ -67,6 +68,7 @@ class _OpenTask:
     kept: Kept | None = None  # where the cache has it; None: nowhere yet
     heads: dict[str, Head] = field(default_factory=dict)
     num_missing: dict[str, dict[str, int]] = field(default_factory=dict)  # labels, by split and head
+    warnings: list[str] = field(default_factory=list)  # what was to be said of the data, kept with it
 
 
 class DataProcessor:
@@ -112,7 +114,7 @@ class DataProcessor:
         fingerprint = None if self.cache is None else fingerprint_of(tokenizer)
         opened = {name: self._open(name, fingerprint, max_length) for name in self.tasks}
         for name, task in opened.items():
-            with _naming(name):
+            with _naming(name), _remembering(task.warnings):
                 self._find_heads(name, task)
                 self._check_labels(name, task)
             data.heads[name] = task.heads
@@ -131,11 +133,14 @@ class DataProcessor:
                 key = key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
                 task.key, task.kept = key, None if key is None else self.cache.open(key)
         if task.kept is None:
-            task.splits = self._read(name, paths)
+            with _remembering(task.warnings):
+                task.splits = self._read(name, paths)
         else:
             assert self.cache is not None
             place = self.cache.folder / str(task.key)
             log.info("task %s: found encoded in %s; its files are not read again", name, place)
+            for warning in task.kept.notes["warnings"]:
+                log.warning("%s", warning)
             task.splits = {split: StoredExamples(folder) for split, folder in task.kept.folders.items()}
         return task
 
@@ -157,7 +162,7 @@ class DataProcessor:
         caches = [] if self.cache is None or task.key is None else [self.cache]
         if any(isinstance(examples, StoredExamples) for examples in task.splits.values()):
             caches.append(Cache(temporary_folder(None)))  # too big for memory: on disk all the same
-        notes = {"labels": _noted(task.heads), "num_missing": task.num_missing}
+        notes = {"labels": _noted(task.heads), "num_missing": task.num_missing, "warnings": task.warnings}
         for cache in caches:
             blocks = {split: self._pack(f"{name} {split}", examples, cut) for split, examples in task.splits.items()}
             kept = cache.fill(task.key or name, blocks, notes)
@@ -189,8 +194,7 @@ class DataProcessor:
         for split, fraction in (("test", source.test_fraction), ("dev", source.dev_fraction)):
             if split in splits or fraction == 0:
                 continue
-            purpose = f"{name}/{split}"
-            splits["train"], splits[split] = cut(splits["train"], fraction / left, seed=self.seed, purpose=purpose)
+            splits["train"], splits[split] = cut(splits["train"], fraction / left, seed=self.seed, purpose=split)
             left -= fraction
             log.info("task %s: no %s file; %d examples were cut from train", name, split, len(splits[split]))
             if not splits[split]:
@@ -293,7 +297,13 @@ class DataProcessor:
             if split == "test" and len(unlabelled) == len(task.heads):
                 log.warning("%s: no test example has a label; the test set is left out", examples[0].where)
                 del task.splits["test"]
-            elif split != "test" and unlabelled:
+            for head_name, count in missing.items():
+                if split == "dev" and 0 < len(examples) - count < FEWEST_KNOWN:
+                    log.warning(
+                        "%s: only %d dev example(s) have a label for heads.%s: its score there says little",
+                        examples[0].where, len(examples) - count, head_name,
+                    )  # fmt: skip
+            if split != "test" and unlabelled:
                 what = "learnt" if split == "train" else "scored"
                 or_cut = "" if split == "train" else ", or null to cut dev from train"
                 raise InputError(
@@ -326,6 +336,22 @@ def _what_there_is(examples: Sequence[Example]) -> str:
     texts = {text_key(example) for example in examples}
     kinds = {stratum_of(example) for example in examples}
     return f"{len(examples):,} example(s) have {len(texts):,} different text(s) and {len(kinds):,} kind(s) of label"
+
+
+@contextmanager
+def _remembering(messages: list[str]) -> Iterator[None]:
+    """Put what is warned of meanwhile into `messages`, too."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, handler = logging.getLogger("multitask_bert"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

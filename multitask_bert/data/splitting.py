@@ -70,9 +70,9 @@ class _Groups:
 
 def text_key(example: Example) -> str:
     """What makes two texts the same: the letters, whatever their case, spacing or Unicode form."""
-    joined = f"{example.text}\t{example.text_pair or ''}"
-    folded = unicodedata.normalize("NFKC", joined).casefold()  # which may take letters apart again
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    texts = example.text, example.text_pair or ""
+    folded = (unicodedata.normalize("NFKC", text).casefold() for text in texts)  # which may take letters apart again
+    return "\t".join("".join(unicodedata.normalize("NFKC", text).split()) for text in folded)
 
 
 def stratum_of(example: Example) -> str:

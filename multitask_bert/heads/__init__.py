@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,8 +29,17 @@ HEAD_TYPES: dict[str, type[Head]] = {
 
 
 def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
-    """What a file's field means to the head that `config.type` names; see `Head.parse`."""
-    return HEAD_TYPES[config.type].parse(config, raw, where)
+    """What a file's field means to the head that `config.type` names; see `Head.parse`.
+
+    Letters with marks are composed (NFC), so that labels that look the same are the same.
+    """
+    return HEAD_TYPES[config.type].parse(config, _composed(raw), where)
+
+
+def _composed(raw: Any) -> Any:
+    if isinstance(raw, str):
+        return unicodedata.normalize("NFC", raw)
+    return type(raw)(map(_composed, raw)) if isinstance(raw, list | tuple) else raw
 
 
 def make_head(config: HeadConfig, labels: LabelSet) -> Head:

@@ -6,6 +6,7 @@ A label is a dict from name to True, False or None (unknown); names that are not
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 TUNED, TUNED_PER_LABEL = "tuned", "tuned_per_label"
 CELLS: Mapping[str, bool | None] = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
 UNTUNED = 0.5
+log = logging.getLogger(__name__)
+
 GRID = tuple(step / 100 for step in range(1, 100))  # thresholds that are tried
 THRESHOLDS = "threshold_L"
+SEPARATORS = ",;|/+"
 AVERAGES = ("f1", "f1_micro", "f1_samples", "f1_weighted")
 
 
@@ -93,6 +97,8 @@ class MultilabelHead(Head):
         labels = LabelSet.from_names(name for value in known for name in value)
         if fixed is not None:
             labels = LabelSet(tuple(fixed))
+        elif config.column is not None:
+            _look_for_separators(labels, config.separator)
         return labels.counted(name for value in known for name, cell in value.items() if cell)
 
     def check_label(self, value: Any, example: Example) -> None:
@@ -227,3 +233,11 @@ def _cell(name: str, raw: Any, where: str) -> bool | None:
 
 def _is_probability(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _look_for_separators(labels: LabelSet, separator: str) -> None:
+    """Warn of labels that look like several: another separator was meant."""
+    for other in SEPARATORS:
+        if other != separator and (joined := [name for name in labels.names if other in name.strip(other)]):
+            log.warning("the label %r holds a %r; if that stands between labels, set `separator: %r`",
+                        joined[0], other, other)  # fmt: skip

@@ -7,6 +7,7 @@ off counts as O (plain: as wrong).
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 PLAIN = "plain"
 ENTITY_METRICS = ("f1", "precision", "recall", "f1_strict", "precision_strict", "recall_strict")
+
+
+MOST_ORPHANS = 0.5  # share of entities that begin with I- above which a file is hardly IOB2
+
+log = logging.getLogger(__name__)
 
 
 class TaggingHead(Head):
@@ -68,10 +74,13 @@ class TaggingHead(Head):
     @classmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
         """Plain: the tags. Spans: O and, for every entity type, B- and I-, also where train holds only one of them."""
-        found = [tag for tags in values if tags for tag in tags]
+        sentences = [tags for tags in values if tags]
+        found = [tag for tags in sentences for tag in tags]
         if config.scheme == PLAIN:
             return LabelSet.from_names(found if config.labels is None else config.labels).counted(found)
         types = {tag[2:] for tag in found if tag != OUTSIDE} if config.labels is None else {*config.labels}
+        if config.scheme == "iob2":
+            _look_for_iob1(sentences)
         names = (OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI"))
         return LabelSet(names).counted(found)
 
@@ -163,3 +172,17 @@ def _line_of_word(where: str, index: int) -> str:
     """CoNLL has one word per line: the line of a word follows from the line of its sentence."""
     file, _, line = where.rpartition(":")
     return f"{file}:{int(line) + index}" if line.isdigit() else where
+
+
+def _look_for_iob1(sentences: Iterable[Sequence[str]]) -> None:
+    """Warn where most entities begin with I-, which IOB2 does not have."""
+    num_begun = num_orphans = 0
+    for tags in sentences:
+        for before, tag in itertools.pairwise((OUTSIDE, *tags)):
+            num_begun += tag[:2] == "B-"
+            num_orphans += tag[:2] == "I-" and before[2:] != tag[2:]
+    if num_orphans > MOST_ORPHANS * (num_begun + num_orphans):
+        log.warning(
+            "%d of %d entities in train begin with I-: if the file is IOB1, set `scheme: iob1`",
+            num_orphans, num_begun + num_orphans,
+        )  # fmt: skip

@@ -76,13 +76,13 @@ def test_every_text_has_the_same_chance_to_be_cut() -> None:
 
 @pytest.mark.parametrize("copy", [
     "Café  Straße", " café straße ", "CAFÉ STRASSE", "Cafe\u0301 Stra\u00dfe",
-    "Ｃａｆé Straße", "café\u00a0straße", "Café\nStraße",
+    "Ｃａｆé Straße", "café\u00a0straße", "Café\nStraße", "CaféStraße",
 ])  # fmt: skip
 def test_copies_of_a_text_are_one_text(copy: str) -> None:
     assert text_key(Example("a:1", copy, {})) == text_key(Example("a:2", "Café Straße", {}))
 
 
-@pytest.mark.parametrize("other", ["Cafe Straße", "Café Strase", "CaféStraße", "Café Straße!"])
+@pytest.mark.parametrize("other", ["Cafe Straße", "Café Strase", "Café Straße!"])
 def test_texts_that_differ_in_a_letter_are_two_texts(other: str) -> None:
     assert text_key(Example("a:1", other, {})) != text_key(Example("a:2", "Café Straße", {}))
 

@@ -89,6 +89,11 @@ class ExampleMaker:
 
     def _string(self, field: str, record: Mapping[str, Any], where: str) -> str:
         value, column = self._value(field, record), self.fields[field]
+        if value is None and look_up(record, column) is ABSENT:
+            raise InputError(
+                f"{where}: there is no '{column}', which {field} names (there is: {', '.join(map(str, record))}); "
+                f"correct the name, or the record"
+            )
         if value is None or (isinstance(value, str) and not value.strip()):
             raise InputError(f"{where}: the text is empty; remove the line or fill the column '{column}'")
         if not isinstance(value, str):
