@@ -5,28 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from multitask_bert.config import InputError
+from multitask_bert.inference.columns import Columns, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
 
 STANDARD_INPUT = "-"
 FORMATS = "a .csv, .tsv or .jsonl file, a text file with one text per line, or - for standard input"
 NOT_READ = (".json", ".parquet", ".xlsx", ".xls", ".gz", ".zip", ".zst", ".bz2", ".xz")
-
-
-class Columns(NamedTuple):
-    """Where a table has its texts."""
-
-    text: str = "text"
-    text_pair: str | None = "text_pair"  # where the table has such a column
-
-
-QUESTIONS = Columns("question", "context")
 
 
 def open_input(place: str) -> BinaryIO:
@@ -51,9 +41,9 @@ def read_inputs(
 ) -> Iterator[Input]:
     """One input per line or row, as the file's name tells its format.
 
-    .jsonl: an object or a string per line. .csv and .tsv: the columns `text` and `text_pair`, or those of `columns`
-    that the header has, or `question` and `context`. Others: a text per line, an empty one too. From standard input, a
-    line that begins with `{` is JSON, and others are texts.
+    .jsonl: an object or a string per line. .csv and .tsv: rows under a header. Others: a text per line, an empty one
+    too. From standard input, a line that begins with `{` is JSON, and others are texts. `columns`: what the run's own
+    tasks call their texts, in tables and objects; those that find the most texts are read.
 
     Raises:
         InputError: names file and line; everything before it has been given.
@@ -65,13 +55,14 @@ def read_inputs(
         rows = _quoted_rows(lines, name, "," if suffix == ".csv" else "\t")
         if suffix == ".tsv" and not is_tsv_quoted:
             rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(lines, start=1))
-        yield from _table(rows, name, [Columns(), *columns])
+        yield from _table(rows, name, of_tables(columns))
         return
+    known = of_objects(columns)
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r\n")
         is_json = suffix in (".jsonl", ".ndjson") or (place == STANDARD_INPUT and line.startswith("{"))
         if is_json and line.strip():
-            yield read_input(_json(line, f"{name}:{number}"), f"{name}:{number}")
+            yield _read_value(_json(line, f"{name}:{number}"), known, f"{name}:{number}")
         elif not is_json:
             yield read_input(line, f"{name}:{number}")
 
@@ -122,16 +113,21 @@ def _json(line: str, where: str) -> Any:
         raise InputError(f"{where}: not JSON ({what}); correct the line") from error
 
 
+def _read_value(value: Any, known: Sequence[Columns], where: str) -> Input:
+    """Of an object, the texts that its keys or the run's tasks name; the keys of an input are read as they are."""
+    columns = pick(known, value) if isinstance(value, Mapping) else None
+    if columns is None or all(key == name for key, name in columns.items()):
+        return read_input(value, where)
+    return read_record(value, columns, where)
+
+
 def _table(rows: Iterator[tuple[int, list[str]]], name: str, known: Sequence[Columns]) -> Iterator[Input]:
     header_line, header = next(rows, (1, []))
     header = [column.strip() for column in header]
-    candidates = [columns for columns in (*known, QUESTIONS) if columns.text in header]
-    found = max(candidates, key=lambda columns: columns.text_pair in header, default=None)
-    if found is None:
-        wanted = " or ".join(dict.fromkeys(columns.text for columns in known))
+    columns = pick(known, dict.fromkeys(header))
+    if columns is None:
+        wanted = " or ".join(dict.fromkeys(str(next(iter(one.values()))) for one in known if "question" not in one))
         raise InputError(f"{name}:{header_line}: the header needs a column {wanted} (it has: {', '.join(header)})")
-    keys = found if found == QUESTIONS else Columns()
-    places = {key: column for key, column in zip(keys, found, strict=True) if key and column and column in header}
     if len(set(header)) < len(header):
         raise InputError(f"{name}:{header_line}: two columns have the same name ({', '.join(header)}); rename one")
     for line, row in rows:
@@ -143,10 +139,7 @@ def _table(rows: Iterator[tuple[int, list[str]]], name: str, known: Sequence[Col
                 f"{where}: {len(row)} fields where the header names {len(header)}; correct the line, or quote "
                 f'a field that holds the delimiter (`"a, b"`)'
             )
-        others = dict(zip(header, row, strict=True))
-        texts = {key: others.pop(column) for key, column in places.items()}
-        item = read_input(texts, where)
-        yield replace(item, shown={**item.shown, **others})
+        yield read_record(dict(zip(header, row, strict=True)), columns, where)
 
 
 def _quoted_rows(lines: Iterator[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

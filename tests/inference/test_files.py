@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from multitask_bert.config import InputError
-from multitask_bert.inference.files import Columns, open_input, open_output, read_inputs, write_lines
+from multitask_bert.inference.files import open_input, open_output, read_inputs, write_lines
 
-OWN = [Columns("tweet", None), Columns("premise", "hypothesis")]
+OWN = [{"text": "tweet"}, {"text": "premise", "text_pair": "hypothesis"}]
 
 
 def shown(content: str | bytes, name: str, **options: Any) -> list[dict[str, Any]]:
