@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,10 @@ class Predictor:
     def tasks(self) -> tuple[str, ...]:
         return tuple(self.model.heads)
 
-    def predict(self, inputs: Iterable[RawInput], tasks: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    def predict(self, inputs: Iterable[RawInput], tasks: str | Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """For every input, in order, a dict of the input and its `predictions`, by task and head.
 
+        `inputs` are several, one alone stands in a list; `tasks` are names, or one name; None: all.
         An input is a text, a pair of texts, or a dict: `{text}`, `{text, text_pair}`, `{words: [...]}`,
         `{question, context}` or `{text, choices: [...]}`; other keys come back as they are. All heads (of `tasks`,
         where named) that fit an input predict for it; for an empty text, none does. `truncated: True` marks a text of
@@ -82,12 +83,18 @@ class Predictor:
         Inputs are read ahead by a window, which grows from 1 to 64 batches, and no more is kept in memory.
 
         Raises:
-            InputError: no such task; or, when everything before it has been given, an input that no head fits.
+            InputError: one input where several are asked for; no such task; or, when everything before it has been given, an input that no head fits.
         """
-        for task in tasks or ():
-            if task not in self.model.heads:
-                raise InputError(f"task {task}: the model has none of that name; it has {', '.join(self.model.heads)}")
-        return self._stream(iter(inputs), self.tasks if tasks is None else tuple(tasks))
+        if isinstance(inputs, str | bytes | Mapping | Input):
+            what = "a dict" if isinstance(inputs, Mapping) else f"one {type(inputs).__name__}"
+            raise InputError(f"predict takes several inputs, but was given {what}; give a list: predict([...])")
+        names = self.tasks if tasks is None else (tasks,) if isinstance(tasks, str) else tuple(tasks)
+        if not names:
+            raise InputError(f"tasks={tasks}: names no task; name some of {', '.join(self.tasks)}, or leave it out")
+        for task in names:
+            if task not in self.tasks:
+                raise InputError(f"task {task}: the model has none of that name; it has {', '.join(self.tasks)}")
+        return self._stream(iter(inputs), names)
 
     def heads_for(self, kind: str, tasks: Sequence[str]) -> dict[str, Head]:
         """The heads that fit a kind of input, by `task/head`.

@@ -254,6 +254,31 @@ def test_heads_of_the_named_tasks_only_predict(predictor: Predictor) -> None:
         predictor.predict(["Amina"], tasks=["moood"])
 
 
+def test_one_task_may_be_named_without_a_list(predictor: Predictor) -> None:
+    assert list(predictor.predict(["Amina"], tasks="mood")) == list(predictor.predict(["Amina"], tasks=["mood"]))
+
+
+def test_a_list_without_tasks_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(
+        InputError, match=r"tasks=\[\]: names no task; name some of mood, people, same, or leave it out"
+    ):
+        predictor.predict(["Amina"], tasks=[])
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ("Amina", "one str"),
+        (b"Amina", "one bytes"),
+        ({"text": "Amina"}, "a dict"),
+        (read_input("Amina", "here"), "one Input"),
+    ],
+)
+def test_one_input_without_a_list_is_refused(predictor: Predictor, given: Any, what: str) -> None:
+    with pytest.raises(InputError, match=rf"several inputs, but was given {what}; give a list: predict\(\[\.\.\.\]\)"):
+        predictor.predict(given)
+
+
 def test_an_input_that_no_head_fits_is_named_with_what_would_fit(predictor: Predictor) -> None:
     records = predictor.predict(["Amina", {"question": "nani?", "context": "Amina"}])
     assert next(records)["text"] == "Amina"
