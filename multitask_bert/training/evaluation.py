@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from multitask_bert.data.batching import group_windows, lengths_of, make_loader, plan_evaluation
 from multitask_bert.heads import Head, is_f1
+from multitask_bert.heads.trial import naming
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
 from multitask_bert.utils.bootstrap import interval_of_counts
@@ -79,7 +80,8 @@ def evaluate_task(
         if not counts[name]:
             continue  # no label is known: there is nothing to score
         result.losses[name] = loss_sums[name] / counts[name]
-        result.scores[name] = head.score(golds, result.predictions[name])
+        with naming(task, name):
+            result.scores[name] = head.score(golds, result.predictions[name])
         if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:
             result.intervals[name] = interval
     if joint_accuracy:

@@ -24,6 +24,7 @@ from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.data.streaming import Step, TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
+from multitask_bert.heads.trial import try_metrics
 from multitask_bert.model.acceleration import accelerate, tokens_that_fit
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
@@ -124,6 +125,7 @@ class Trainer:
             num_processes=config.batching.encoding_processes,
         )  # fmt: skip
         data = processor.process(tokenizer, max_length=config.batching.max_length)
+        try_metrics(data.heads)
         if console is not None:
             console.show_data(data.reports)
         encoder = load_encoder(config.model, encoder_config)

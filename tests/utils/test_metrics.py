@@ -238,6 +238,50 @@ def test_a_module_that_returns_several_numbers_of_other_names_is_refused(tmp_pat
         metrics.compute_module(place, {"references": ["a"], "predictions": ["a"]})
 
 
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ("{'strm': 'x'}", "returns strm='x', and no number; .* a number called agreement, as in {'agreement': 0.5}"),
+        ("{'agreement': 'x', 'other': 1}", "returns agreement='x', which is no number; .* called agreement"),
+        ("{}", "returns nothing, and no number; .* called agreement"),
+        ("0.5", "returns '0.5', which is no dict; .* called agreement"),
+        ("{}['kappa']", r"fails on references \['a'\] and predictions \['b'\] \(KeyError: 'kappa'\); correct its"),
+        ("1 / 0", r"fails on .* \(ZeroDivisionError: division by zero\); correct its `_compute`, or remove it"),
+    ],
+)
+def test_a_module_that_gives_no_score_is_told_with_what_it_does(returned: str, problem: str, tmp_path: Path) -> None:
+    place = module_folder(tmp_path, returned)
+    with pytest.raises(ValueError, match=problem):
+        metrics.compute_module(place, {"references": ["a"], "predictions": ["b"]})
+
+
+def test_a_module_for_another_form_of_label_is_told_what_the_head_gives(tmp_path: Path) -> None:
+    place = module_folder(tmp_path, "{'agreement': 1.0}")
+    with pytest.raises(ValueError, match=r"takes {.*'string'.*}, but this head gives references \[0, 1\] .*`features`"):
+        metrics.compute_module(place, {"references": [0, 1], "predictions": [0, 0]})
+
+
+def test_a_number_of_numpy_is_a_number(tmp_path: Path) -> None:
+    place = module_folder(tmp_path, "{'agreement': __import__('numpy').float32(0.25)}")
+    assert metrics.compute_module(place, {"references": ["a"], "predictions": ["a"]}) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("imports", "way_out"),
+    [
+        ("import datasets, evaluate", "write one import per line in its file"),
+        ("import datasets\nimport evaluate\nimport no_such_library", "install what it imports"),
+        ("import datasets\nimport evaluate\n1 / 0", "correct its file, or remove it"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_the_way_out(imports: str, way_out: str, tmp_path: Path) -> None:
+    place = Path(module_folder(tmp_path, "{'agreement': 1.0}"))
+    file = place / "agreement.py"
+    file.write_text(file.read_text(encoding="utf-8").replace("import datasets\nimport evaluate", imports), "utf-8")
+    with pytest.raises(ValueError, match=rf"metrics: {place} cannot be loaded .*; {way_out}$"):
+        metrics.compute_module(str(place), {"references": ["a"], "predictions": ["a"]})
+
+
 def test_a_folder_without_a_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"metrics: {tmp_path} cannot be loaded .*; name a folder that holds one"):
         metrics.compute_module(str(tmp_path), {"references": ["a"], "predictions": ["a"]})

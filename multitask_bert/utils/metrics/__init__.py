@@ -9,7 +9,9 @@ all entities (micro). Answers are scored as SQuAD's script does. Where a ratio i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ __all__ = [
     "TagMetric", "compute_all", "compute_module", "default_spans", "interval", "strict_spans",
 ]  # fmt: skip
 
+FORMAT_PROBLEM = "match the expected format"  # how `evaluate` says that features and inputs differ
 _OF_LABELS = ("f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation")
 CLASSIFICATION = Family(LabelMetric, _OF_LABELS)
 TAGS = Family(TagMetric, _OF_LABELS)
@@ -60,16 +63,64 @@ def compute_module(place: str, inputs: Mapping[str, Sequence[Any]]) -> float:
     A module that returns several numbers is asked for the one that bears its own name.
 
     Raises:
-        ValueError: it cannot be loaded, or which number is meant is not clear.
+        ValueError: it cannot be loaded, fails, or does not say which number is meant; the text tells the way out.
     """
     try:
         module = evaluate.load(place)
     except Exception as error:  # whatever the module's own code raises
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"metrics: {place} cannot be loaded ({first_line}); name a folder that holds one") from error
-    scores = module.compute(**inputs)
-    numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
-    name = Path(place).stem
-    if name not in numbers and len(numbers) != 1:
-        raise ValueError(f"metrics: {place} returns {', '.join(scores)}; one of them must be called {name}")
+        raise ValueError(f"metrics: {place} cannot be loaded ({_in_a_line(error)}); {_way_in(error)}") from error
+    try:
+        scores = module.compute(**inputs)
+    except Exception as error:  # as above
+        if FORMAT_PROBLEM in str(error):
+            raise ValueError(
+                f"metrics: {place} takes {_begin(module.features)}, but this head gives {_shown(inputs)}; change the "
+                f"`features` in its `_info` (see Metrics in docs/tasks/options.md)"
+            ) from error
+        raise ValueError(
+            f"metrics: {place} fails on {_shown(inputs)} ({_in_a_line(error)}); correct its `_compute`, or remove it"
+        ) from error
+    return _score_named(Path(place).stem, place, scores)
+
+
+def _score_named(name: str, place: str, scores: Any) -> float:
+    """The number called `name` among what a module returned, or its only one."""
+    wanted = f"its `_compute` must return a dict with a number called {name}, as in {{'{name}': 0.5}}"
+    if not isinstance(scores, Mapping):
+        raise ValueError(f"metrics: {place} returns {str(scores)[:60]!r}, which is no dict; {wanted}")
+    numbers = {key: value for key, value in scores.items() if isinstance(value, Real) and not isinstance(value, bool)}
+    if name in scores and name not in numbers:
+        raise ValueError(f"metrics: {place} returns {name}={str(scores[name])[:60]!r}, which is no number; {wanted}")
+    if not numbers:
+        returned = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in scores.items()) or "nothing"
+        raise ValueError(f"metrics: {place} returns {returned}, and no number; {wanted}")
+    if name not in numbers and len(numbers) > 1:
+        raise ValueError(f"metrics: {place} returns {', '.join(numbers)}; one of them must be called {name}")
     return float(numbers.get(name, next(iter(numbers.values()))))
+
+
+def _way_in(error: Exception) -> str:
+    """What to do about a module that cannot be loaded."""
+    if isinstance(error, FileNotFoundError | ConnectionError):
+        return "name a folder that holds one"
+    missing = re.search(r"install the following dependencies\[(.*?)\]", str(error))
+    if missing is None:
+        return "correct its file, or remove it"
+    if "," in missing[1].replace("', '", ""):  # `import a, b` is read as one library of the name `a,`
+        return "write one import per line in its file"
+    return "install what it imports"
+
+
+def _in_a_line(error: Exception) -> str:
+    """Kind and first line."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def _shown(inputs: Mapping[str, Sequence[Any]]) -> str:
+    """As in `references [0, 1] and predictions [0, 0]`; the first two."""
+    return " and ".join(f"{side} {_begin(list(values[:2]))}" for side, values in inputs.items())
+
+
+def _begin(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else f"{text[:200]}…"

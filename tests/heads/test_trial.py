@@ -1,0 +1,100 @@
+"""Somebody else's metrics are tried before training, on examples of the head's own form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import ExperimentConfig, HeadConfig, InputError
+from multitask_bert.heads import HEAD_TYPES, make_head
+from multitask_bert.heads.trial import MADE_UP, try_metrics
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import Prediction
+from multitask_bert.training.trainer import Trainer
+
+MODULE = """
+import datasets
+import evaluate
+
+class Metric(evaluate.Metric):
+    def _info(self):
+        value = datasets.Value("int64")
+        features = datasets.Features({{"predictions": value, "references": value}})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {returned}
+"""
+LABELS = {
+    "classification": ("bad", "good", "none"),
+    "multilabel": ("anger", "joy"),
+    "tagging": ("O", "B-PER", "I-PER"),
+    "span": ("answer",),
+}
+
+
+def module(folder: Path, returned: str) -> str:
+    """The folder of a metric of class ids, `kappa`."""
+    (folder / "kappa").mkdir()
+    (folder / "kappa" / "kappa.py").write_text(MODULE.format(returned=returned), encoding="utf-8")
+    return str(folder / "kappa")
+
+
+@pytest.mark.parametrize("kind", HEAD_TYPES)
+def test_the_made_up_examples_have_the_form_of_the_head_and_are_all_right(kind: str) -> None:
+    head = make_head(HeadConfig(kind), LabelSet(LABELS.get(kind, ())))
+    pairs = MADE_UP[kind](head)
+    golds, found = [gold for gold, _ in pairs], [Prediction(value) for _, value in pairs]
+    given = head.for_module(golds, found)
+    assert len(given["references"]) == 2
+    assert given["references"][0] != given["references"][1]
+    best = 0.0 if kind == "regression" else 1.0
+    metric = {"regression": "mse", "choice": "accuracy", "span": "exact_match"}.get(kind, "f1_micro")
+    metric = "f1" if kind == "tagging" else metric
+    head.metrics = (metric,)
+    assert head.score(golds, found) == {metric: best}
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ("{'kappa': 0.5}", None),
+        ("{}['x']", r"KeyError: 'x'\); correct its `_compute`, or remove it"),
+        ("{'one': 1, 'two': 2}", "returns one, two; one of them must be called kappa"),
+    ],
+)
+def test_a_metric_that_gives_no_score_is_refused_by_task_head_and_metric(
+    returned: str, problem: str | None, tmp_path: Path
+) -> None:
+    config = HeadConfig("classification", metrics=["f1", module(tmp_path, returned)])
+    heads = {"mood": {"polarity": make_head(config, LabelSet(("bad", "good")))}}
+    if problem is None:
+        try_metrics(heads)
+        return
+    with pytest.raises(InputError, match=rf"^task mood: heads\.polarity\.metrics: .*kappa .*{problem}"):
+        try_metrics(heads)
+
+
+def test_a_metric_that_cannot_work_ends_a_run_before_the_weights_are_loaded(
+    make_config: Callable[..., ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("mood")
+    (head,) = config.tasks["mood"].heads.values()
+    head.metrics = ["f1", module(tmp_path, "{'strm': 'x'}")]
+    monkeypatch.setattr("multitask_bert.training.trainer.load_encoder", None)
+    with pytest.raises(InputError, match=r"^task mood: heads\.polarity\.metrics: .*kappa returns strm='x'"):
+        Trainer.from_config(config)
+
+
+def test_a_metric_that_fails_later_all_the_same_is_told_by_task_head_and_metric(
+    make_config: Callable[..., ExperimentConfig], tmp_path: Path
+) -> None:
+    config: Any = make_config("mood")
+    (head,) = config.tasks["mood"].heads.values()
+    head.metrics = ["f1", module(tmp_path, "{'kappa': 1.0} if len(references) == 2 else {}['x']")]
+    trainer = Trainer.from_config(config)
+    with pytest.raises(InputError, match=r"^task mood: heads\.polarity\.metrics: .*kappa fails on .*KeyError: 'x'"):
+        trainer.evaluate()
