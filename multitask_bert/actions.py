@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     from hydra.utils import instantiate
 
     from multitask_bert.training.console import Console
-    from multitask_bert.training.evaluation import gather_intervals
+    from multitask_bert.training.evaluation import as_test, gather_intervals
 
     console = Console()
     console.say(f"{run_name(config)}: run folder {_shown(folder)}")
@@ -47,11 +48,11 @@ def train(config: ExperimentConfig, folder: Path) -> float:
         state = trainer.train()
         metrics = {"eval": state.best_metrics}
         if trainer.test_datasets:
-            metrics["test"] = trainer.evaluate(test=True)
+            metrics["test"] = as_test(trainer.evaluate(test=True))
         trainer.best.publish(folder / "model")
         results = {
             "metrics": metrics,
-            "test_intervals": gather_intervals(trainer.results.get("test", {})),
+            "test_intervals": as_test(gather_intervals(trainer.results.get("test", {}))),
             "best": {
                 "metric": trainer.metric_for_best,
                 "value": state.best_score,
@@ -89,6 +90,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.training.console import Console
+    from multitask_bert.training.evaluation import as_test
     from multitask_bert.training.trainer import Trainer
 
     run_dir = existing_run(config)
@@ -105,7 +107,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     metrics = {"eval": trainer.evaluate()}
     console.show_scores("Evaluation scores", trainer.results["eval"])
     if trainer.test_datasets:
-        metrics["test"] = trainer.evaluate(test=True)
+        metrics["test"] = as_test(trainer.evaluate(test=True))
         console.show_scores("Test scores", trainer.results["test"])
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics})
     console.say(f"Results      {folder / 'results.json'}")
@@ -207,10 +209,11 @@ def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """`results.json`: null where a number is not finite, for which JSON has no word."""
     from multitask_bert.utils.files import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "results.json", results)
+    write_json(folder / "results.json", _null_if_not_finite(results))
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
@@ -250,6 +253,14 @@ def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         uri = str(config.logger["mlflow"].get("tracking_uri"))
         places["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     return places
+
+
+def _null_if_not_finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _null_if_not_finite(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_null_if_not_finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:
