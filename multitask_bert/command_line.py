@@ -22,7 +22,7 @@ from yaml import YAMLError
 
 from multitask_bert import composition
 from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig, InputError, explain, from_tree, nearest, unknown_key
+from multitask_bert.config import ExperimentConfig, InputError, explain, from_tree, nearest, needs_list, unknown_key
 from multitask_bert.heads import check_heads
 from multitask_bert.training.loggers import METRICS_FILE
 
@@ -167,6 +167,9 @@ def explain_hydra(error: CompactHydraException) -> str:
     message = str(error).partition("\nConfig search path:")[0].strip()
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         override = message.removeprefix(MERGING)
+        if override != message and needs_list(cause):
+            key, _, value = override.partition("=")
+            return f"{override}: needs a list, also of one; write '{key}=[{value}]' (quoted, for the shell)"
         if override != message:
             return f"{override}: {str(cause).splitlines()[0]}"
         where = message.partition(":")[0]  # In 'experiment/swahili'

@@ -256,7 +256,14 @@ def explain(error: OmegaConfBaseException) -> str:
     if shape := re.search(r"(\w+) is not a subclass of (\w+)", message):
         names = ", ".join(get_type_hints(globals()[shape[2]])) if shape[2] in globals() else "keys"
         message = f"found a {shape[1]} where a dict is needed (its keys: {names})"
+    elif needs_list(error):
+        message = f"needs a list, also of one; write `{error.key}: [{error.value}]`"
     return f"{error.full_key}: {message}" if error.full_key else message
+
+
+def needs_list(error: OmegaConfBaseException) -> bool:
+    """Whether one value stands where a list belongs."""
+    return "is not a ListConfig" in str(error)
 
 
 def unknown_key(full_name: str, siblings: Iterable[str] = ()) -> str:

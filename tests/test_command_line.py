@@ -76,6 +76,11 @@ def test_a_refused_command_prints_its_error_and_no_traceback() -> None:
         ),
         ("hydra.run.dirr=x", "hydra.run.dirr: no such key; did you mean hydra.run.dir?"),
         ("optimizer.lr=fast", "optimizer.lr=fast: Value 'fast' of type 'str' could not be converted to Float"),
+        (
+            "tasks.ner.heads.ner_head.metrics=f1",
+            "tasks.ner.heads.ner_head.metrics=f1: needs a list, also of one; "
+            "write 'tasks.ner.heads.ner_head.metrics=[f1]' (quoted, for the shell)",
+        ),
         ("seed=1.5", "seed=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
         (
             "optimizer.options.amsgrad=true",
@@ -112,6 +117,12 @@ def test_a_mistake_on_the_command_line_is_told_in_a_few_words(override: str, mes
             "# @package _global_\noptimizer: {lr: fast}\n",
             ["experiment=mine"],
             "In 'experiment/mine': optimizer.lr: Value 'fast' of type 'str' could not be converted to Float",
+        ),
+        (
+            "tasks/mine.yaml",
+            "mine:\n  source: {format: csv}\n  heads: {mood: {type: classification, metrics: f1}}\n",
+            ["tasks=mine"],
+            "In 'tasks/mine': tasks.mine.heads.mood.metrics: needs a list, also of one; write `metrics: [f1]`",
         ),
         (
             "experiment/mine.yaml",

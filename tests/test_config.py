@@ -117,6 +117,23 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_full_name(tree: dict[str, o
         from_tree(OmegaConf.create(tree))
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("heads.mood", "metrics", "f1"),
+        ("heads.mood", "labels", "chanya"),
+        ("heads.mood", "columns", "a"),
+        ("source", "choices", "choices"),
+    ],
+)
+def test_one_value_where_a_list_belongs_is_refused_with_the_list_to_write(part: str, name: str, value: str) -> None:
+    tree = OmegaConf.create({"tasks": {"mine": {"heads": {"mood": {"type": "classification"}}}}})
+    OmegaConf.update(tree, f"tasks.mine.{part}.{name}", value, force_add=True)
+    with pytest.raises(InputError) as refusal:
+        from_tree(tree)
+    assert str(refusal.value) == f"tasks.mine.{part}.{name}: needs a list, also of one; write `{name}: [{value}]`"
+
+
 def test_a_required_value_that_is_missing_is_named() -> None:
     tree = OmegaConf.create({"tasks": {"mine": {"source": {"format": "csv"}, "heads": {"mood": {}}}}})
     with pytest.raises(InputError, match=r"tasks\.mine\.heads\.mood\.type.*missing"):
