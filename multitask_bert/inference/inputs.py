@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,16 +52,19 @@ def read_input(raw: RawInput, where: str) -> Input:
         given = {key: value for key, value in raw.items() if key not in ("predictions", "truncated")}
     else:
         raise InputError(f"{where}: {_brief(raw)} cannot be predicted for; {CAN_BE_GIVEN}")
-    kind = next((kind for kind, keys in KINDS.items() if all(given.get(key) is not None for key in keys)), None)
+    whole = (kind for kind, keys in KINDS.items() if all(not is_missing(given.get(key)) for key in keys))
+    with_gaps = (kind for kind, keys in KINDS.items() if all(key in given for key in keys))
+    kind = next(whole, None) or next(with_gaps, None)
     if kind is None:
         raise InputError(f"{where}: found the keys {', '.join(map(str, given)) or 'none'}; {CAN_BE_GIVEN}")
     parts = [_checked(given[key], key, where) for key in KINDS[kind]]
     if kind == "words":
         words = tuple(parts[0])
         joined = " ".join(words)
-        if given.get("text", joined) != joined:
+        if not is_missing(text := given.get("text")) and text != joined:
             raise InputError(f"{where}: `text` is not the words joined by spaces; give one of the two")
-        return Input(kind, Example(where, joined, {}, words=words), {"text": joined, **given})
+        shown = {"text": joined, **given}
+        return Input(kind, Example(where, joined, {}, words=words), shown | {"text": joined})
     if kind == "choices":
         return Input(kind, Example(where, parts[0], {}, choices=tuple(parts[1])), given)
     return Input(kind, Example(where, parts[0], {}, text_pair=parts[1] if len(parts) == 2 else None), given)
@@ -73,9 +77,24 @@ def is_empty(example: Example) -> bool:
     return not all(text.strip() for text in texts)
 
 
+def is_missing(value: Any) -> bool:
+    """Whether it is null or NaN, which is what tools write where there is no text; it is read as an empty one."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def lacks_text(item: Input, kinds: Iterable[str]) -> bool:
+    """Whether it would be of one of the kinds, but for a text that is missing."""
+    found = [[item.shown[key] for key in KINDS[kind]] for kind in kinds if item.shown.keys() >= set(KINDS[kind])]
+    return any(any(map(is_missing, values)) for values in found)
+
+
 def _checked(value: Any, key: str, where: str) -> Any:
-    """A string, or for some keys a list of strings, that UTF-8 can hold."""
+    """A string, or for some keys a list of strings, that UTF-8 can hold; empty where it is missing."""
     is_list = key in LISTS
+    if is_missing(value):
+        return [] if is_list else ""
+    if key == "choices" and isinstance(value, list | tuple):
+        value = ["" if is_missing(text) else text for text in value]
     if is_list and (isinstance(value, str) or not isinstance(value, list | tuple)):
         raise InputError(f"{where}: `{key}` must be a list of strings, but is {_brief(value)}")
     texts = value if is_list else [value]

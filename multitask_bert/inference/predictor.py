@@ -18,7 +18,7 @@ from multitask_bert.config import BatchingConfig, InputError
 from multitask_bert.data.batching import collate, plan_evaluation
 from multitask_bert.heads import Head
 from multitask_bert.inference.encoding import encode_inputs
-from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, read_input
+from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, lacks_text, read_input
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import num_positions
 from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel, logits_by_example
@@ -83,7 +83,8 @@ class Predictor:
         Inputs are read ahead by a window, which grows from 1 to 64 batches, and no more is kept in memory.
 
         Raises:
-            InputError: one input where several are asked for; no such task; or, when everything before it has been given, an input that no head fits.
+            InputError: one input where several are asked for; no such task; or, when everything before it has been
+                given, an input that no head fits.
         """
         if isinstance(inputs, str | bytes | Mapping | Input):
             what = "a dict" if isinstance(inputs, Mapping) else f"one {type(inputs).__name__}"
@@ -123,7 +124,7 @@ class Predictor:
             try:
                 for raw in itertools.islice(inputs, self.batch_size * num_batches):
                     item = read_input(raw, f"input {next(numbers)}")
-                    if item.kind not in fitting:
+                    if item.kind not in fitting and not lacks_text(item, fitting):
                         raise InputError(
                             f"{item.example.where}: no head of {', '.join(tasks)} predicts for this kind of input "
                             f"({item.kind}); give one of: {', '.join(fitting)}"
@@ -152,10 +153,10 @@ class Predictor:
         return shown
 
     def _encode(self, window: Sequence[Input], tasks: tuple[str, ...]) -> dict[int, list[EncodedExample]]:
-        """By place in the window, the windows of a long context; one of all other inputs; none of an empty text."""
+        """By place in the window, the windows of a long context; one of all other inputs; none of what lacks a text."""
         places_of: dict[str, list[int]] = defaultdict(list)
         for place, item in enumerate(window):
-            if not is_empty(item.example):
+            if not is_empty(item.example) and self.heads_for(item.kind, tasks):
                 places_of[item.kind].append(place)
         encoded: dict[int, list[EncodedExample]] = {place: [] for place in range(len(window))}
         for kind, places in places_of.items():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from multitask_bert.config import InputError
-from multitask_bert.inference.inputs import read_input
+from multitask_bert.inference.inputs import is_empty, read_input
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,27 @@ def test_the_keys_tell_what_an_input_is(raw: Any, kind: str) -> None:
     assert item.example.text in ("Amina", "Amina yuko", "nani?")
     if isinstance(raw, dict):
         assert {**item.shown, **raw} == item.shown
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ({"text": ...}, "text"),
+        ({"text": ..., "text_pair": "Juma"}, "pair"),
+        ({"words": ...}, "words"),
+        ({"words": ["Amina"], "text": ...}, "words"),
+        ({"question": "nani?", "context": ...}, "question"),
+        ({"text": ..., "choices": ["a", "b"]}, "choices"),
+        ({"text": "Amina", "choices": ["a", ...]}, "choices"),
+    ],
+)
+def test_null_is_an_empty_text(raw: dict[str, Any], kind: str, nothing: Any) -> None:
+    fill = {key: [nothing if one is ... else one for one in value] if isinstance(value, list) else value
+            for key, value in raw.items()}  # fmt: skip
+    item = read_input({key: nothing if value is ... else value for key, value in fill.items()}, "here")
+    assert item.kind == kind
+    assert is_empty(item.example) == (raw.get("words") != ["Amina"])
 
 
 def test_what_came_out_can_go_in_again() -> None:

@@ -293,6 +293,19 @@ def test_nothing_is_said_of_an_empty_text(predictor: Predictor) -> None:
     assert [bool(record["predictions"]) for record in records] == [False, True, False, False, False]
 
 
+def test_nothing_is_said_of_a_missing_text(predictor: Predictor) -> None:
+    given: list[Any] = [{"text": None}, {"text": "Amina"}, {"text": None, "text_pair": "Amina"}, {"words": None}]
+    records = list(predictor.predict(given))
+    assert [bool(record["predictions"]) for record in records] == [False, True, False, False]
+    assert records[0] == {"text": None, "predictions": {}}
+
+
+def test_half_a_pair_is_no_pair_for_a_task_over_pairs_and_a_text_for_others(predictor: Predictor) -> None:
+    pair = {"text": "Amina", "text_pair": None}
+    assert [record["predictions"] for record in predictor.predict([pair], tasks="same")] == [{}]
+    assert [list(record["predictions"]) for record in predictor.predict([pair])] == [["mood", "people"]]
+
+
 def test_other_keys_come_back_as_they_are(predictor: Predictor) -> None:
     (record,) = predictor.predict([{"id": 7, "text": "Amina", "text_pair": None}], tasks=["mood"])
     assert (record["id"], list(record)[-1]) == (7, "predictions")
