@@ -49,7 +49,7 @@ def read_input(raw: RawInput, where: str) -> Input:
     elif isinstance(raw, tuple) and len(raw) == 2:
         given = {"text": raw[0], "text_pair": raw[1]}
     elif isinstance(raw, Mapping):
-        given = {key: value for key, value in raw.items() if key not in ("predictions", "truncated")}
+        given = _without_what_was_said(raw)
     else:
         raise InputError(f"{where}: {_brief(raw)} cannot be predicted for; {CAN_BE_GIVEN}")
     whole = (kind for kind, keys in KINDS.items() if all(not is_missing(given.get(key)) for key in keys))
@@ -86,6 +86,13 @@ def lacks_text(item: Input, kinds: Iterable[str]) -> bool:
     """Whether it would be of one of the kinds, but for a text that is missing."""
     found = [[item.shown[key] for key in KINDS[kind]] for kind in kinds if item.shown.keys() >= set(KINDS[kind])]
     return any(any(map(is_missing, values)) for values in found)
+
+
+def _without_what_was_said(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Without an earlier output's `predictions` and mark; a key `truncated` of the user's own stays."""
+    is_marked = "predictions" in given and given.get("truncated") is True
+    ours = ("predictions", "truncated") if is_marked else ("predictions",)
+    return {key: value for key, value in given.items() if key not in ours}
 
 
 def _checked(value: Any, key: str, where: str) -> Any:

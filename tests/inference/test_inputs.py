@@ -60,6 +60,18 @@ def test_what_came_out_can_go_in_again() -> None:
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        {"text": "Amina", "truncated": True},
+        {"text": "Amina", "truncated": "at 80"},
+        {"text": "Amina", "truncated": "at 80", "predictions": {}},
+    ],
+)
+def test_a_key_truncated_of_the_users_own_stays(raw: dict[str, Any]) -> None:
+    assert read_input(raw, "here").shown == {key: value for key, value in raw.items() if key != "predictions"}
+
+
+@pytest.mark.parametrize(
     ("raw", "message"),
     [
         (7, r"here: int 7 cannot be predicted for; give a text"),
