@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,13 +87,25 @@ def open_output(place: str | None) -> Iterator[BinaryIO]:
 
 
 def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
-    """Each record as a line of JSON, at once; how many there were."""
+    """Each record as a line of JSON, at once; how many there were. NaN and infinity, which JSON lacks, become null."""
     count = 0
     for record in records:
-        file.write(json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+        try:
+            line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        except ValueError:
+            line = json.dumps(_finite(record), ensure_ascii=False)
+        file.write(line.encode(errors="backslashreplace") + b"\n")
         file.flush()
         count += 1
     return count
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _decoded(file: BinaryIO, name: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,9 @@ def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> No
     with open_output(str(path)) as file:
         assert write_lines(records(), file) == 3
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"
+
+
+def test_what_json_has_no_number_for_is_written_as_null() -> None:
+    file = io.BytesIO()
+    write_lines([{"a": math.nan, "b": [1.5, math.inf], "c": {"d": (-math.inf, "NaN", None)}}], file)
+    assert file.getvalue() == b'{"a": null, "b": [1.5, null], "c": {"d": [null, "NaN", null]}}\n'
