@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from multitask_bert.config import InputError
+from multitask_bert.data.readers.delimited import MAX_FIELD_LENGTH
 from multitask_bert.inference.columns import Columns, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
+
+log = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 FORMATS = "a .csv, .tsv or .jsonl file, a text file with one text per line, or - for standard input"
@@ -44,7 +48,8 @@ def read_inputs(
 
     .jsonl: an object or a string per line. .csv and .tsv: rows under a header. Others: a text per line, an empty one
     too. From standard input, a line that begins with `{` is JSON, and others are texts. `columns`: what the run's own
-    tasks call their texts, in tables and objects; those that find the most texts are read.
+    tasks call their texts, in tables and objects; those that find the most texts are read. `is_tsv_quoted=False`: a
+    `"` in a .tsv is data. Otherwise it is, too, if the file read through as quoted is not well formed.
 
     Raises:
         InputError: names file and line; everything before it has been given.
@@ -54,7 +59,7 @@ def read_inputs(
     lines = _decoded(file, name)
     if suffix in (".csv", ".tsv"):
         rows = _quoted_rows(lines, name, "," if suffix == ".csv" else "\t")
-        if suffix == ".tsv" and not is_tsv_quoted:
+        if suffix == ".tsv" and not (is_tsv_quoted and _is_quoted(file, name)):
             rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(lines, start=1))
         yield from _table(rows, name, of_tables(columns))
         return
@@ -155,8 +160,45 @@ def _table(rows: Iterator[tuple[int, list[str]]], name: str, known: Sequence[Col
         yield read_record(dict(zip(header, row, strict=True)), columns, where)
 
 
+def _is_quoted(file: BinaryIO, name: str) -> bool:
+    """Whether a .tsv is well formed if a `"` that begins a field quotes it; of a stream, which is read once, yes.
+
+    It is not where a field goes on after its closing `"`, has none, or would swallow lines that are rows of their own.
+    """
+    if not file.seekable():
+        return True
+    kept: list[str] = []  # the lines of the row that is being read
+    csv.field_size_limit(MAX_FIELD_LENGTH)
+    rows = csv.reader(_keeping(file, kept), delimiter="\t", strict=True)
+    line = 1
+    is_well_formed = True
+    try:
+        width = 0  # of the header
+        for row in rows:
+            width = width or len(row)
+            if len(kept) > 1 and width > 1 and all(one.count("\t") == width - 1 for one in kept):
+                is_well_formed = False
+                break
+            line = rows.line_num + 1
+            kept.clear()
+    except csv.Error:
+        is_well_formed = False
+    file.seek(0)
+    if not is_well_formed:
+        log.warning('%s:%d: not quoted as a table is, so every `"` in the file is read as data', name, line)
+    return is_well_formed
+
+
+def _keeping(file: BinaryIO, kept: list[str]) -> Iterator[str]:
+    """The lines, each put into `kept` as it goes by; bytes that are not UTF-8 are told when they are read for good."""
+    for number, line in enumerate(file, start=1):
+        kept.append(line.decode("utf-8-sig" if number == 1 else "utf-8", "replace"))
+        yield kept[-1]
+
+
 def _quoted_rows(lines: Iterator[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line on which each begins."""
+    csv.field_size_limit(MAX_FIELD_LENGTH)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:

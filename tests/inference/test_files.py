@@ -77,6 +77,34 @@ def test_where_quotes_are_data_they_stay() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('text\n"Nzuri" sana\n"bora"\n', [('"Nzuri" sana',), ('"bora"',)]),
+        ('text\n"Nzuri\nbora\n', [('"Nzuri',), ("bora",)]),
+        ('text\ttext_pair\n"Nzuri\tb\nsana"\td\n', [('"Nzuri', "b"), ('sana"', "d")]),
+        ('text\ttext_pair\n"Nzuri\tb\nsana\td"\n', [('"Nzuri', "b"), ("sana", 'd"')]),
+        ('\ufefftext\ttext_pair\r\n"a\r\n""b"""\tc\r\n', [('a\r\n"b"', "c")]),
+        ('text\n"Nzuri"\nni "bora" sana\n', [("Nzuri",), ('ni "bora" sana',)]),
+    ],
+)
+def test_a_tsv_is_quoted_where_all_of_it_is_well_formed_so(content: str, expected: list[tuple[str, ...]]) -> None:
+    assert texts(content, "a.tsv") == expected
+
+
+def test_a_tsv_whose_quotes_are_data_is_named_with_the_first_line_that_shows_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    texts('text\na\n"b" c\n', "a.tsv")
+    assert caplog.messages == ['a.tsv:3: not quoted as a table is, so every `"` in the file is read as data']
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_field_may_be_long(name: str) -> None:
+    ((text,),) = texts(f'text\n"{"a" * 200_000}"\n', name)
+    assert len(text) == 200_000
+
+
+@pytest.mark.parametrize(
     ("name", "content", "num_before", "message"),
     [
         ("a.txt", b"a\nb\nc \xff d\n", 2, r"a\.txt:3: byte 0xff is not UTF-8; convert the file to UTF-8"),
@@ -91,6 +119,7 @@ def test_where_quotes_are_data_they_stay() -> None:
         ("a.csv", b"id,text\n1,a\n2,b,c\n", 1, r"a\.csv:3: 3 fields where the header names 2; .*quote a field"),
         ("a.csv", b'text\na\n"b\nc\n', 1, r"a\.csv:3: unexpected end of data; inside a quoted field"),
         ("a.csv", b'text\n"a" b\n', 0, r"a\.csv:2: .*inside a quoted field"),
+        ("a.tsv", b"text\na\n\xff\n", 1, r"a\.tsv:3: byte 0xff is not UTF-8"),
         ("a.tsv", b"text\ttext_pair\na\n", 0, r"a\.tsv:2: 1 fields where the header names 2"),
     ],
 )
