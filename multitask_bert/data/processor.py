@@ -270,10 +270,10 @@ class DataProcessor:
                 values = (example.labels[head_name] for example in task.splits["train"])
                 labels = HEAD_TYPES[config.type].collect(config, values)
             if len(labels) < HEAD_TYPES[config.type].fewest_labels:
-                found = ", ".join(labels.names) or "no label at all"
+                found = f"the training data has only {', '.join(labels.names)}"
                 raise InputError(
-                    f"heads.{head_name}: the training data has only {found}; there is nothing to learn. "
-                    f"Is `column` the right one?"
+                    f"heads.{head_name}: {found if labels.names else 'no training example has a label'}; "
+                    f"there is nothing to learn. Is `column` the right one?"
                 )
             task.heads[head_name] = make_head(config, labels)
 

@@ -227,6 +227,12 @@ class Head(ABC):
         return {name: round(score, 6) for name, score in zip(self.labels.names, scores, strict=True)}
 
     def refuse_unseen(self, label: str, example: Example, known: Iterable[str]) -> InputError:
+        """The error for a label that is not among the head's; whether train holds it or not."""
+        if self.config.labels is not None:
+            return InputError(
+                f"{example.where}: label '{label}' is not among the head's `labels:` ({', '.join(known)}); "
+                f"add it there, or correct it"
+            )
         return InputError(
             f"{example.where}: label '{label}' does not occur in the training data, so it cannot be learnt "
             f"(known: {', '.join(known)}); correct it, or name all labels in the head's `labels:`"

@@ -128,3 +128,16 @@ def test_somebody_elses_metric_gets_class_ids_and_reports_under_its_own_name(
     assert scores == {"agreement": 0.25, "accuracy": 0.5}
     assert given == {"place": "owner/agreement", "references": [1, 0], "predictions": [1, 1]}
     assert ClassificationHead.keys_of(head.config) == ("agreement", "accuracy")
+
+
+def test_a_label_that_the_config_leaves_out_is_not_said_to_be_missing_in_train() -> None:
+    example = Example(where="train.csv:3", text="a", labels={})
+    named = ClassificationHead(HeadConfig("classification", labels=["chanya", "hasi"]), LabelSet(("chanya", "hasi")))
+    with pytest.raises(InputError) as refusal:
+        named.check_label("wastani", example)
+    assert str(refusal.value) == (
+        "train.csv:3: label 'wastani' is not among the head's `labels:` (chanya, hasi); add it there, or correct it"
+    )
+    found = ClassificationHead(HeadConfig("classification"), LabelSet(("chanya", "hasi")))
+    with pytest.raises(InputError, match="label 'wastani' does not occur in the training data"):
+        found.check_label("wastani", example)
