@@ -139,7 +139,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         sys.exit(INTERRUPTED)  # what was written stays
     else:
         place = config.output or "standard output"
-        print(f"{count:,} predictions written to {place}; the log is in {_shown(folder)}", file=sys.stderr)
+        noun = "prediction" if count == 1 else "predictions"
+        print(f"{count:,} {noun} written to {place}; the log is in {_shown(folder)}", file=sys.stderr)
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:

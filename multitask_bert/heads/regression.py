@@ -92,6 +92,10 @@ class RegressionHead(Head):
         value = low + float(logits_ML[0, 0]) * (high - low)
         return Prediction(min(max(value, low), high) if self.config.clip else value)
 
+    def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
+        """The number, to six decimal places."""
+        return {"value": round(prediction.value, 6)}
+
     def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
         from multitask_bert.utils import metrics
 

@@ -182,3 +182,11 @@ def test_a_file_of_the_run_can_be_predicted_for(
 ) -> None:
     (record,) = predicted(run_dir, tmp_path, content, name)
     assert list(record["predictions"]) == tasks
+
+
+@pytest.mark.parametrize(("num_texts", "said"), [(1, "1 prediction written"), (2, "2 predictions written")])
+def test_what_was_written_is_counted(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], num_texts: int, said: str
+) -> None:
+    predicted(run_dir, tmp_path, "Juma\n" * num_texts, "a.txt")
+    assert capsys.readouterr().err.startswith(said)

@@ -123,6 +123,11 @@ def test_a_number_has_no_probabilities(records: dict[str, list[dict[str, Any]]])
     assert list(records["likeness"][0]["predictions"]["likeness"]["likeness"]) == ["value"]
 
 
+def test_a_number_is_shown_with_six_decimal_places(records: dict[str, list[dict[str, Any]]]) -> None:
+    values = [record["predictions"]["likeness"]["likeness"]["value"] for record in records["likeness"]]
+    assert values == [round(value, 6) for value in values]
+
+
 def test_an_answer_stands_at_its_place_in_the_context_also_in_a_later_window(
     records: dict[str, list[dict[str, Any]]],
 ) -> None:
