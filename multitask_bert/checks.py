@@ -64,7 +64,7 @@ def check(config: ExperimentConfig) -> None:
 
 
 def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
-    """One line per setting that was made and yet changes nothing, because another one decides.
+    """One line per setting that was made and yet changes nothing, because another one decides; or that stops learning.
 
     They are told, not refused: a sweep over `batching.batch_size` may pass below a `micro_batch_size` set once.
     """
@@ -96,6 +96,7 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
         )
     for name, task in config.tasks.items():
         yield from _source_settings_without_effect(f"tasks.{name}.source", task.source)
+    yield from _nothing_to_learn(config)
 
 
 def _problems(config: ExperimentConfig) -> Iterator[str]:
@@ -177,6 +178,21 @@ def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterato
         for key in source.downloads:
             if file is None and key.partition("/")[0] == split:
                 yield f"{where}.downloads.{key} has no effect: {where}.{split} names no file"
+
+
+def _nothing_to_learn(config: ExperimentConfig) -> Iterator[str]:
+    """Factors of 0 that leave no loss."""
+    heads = {
+        f"tasks.{task_name}.heads.{head_name}": head
+        for task_name, task in config.tasks.items()
+        for head_name, head in task.heads.items()
+    }
+    if heads and all(head.weight == 0 for head in heads.values()):
+        yield f"nothing is learnt: {', '.join(f'{name}.weight' for name in heads)} is 0, and no head has another weight"
+    for name, head in heads.items():
+        factors = head.class_weights
+        if isinstance(factors, dict) and factors and not any(factors.values()):
+            yield f"{name}.class_weights: every label named there has 0; only others, which have 1, are learnt, if any"
 
 
 def _nested_target_problems(where: str, value: Any) -> Iterator[str]:
