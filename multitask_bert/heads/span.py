@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,10 @@ class SpanHead(Head):
             return Prediction("", (best, nothing))
         offsets = _offsets_of_context(encoded, len(begin_M) - 1)
         begin, end = offsets[span[0]][0], offsets[span[1]][1]
-        text = (encoded.example.text_pair or "")[begin:end]
+        context = encoded.example.text_pair or ""
+        while end < len(context) and unicodedata.combining(context[end]):  # accents that the tokenizer dropped
+            end += 1
+        text = context[begin:end]
         begin += len(text) - len(text.lstrip())  # some tokenizers count the space before a word to it
         return Prediction(text.strip(), (best, nothing), place=(begin, begin + len(text.strip())))
 

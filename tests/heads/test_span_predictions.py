@@ -77,6 +77,13 @@ def test_tokenizers_that_count_the_space_to_the_word_give_the_answer_without_it(
             assert (found.value, found.place) == (CONTEXT[begin:end], (begin, end))
 
 
+def test_an_answer_keeps_the_accents_on_its_last_letter(tokenizer: Any) -> None:
+    context = "Amina alikunywa cafe\u0301\u0323 mjini."
+    (window,) = windows_of(tokenizer, (("cafe", 16),), context)
+    found = HEAD.decode(np.array(window.targets["h"].values), window)
+    assert (found.value, found.place) == ("cafe\u0301\u0323", (16, 22))
+
+
 def test_a_context_without_pieces_has_no_answer() -> None:
     window = EncodedExample(
         Example("here", "q", {}, text_pair=""), (101, 102, 102), (0, 0, 0), (), {"h": Target((0,), (), 1)}
