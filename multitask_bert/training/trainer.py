@@ -282,6 +282,11 @@ class Trainer:
             state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
             self.results["best"] = self.results["eval"]
             self.best.keep(self.model, self.tokenizer, state)
+        if is_best and math.isnan(metrics[self.metric_for_best]):  # only the first evaluation can be such a best
+            log.warning(
+                "step %d: %s is not a number; this model is kept until an evaluation gives one",
+                state.step, self.metric_for_best,
+            )  # fmt: skip
         self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
 
