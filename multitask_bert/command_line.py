@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
@@ -40,6 +41,14 @@ READ_BY: dict[str, tuple[str, ...]] = {
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
+class PastHydra(BaseException):
+    """Carries an `InputError` out of a job: before an ordinary exception, Hydra prints a line of its own."""
+
+    def __init__(self, error: InputError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """What the user can mend is told in a line or a few, and ends the program with exit status 1.
@@ -47,7 +56,10 @@ def plain_errors() -> Iterator[None]:
     Other errors keep their traceback. `HYDRA_FULL_ERROR=1`, set by the user, shows the traceback of all.
     """
     if os.environ.get(FULL_ERROR) == "1":
-        yield
+        try:
+            yield
+        except PastHydra as carrier:
+            raise carrier.error from None
         return
     os.environ[FULL_ERROR] = "1"  # asks Hydra to raise its errors instead of printing them
     try:
@@ -134,12 +146,18 @@ def make_writable(config: DictConfig, key: str) -> None:
 
 @contextmanager
 def errors_in_run_log() -> Iterator[None]:
-    """What ends a job stands in its run.log, too; on the console it is said once, by Hydra or by `plain_errors`."""
+    """What ends a job stands in its run.log, too; on the console it is said once, by Hydra or by `plain_errors`.
+
+    Raises:
+        PastHydra: in place of an `InputError`, but for the jobs of a multirun, where the next ones are to run.
+    """
     try:
         yield
     except InputError as error:
         log.info("error: %s", error)
-        raise
+        if HydraConfig.get().mode != RunMode.RUN:
+            raise
+        raise PastHydra(error) from error
     except Exception:
         log.info("the run ended with an error", exc_info=True)
         raise
@@ -207,7 +225,7 @@ def _was_raised_by_hydra(error: ValueError) -> bool:
 def _exit_on_bad_input() -> Iterator[None]:
     try:
         yield
-    except InputError as error:
+    except (InputError, PastHydra) as error:
         sys.exit(f"error: {error}")
 
 

@@ -228,10 +228,26 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_bad_input_that_a_job_finds_is_told_without_a_traceback(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("multitask_bert.actions.run", failing_with(InputError("ner/train.txt:418: no tag")))
     assert error_of("tasks=ner", f"hydra.run.dir={tmp_path}") == "error: ner/train.txt:418: no tag"
+    assert capsys.readouterr().err == ""  # nor a line of Hydra's before it
+
+
+def test_a_job_of_a_multirun_that_finds_bad_input_does_not_keep_the_next_from_running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seeds = []
+
+    def fail_first(config: ExperimentConfig) -> None:
+        seeds.append(config.seed)
+        if config.seed == 1:
+            raise InputError("ner/train.txt:418: no tag")
+
+    monkeypatch.setattr("multitask_bert.actions.run", fail_first)
+    message = error_of("--multirun", "tasks=ner", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
+    assert (message, seeds) == ("error: ner/train.txt:418: no tag", [1, 2])
 
 
 def test_the_full_traceback_is_shown_to_those_who_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
