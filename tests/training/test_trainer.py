@@ -242,7 +242,9 @@ def test_training_stops_after_the_patience_and_gives_back_the_best_weights(
     assert any(not torch.equal(weight, final[name]) for name, weight in at_step[last_step].items())
 
 
-def test_a_best_that_is_not_a_number_is_warned_of_once(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_best_that_is_not_a_number_is_warned_of_once(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     trainer = Trainer.from_config(make_config("mood", max_steps=3, eval_every=1))
     scripted(trainer, "eval_mean_f1", [math.nan, math.nan, 0.5])
     assert trainer.train().best_score == 0.5
