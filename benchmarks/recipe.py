@@ -63,7 +63,7 @@ class Task:
 
     def key(self, metric: str) -> str:
         """The name of a score as `results.json` has it."""
-        return f"eval_{self.name}_{self.head_name}_{metric}"
+        return f"test_{self.name}_{self.head_name}_{metric}"
 
 
 @dataclass

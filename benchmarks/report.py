@@ -86,7 +86,7 @@ def score_table(records: Sequence[Record]) -> str:
     names = contestants(records)
     found = {name: select(records, contestant=name)[0]["test"] for name in names}
     keys = [key for key in found[names[0]] if all(key in scores for scores in found.values())]
-    rows = [[f"`{key.removeprefix('eval_')}`", *(f"{100 * found[name][key]:.1f}" for name in names)] for key in keys]
+    rows = [[f"`{key.removeprefix('test_')}`", *(f"{100 * found[name][key]:.1f}" for name in names)] for key in keys]
     return table(["score on test, %", *names], rows)
 
 

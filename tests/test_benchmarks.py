@@ -20,7 +20,7 @@ def training(contestant: str, number: int, speed: float) -> dict[str, Any]:
     return {
         "part": "training", "bundle": "a+b", "round": number, "contestant": contestant, "tokens_per_second": speed,
         "examples_per_second": speed / 10, "peak_memory_mib": 1000.0, "command_seconds": 60.0,
-        "test": {"eval_a_head_f1": 0.5, f"eval_only_{contestant}": 1.0},
+        "test": {"test_a_head_f1": 0.5, f"test_only_{contestant}": 1.0},
     }  # fmt: skip
 
 
