@@ -118,7 +118,8 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 
 def model_overrides(model: str) -> list[str]:
     """The encoder in the words of `run.py`."""
-    return ["model=minilm", *([] if model == MODEL else [f"model.pretrained={model}", "model.sha256=null"])]
+    pooling = "model.pooling=pooler"  # as BertForSequenceClassification, which the others are
+    return ["model=minilm", pooling, *([] if model == MODEL else [f"model.pretrained={model}", "model.sha256=null"])]
 
 
 def compose_config(overrides: Sequence[str]) -> ExperimentConfig:
