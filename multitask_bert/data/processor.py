@@ -255,7 +255,13 @@ class DataProcessor:
             return first
         folder = temporary_folder(None if self.cache is None else self.cache.folder)
         self._spools.append(folder)
-        return spool(folder / "examples", itertools.chain(first, examples))
+        try:
+            return spool(folder / "examples", itertools.chain(first, examples))
+        except OSError as error:
+            raise InputError(
+                f"{folder}: the examples, too many for memory, cannot be written there ({error.strerror}); make room, "
+                f"or set MULTITASK_BERT_CACHE to a folder that has some"
+            ) from error
 
     def _find_heads(self, name: str, task: _OpenTask) -> None:
         if self.known_heads is not None:
