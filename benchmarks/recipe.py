@@ -62,7 +62,7 @@ class Task:
         return text_scores(golds, [names[int(index)] for index in predicted])
 
     def key(self, metric: str) -> str:
-        """The name of a score as `results.json` has it."""
+        """The name of a test score, as logs have it."""
         return f"test_{self.name}_{self.head_name}_{metric}"
 
 

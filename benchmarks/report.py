@@ -170,7 +170,7 @@ def result_of_ours(results: dict[str, Any]) -> dict[str, Any]:
         "real_tokens": results["train_tokens"],
         "examples": results["train_examples"],
         "steps": results["steps"],
-        "test": results["metrics"].get("test", {}),
+        "test": {key.replace("eval_", "test_", 1): score for key, score in results["metrics"].get("test", {}).items()},
     }
 
 

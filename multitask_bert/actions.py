@@ -37,7 +37,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     from hydra.utils import instantiate
 
     from multitask_bert.training.console import Console
-    from multitask_bert.training.evaluation import as_test, gather_intervals
+    from multitask_bert.training.evaluation import gather_intervals
 
     console = Console()
     console.say(f"{run_name(config)}: run folder {_shown(folder)}")
@@ -48,11 +48,11 @@ def train(config: ExperimentConfig, folder: Path) -> float:
         state = trainer.train()
         metrics = {"eval": state.best_metrics}
         if trainer.test_datasets:
-            metrics["test"] = as_test(trainer.evaluate(test=True))
+            metrics["test"] = trainer.evaluate(test=True)
         trainer.best.publish(folder / "model")
         results = {
             "metrics": metrics,
-            "test_intervals": as_test(gather_intervals(trainer.results.get("test", {}))),
+            "test_intervals": gather_intervals(trainer.results.get("test", {})),
             "best": {
                 "metric": trainer.metric_for_best,
                 "value": state.best_score,
@@ -90,7 +90,6 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.training.console import Console
-    from multitask_bert.training.evaluation import as_test
     from multitask_bert.training.trainer import Trainer
 
     run_dir = existing_run(config)
@@ -107,7 +106,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     metrics = {"eval": trainer.evaluate()}
     console.show_scores("Evaluation scores", trainer.results["eval"])
     if trainer.test_datasets:
-        metrics["test"] = as_test(trainer.evaluate(test=True))
+        metrics["test"] = trainer.evaluate(test=True)
         console.show_scores("Test scores", trainer.results["test"])
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics})
     console.say(f"Results      {folder / 'results.json'}")

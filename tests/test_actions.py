@@ -123,12 +123,13 @@ def test_jsonl_has_a_line_for_every_step_and_scores_for_both_sets(make_config: M
     assert len([line for line in lines if "test_mean_f1" in line]) == 1
 
 
-def test_test_scores_have_the_same_keys_in_results_as_in_the_log(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_scores_of_both_sets_have_the_keys_of_evaluate_in_results(make_config: MakeConfig, tmp_path: Path) -> None:
     results = trained(make_config("mood", max_steps=1), tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     (logged,) = (line for line in lines if "test_loss" in line)
-    assert results["metrics"]["test"] == {key: logged[key] for key in logged if key.startswith("test_")}
-    assert list(results["test_intervals"]) == ["test_mood_polarity_f1"]
+    in_log = {key.replace("test_", "eval_", 1): logged[key] for key in logged if key.startswith("test_")}
+    assert results["metrics"]["test"] == in_log
+    assert list(results["test_intervals"]) == ["eval_mood_polarity_f1"]
     config = make_config("mood")
     config.run_dir = str(tmp_path / "run")
     actions.evaluate(config, tmp_path / "again")
@@ -309,7 +310,7 @@ def test_a_test_set_without_labels_is_left_out_and_not_scored_as_nought(
     results = trained(config, tmp_path / "run")
     assert "mood/test.tsv:2: no test example has a label; the test set is left out" in caplog.text
     assert not [key for key in results["metrics"]["test"] if "mood" in key]
-    assert "test_people_entities_f1" in results["metrics"]["test"]
+    assert "eval_people_entities_f1" in results["metrics"]["test"]
 
 
 def test_a_dev_set_without_labels_is_refused(make_config: MakeConfig, data_root: Path, tmp_path: Path) -> None:
