@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import subprocess
 import sys
@@ -210,10 +209,10 @@ def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """`results.json`: null where a number is not finite, for which JSON has no word."""
-    from multitask_bert.utils.files import write_json
+    from multitask_bert.utils.files import finite, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "results.json", _null_if_not_finite(results))
+    write_json(folder / "results.json", finite(results))
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
@@ -253,14 +252,6 @@ def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         uri = str(config.logger["mlflow"].get("tracking_uri"))
         places["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     return places
-
-
-def _null_if_not_finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _null_if_not_finite(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null_if_not_finite(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:

@@ -24,6 +24,7 @@ def test_a_command_of_the_readme_composes_and_is_accepted(command: str) -> None:
     config = config_of(*shlex.split(command))
     check(config)
     check_heads(config)
+    assert config.tasks
 
 
 def test_the_readme_has_commands_to_check() -> None:

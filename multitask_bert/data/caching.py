@@ -91,13 +91,14 @@ class Cache:
                 store(partial / split, blocks)
             files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in sorted(partial.rglob("*.*"))}
             write_json(partial / WHOLE, {"splits": list(splits), "files": files, "notes": notes})
-            partial.replace(self.folder / key)
+            place = partial.replace(self.folder / key)
+            return Kept({split: place / split for split in splits}, notes)  # just hashed: not once more
         except OSError as error:
             if not (self.folder / key).is_dir():  # else another run was quicker
                 log.warning("%s: cannot be written (%s); what is encoded is not kept", partial, error.strerror)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return self.open(key)
+        return self.open(key)  # of the other run, if it is whole
 
     def _remove_abandoned(self) -> None:
         for path in self.folder.glob(f"{PARTIAL}*"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from multitask_bert.config import InputError
 from multitask_bert.data.readers.delimited import MAX_FIELD_LENGTH
 from multitask_bert.inference.columns import Columns, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
+from multitask_bert.utils.files import finite
 
 log = logging.getLogger(__name__)
 
@@ -98,19 +98,11 @@ def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
         try:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError:
-            line = json.dumps(_finite(record), ensure_ascii=False)
+            line = json.dumps(finite(record), ensure_ascii=False)
         file.write(line.encode(errors="backslashreplace") + b"\n")
         file.flush()
         count += 1
     return count
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _decoded(file: BinaryIO, name: str) -> Iterator[str]:

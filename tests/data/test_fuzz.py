@@ -55,6 +55,11 @@ def read_or_refuse(folder: Path, kind: str, files: Mapping[str, bytes], **option
     return []
 
 
+def are_examples(found: list[Example]) -> bool:
+    """Whether each is an example that says where it stands and has something to read."""
+    return all(isinstance(one, Example) and ":" in one.where and one.text.strip() for one in found)
+
+
 @pytest.mark.parametrize("options", [
     {}, {"encoding": "utf-16"}, {"encoding": "utf-7"}, {"encoding": "idna"}, {"quoted": False},
 ])  # fmt: skip
@@ -66,7 +71,7 @@ def test_any_bytes_give_examples_or_a_refusal(tmp_path: Path, kind: str, options
     @settings(FUZZED, max_examples=FUZZED.max_examples // (1 if not options else 5))
     @given(content=TEXT)
     def check(content: bytes) -> None:
-        read_or_refuse(tmp_path, kind, {"train.txt": content}, **options)
+        assert are_examples(read_or_refuse(tmp_path, kind, {"train.txt": content}, **options))
 
     check()
 
@@ -79,7 +84,8 @@ def test_good_files_with_bytes_put_in_give_examples_or_a_refusal(tmp_path: Path,
     @FUZZED
     @given(place=st.integers(0, len(good)), removed=st.integers(0, 4), added=TEXT)
     def check(place: int, removed: int, added: bytes) -> None:
-        read_or_refuse(tmp_path, kind, {"train.txt": good[:place] + added + good[place + removed :]})
+        changed = good[:place] + added + good[place + removed :]
+        assert are_examples(read_or_refuse(tmp_path, kind, {"train.txt": changed}))
 
     assert read_or_refuse(tmp_path, kind, {"train.txt": good})
     check()
@@ -90,7 +96,8 @@ def test_good_files_with_bytes_put_in_give_examples_or_a_refusal(tmp_path: Path,
 def test_any_parallel_files_give_examples_or_a_refusal(
     tmp_path: Path, words: bytes, tags: bytes, labels: bytes
 ) -> None:
-    read_or_refuse(tmp_path, "parallel", {"seq.in": words, "seq.out": tags, "label": labels})
+    files = {"seq.in": words, "seq.out": tags, "label": labels}
+    assert are_examples(read_or_refuse(tmp_path, "parallel", files))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "tokens", "entities"])
@@ -98,7 +105,8 @@ def test_any_objects_give_examples_or_a_refusal(tmp_path: Path, kind: str) -> No
     @FUZZED
     @given(records=st.lists(RECORDS, min_size=1, max_size=3))
     def check(records: list[object]) -> None:
-        read_or_refuse(tmp_path, kind, {"train.txt": "\n".join(map(json.dumps, records)).encode()})
+        content = "\n".join(map(json.dumps, records)).encode()
+        assert are_examples(read_or_refuse(tmp_path, kind, {"train.txt": content}))
 
     check()
 
@@ -110,7 +118,7 @@ def test_any_objects_give_examples_or_a_refusal(tmp_path: Path, kind: str) -> No
 )
 def test_any_questions_give_examples_or_a_refusal(tmp_path: Path, questions: list[object], context: object) -> None:
     file = {"data": [{"paragraphs": [{"context": context, "qas": questions}]}]}
-    read_or_refuse(tmp_path, "squad", {"train.txt": json.dumps(file).encode()})
+    assert are_examples(read_or_refuse(tmp_path, "squad", {"train.txt": json.dumps(file).encode()}))
 
 
 def test_any_description_of_a_saved_data_set_gives_examples_or_a_refusal(tmp_path: Path) -> None:

@@ -14,20 +14,8 @@ from multitask_bert.heads.trial import MADE_UP, try_metrics
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction
 from multitask_bert.training.trainer import Trainer
+from tests.metric_modules import module_code
 
-MODULE = """
-import datasets
-import evaluate
-
-class Metric(evaluate.Metric):
-    def _info(self):
-        value = datasets.Value("int64")
-        features = datasets.Features({{"predictions": value, "references": value}})
-        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
-
-    def _compute(self, predictions, references):
-        return {returned}
-"""
 LABELS = {
     "classification": ("bad", "good", "none"),
     "multilabel": ("anger", "joy"),
@@ -39,7 +27,7 @@ LABELS = {
 def module(folder: Path, returned: str) -> str:
     """The folder of a metric of class ids, `kappa`."""
     (folder / "kappa").mkdir()
-    (folder / "kappa" / "kappa.py").write_text(MODULE.format(returned=returned), encoding="utf-8")
+    (folder / "kappa" / "kappa.py").write_text(module_code("int64", returned), encoding="utf-8")
     return str(folder / "kappa")
 
 

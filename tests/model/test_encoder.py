@@ -70,7 +70,8 @@ def test_two_random_encoders_from_one_seed_are_equal() -> None:
 
 
 def test_weights_with_the_expected_hash_are_taken(folder: Path) -> None:
-    load(ModelConfig(str(folder), sha256=sha256_of(folder / "model.safetensors")))
+    loaded = load(ModelConfig(str(folder), sha256=sha256_of(folder / "model.safetensors")))
+    assert loaded.hidden_size == TINY["hidden_size"]
 
 
 def test_weights_with_another_hash_are_refused_and_both_hashes_named(folder: Path) -> None:

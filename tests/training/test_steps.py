@@ -190,7 +190,7 @@ def test_a_step_on_a_gpu_does_not_wait_for_it(make_config: MakeConfig, layout: s
             torch.cuda.set_sync_debug_mode("default")
 
     trainer._step = strict  # type: ignore[method-assign]
-    trainer.train()
+    assert trainer.train().step == 8
 
 
 def test_evaluation_batches_keep_to_their_budget(make_config: MakeConfig) -> None:

@@ -14,6 +14,7 @@ import sklearn.metrics
 from seqeval.scheme import IOB2
 
 from multitask_bert.utils import metrics
+from tests.metric_modules import module_code
 
 TAGS = ("O", "O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG-X", "I-ORG-X")
 SEEDS = range(30)
@@ -202,24 +203,9 @@ def test_a_correlation_with_a_constant_is_zero_and_no_warning(gold: list[float],
     assert scores == {"pearson": 0.0, "spearman": 0.0}
 
 
-MODULE = """
-import datasets
-import evaluate
-
-class Metric(evaluate.Metric):
-    def _info(self):
-        value = datasets.Value("string")
-        features = datasets.Features({{"predictions": value, "references": value}})
-        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
-
-    def _compute(self, predictions, references):
-        return {returned}
-"""
-
-
 def module_folder(folder: Path, returned: str) -> str:
     (folder / "agreement").mkdir()
-    (folder / "agreement" / "agreement.py").write_text(MODULE.format(returned=returned), encoding="utf-8")
+    (folder / "agreement" / "agreement.py").write_text(module_code("string", returned), encoding="utf-8")
     return str(folder / "agreement")
 
 
