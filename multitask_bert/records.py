@@ -126,6 +126,7 @@ class Batch:
     num_sequences: int  # N
     num_tokens: int  # real ones, without padding
     targets: dict[tuple[str, str], TargetBatch]  # by (task, head)
+    anchor_R: Tensor  # the anchors of all targets, each once, sorted: all that heads read, but for those that pool
     blocks: tuple[Block, ...] = ()  # of a packed batch; none: padded
 
     def to(self, device: Any) -> Batch:
@@ -140,6 +141,7 @@ class Batch:
             self.num_sequences,
             self.num_tokens,
             {key: target.to(**move) for key, target in self.targets.items()},
+            self.anchor_R.to(**move),
             self.blocks,
         )
 

@@ -222,6 +222,8 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
         owners[place:stop] = owner
     positions = np.concatenate([np.tile(np.arange(width), len(members)) for members, width in blocks])
     shape = (1, num_places) if is_packed else (len(sequences), blocks[0][1])
+    targets = _collate_targets(examples, places)
+    anchors = [target.anchor_M for target in targets.values()]
     return Batch(
         input_ids_BS=torch.from_numpy(input_ids).view(shape),
         position_BS=torch.from_numpy(positions).view(shape),
@@ -230,7 +232,8 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
         num_examples=len(examples),
         num_sequences=len(sequences),
         num_tokens=sum(lengths),
-        targets=_collate_targets(examples, places),
+        targets=targets,
+        anchor_R=torch.cat(anchors).unique() if anchors else torch.empty(0, dtype=torch.long),
         blocks=tuple(
             Block(len(members), width, is_full=all(lengths[member] == width for member in members))
             for members, width in blocks

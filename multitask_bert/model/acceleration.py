@@ -24,6 +24,8 @@ def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
     if config.gradient_checkpointing:
         enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+    if config.gradient_checkpointing or config.compile:
+        model.encoder.finishes_some = False  # what is read is told from outside: not seen again when layers are redone
     if config.compile:
         backbone.compile(dynamic=True)
 

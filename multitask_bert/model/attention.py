@@ -98,8 +98,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **op
             query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
         )
     scores = torch.matmul(query * scale, key.transpose(2, 3))
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    if mask is not None:  # half of the least number: added to a score, it stays finite
+        scores += mask.logical_not().to(scores.dtype) * (torch.finfo(scores.dtype).min / 2)
     return torch.matmul(dropout(scores.softmax(dim=-1), rate), value)
 
 

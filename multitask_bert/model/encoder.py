@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from multitask_bert.config import InputError, ModelConfig, expand_user_path
+from multitask_bert.model import last_layer
 from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.records import Batch
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
         self._takes_token_types = "token_type_ids" in arguments
         # Packed batches need attention that is ours, positions that are given, and keywords that are handed through.
         self.can_pack = config._attn_implementation == ATTENTION_NAME and {"position_ids", "kwargs"} <= arguments.keys()
+        self.finishes_some = last_layer.prepare(backbone)  # the last layer, only for what is read
         self._first_position = config.pad_token_id + 1 if config.model_type in COUNTS_FROM_PADDING_ID else 0
 
     @property
@@ -68,6 +70,16 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """hidden_BSH; what stands at padding is not defined."""
+        return self._run(batch)
+
+    def read(self, batch: Batch, place_R: Tensor) -> Tensor:
+        """hidden_RH: of the tokens at some places of the batch's B*S grid; where possible, no others are finished."""
+        if self.finishes_some and place_R.numel():
+            with last_layer.finishing(place_R):
+                return self._run(batch)[0]
+        return self._run(batch).flatten(0, 1).index_select(0, place_R)
+
+    def _run(self, batch: Batch) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids_BS}
         if self._takes_token_types:
             inputs["token_type_ids"] = batch.token_type_BS

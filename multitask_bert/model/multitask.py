@@ -27,6 +27,7 @@ from multitask_bert.utils.files import write_json
 
 WEIGHTS, ENCODER_CONFIG, DESCRIPTION = "model.safetensors", "encoder_config.json", "multitask.json"
 FORMAT_VERSION = 1
+POOLINGS_OF_ALL = ("mean", "max")  # that read all tokens of a text
 
 
 class MultiTaskModel(nn.Module):
@@ -74,22 +75,25 @@ class MultiTaskModel(nn.Module):
             return self._forward(batch)
 
     def _forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
-        hidden_BSH = self.encoder(batch)
+        reads_all = any(self._pooling(*key) in POOLINGS_OF_ALL for key in batch.targets)
+        hidden = self.encoder(batch) if reads_all else self.encoder.read(batch, batch.anchor_R)
         outputs = {}
         for (task, name), target in batch.targets.items():
-            head = self.heads[task][name]
-            features_MH = self._features(hidden_BSH, batch, target, head)
+            pooling = self._pooling(task, name)
+            if pooling in POOLINGS_OF_ALL:
+                features_MH = pool_texts(hidden, batch, pooling)[target.sequence_M]
+            else:
+                features_MH = at_anchors(hidden, batch, target, is_whole=reads_all)
+            if pooling == "pooler":
+                features_MH = self.encoder.pool(features_MH)
             module: nn.ModuleDict = self.head_modules[task]  # type: ignore[assignment]
-            outputs[task, name] = head.loss(module[name](features_MH), target)
+            outputs[task, name] = self.heads[task][name].loss(module[name](features_MH), target)
         return outputs
 
-    def _features(self, hidden_BSH: Tensor, batch: Batch, target: TargetBatch, head: Head) -> Tensor:
-        """What the head reads, one row of width H per target."""
-        pooling = (head.config.pooling or self.pooling) if head.pools_text else "anchor"
-        if pooling in ("mean", "max"):
-            return pool_texts(hidden_BSH, batch, pooling)[target.sequence_M]
-        anchor_MH = hidden_BSH.flatten(0, 1)[target.anchor_M]
-        return self.encoder.pool(anchor_MH) if pooling == "pooler" else anchor_MH
+    def _pooling(self, task: str, name: str) -> str:
+        """What a head reads: how its texts are pooled, or each target's anchor."""
+        head = self.heads[task][name]
+        return (head.config.pooling or self.pooling) if head.pools_text else "anchor"
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Weights, shapes, labels and tokenizer in one folder; an older one there is replaced whole."""
@@ -152,6 +156,13 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             },
         }
+
+
+def at_anchors(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:
+    """hidden_MH at each target's anchor, out of hidden_BSH (`is_whole`) or of hidden_RH at `batch.anchor_R`."""
+    if is_whole:
+        return hidden.flatten(0, 1).index_select(0, target.anchor_M)
+    return hidden.index_select(0, torch.searchsorted(batch.anchor_R, target.anchor_M))
 
 
 def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int) -> list[np.ndarray]:

@@ -155,6 +155,15 @@ def test_pooled_text_equals_pooling_by_hand(pooling: str, tokenizer: Any) -> Non
     torch.testing.assert_close(logits_ML, linear(torch.stack(by_hand)), atol=1e-6, rtol=1e-5)
 
 
+def test_a_head_reads_the_same_beside_one_that_pools_the_whole_text(tokenizer: Any) -> None:
+    heads = {"first": POLARITY, "second": make_head(HeadConfig("classification", pooling="mean"), POLARITY.labels)}
+    model = model_over(AutoModel.from_config(BertConfig(**SIZES)), {"mood": heads}).eval()
+    both = model(batch_of("mood", text_examples(tokenizer, heads)))
+    for name, head in heads.items():
+        alone = model(batch_of("mood", text_examples(tokenizer, {name: head})))
+        torch.testing.assert_close(both["mood", name].logits_ML, alone["mood", name].logits_ML, atol=1e-6, rtol=1e-5)
+
+
 def test_two_heads_on_one_text_cost_one_pass_of_the_encoder(tokenizer: Any) -> None:
     heads = {"first": POLARITY, "second": make_head(HeadConfig("classification", pooling="mean"), POLARITY.labels)}
     model = model_over(AutoModel.from_config(BertConfig(**SIZES)), {"mood": heads})
