@@ -5,8 +5,8 @@ The order is a pure function of config, sizes, seed and epoch: nothing depends o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -14,21 +14,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.config import BatchingConfig, MixingConfig
-from multitask_bert.data.batching import ids_in, lengths_of, make_loader, plan_batches
+from multitask_bert.data.batching import Indices, ids_in, lengths_of, make_loader, plan_batches
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.records import Batch, EncodedExample
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one update learns from. `weights`: by task, what its loss counts (see `TrainingStream.plan`)."""
-
-    indices: Mapping[str, Sequence[int]]  # of examples, by task
-    weights: Mapping[str, float]
+SAMPLE = 10_000  # examples, evenly over a data set, that tell how many known targets an example has
 
 
 class TrainingStream:
-    """Epochs of steps over several tasks' training sets.
+    """Epochs of steps over several tasks' training sets; a step is the indices of its examples, by task.
 
     `update`: a step learns from one batch of one `task`, or from a `round`, one batch of each task that is in it.
     """
@@ -49,55 +44,60 @@ class TrainingStream:
         self.num_epochs, self.pad_id, self.seed = num_epochs, pad_id, seed
         self.micro_batch_tokens = micro_batch_tokens
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
-        self._planned: tuple[int, list[Step]] | None = None
+        self._planned: tuple[int, list[Indices]] | None = None
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
         return len(self.plan(epoch))
 
-    def plan(self, epoch: int) -> list[Step]:
-        """The steps of an epoch.
-
-        Where `max_tokens` makes batches of different size, the loss of a batch counts as much as the batch has examples
-        beside the mean of its task: so every example weighs the same, as with batches of one size.
-        """
+    def plan(self, epoch: int) -> list[Indices]:
+        """The steps of an epoch."""
         if self._planned is None or self._planned[0] != epoch:
             self._planned = epoch, list(self._plan(epoch))
         return self._planned[1]
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Step, list[Batch]]]:
-        """Every step of an epoch with its micro-batches."""
-        steps = self.plan(epoch)
-        loader = make_loader(
+    def epoch(self, epoch: int) -> Iterator[list[Batch]]:
+        """Every step of an epoch, as its micro-batches."""
+        yield from make_loader(
             self.datasets,
-            [step.indices for step in steps],
+            self.plan(epoch),
             pad_id=self.pad_id,
             layout=self.batching.layout,
             micro_batch_size=self.batching.micro_batch_size,
             micro_batch_tokens=self.micro_batch_tokens,
             num_workers=self.batching.num_workers,
         )
-        yield from zip(steps, loader, strict=True)
+
+    def mean_counts(self) -> dict[tuple[str, str], float]:
+        """Known targets that a batch has in the mean, at least 1, by task and head. None are told, so that a step may
+        divide by its own count, where batches are random and of one size.
+
+        In a batch of short sentences there are fewer words than in one of long sentences. Divided by its own count, its
+        loss would give each of them more weight; divided by the mean, every target weighs the same, and a gradient is
+        expected to be that of random batches.
+        """
+        if self.batching.sort_window == 1 and self.batching.max_tokens is None:
+            return {}
+        means = {}
+        for task, dataset in self.datasets.items():
+            size, number = len(self._lengths[task]), len(self._pass(task, 0, 0))
+            for head, per_example in _known_per_example(dataset, size).items():
+                means[task, head] = max(1.0, per_example * size / number)
+        return means
 
     def used_ids(self) -> Tensor:
         """The ids of all pieces that any batch can hold, padding among them, sorted."""
         ids = [np.array([self.pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
         return torch.from_numpy(np.unique(np.concatenate(ids)))
 
-    def _plan(self, epoch: int) -> Iterator[Step]:
+    def _plan(self, epoch: int) -> Iterator[Indices]:
         first = {task: self._pass(task, epoch, 0) for task in self.datasets}
         num_batches = {task: len(batches) for task, batches in first.items()}
-        means = {task: len(self._lengths[task]) / number for task, number in num_batches.items()}
         batches = {task: self._batches(task, epoch, first[task]) for task in self.datasets}
         rounds = plan_epoch(self.mixing, num_batches, epoch=epoch, num_epochs=self.num_epochs, seed=self.seed)
         for tasks_of_round in rounds:
             for tasks in [tasks_of_round] if self.update == "round" else [(task,) for task in tasks_of_round]:
-                indices = {task: next(batches[task]) for task in tasks}
-                weights = {
-                    task: 1.0 if self.batching.max_tokens is None else len(batch) / means[task]
-                    for task, batch in indices.items()
-                }
-                yield Step(indices, weights)
+                yield {task: next(batches[task]) for task in tasks}
 
     def _pass(self, task: str, epoch: int, number: int) -> list[list[int]]:
         """A task's batches in a fresh order: each example once."""
@@ -110,3 +110,12 @@ class TrainingStream:
         while True:
             number += 1
             yield from self._pass(task, epoch, number)
+
+
+def _known_per_example(dataset: Dataset[EncodedExample], size: int) -> dict[str, float]:
+    """By head, the mean number of targets that are not missing; of a big data set, that of a sample."""
+    places = np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(int)).tolist()
+    counts: Counter[str] = Counter()
+    for place in places:
+        counts.update({head: target.num_known for head, target in dataset[place].targets.items()})
+    return {head: count / len(places) for head, count in counts.items()}

@@ -57,7 +57,7 @@ def plan_training(
         planned = stream.plan(epoch)
         taken = planned if max_steps is None else planned[: max_steps - num_steps]
         for step in taken:
-            for task, indices in step.indices.items():
+            for task, indices in step.items():
                 steps[task] += 1
                 examples[task] += len(indices)
                 tokens[task] += sum(lengths[task][index] for index in indices)

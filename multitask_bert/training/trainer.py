@@ -22,7 +22,7 @@ from multitask_bert.checks import check
 from multitask_bert.config import BatchingConfig, ExperimentConfig, InputError, run_name, to_dict
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
-from multitask_bert.data.streaming import Step, TrainingStream
+from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.heads.trial import try_metrics
 from multitask_bert.model.acceleration import accelerate, tokens_that_fit
@@ -95,6 +95,7 @@ class Trainer:
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
+        self._mean_counts: dict[tuple[str, str], float] = {}
         self._pending: list[tuple[int, dict[str, Tensor | float]]] = []  # steps not yet handed to the loggers
         self._is_started = self._is_closed = self._is_finished = False
 
@@ -152,6 +153,7 @@ class Trainer:
         )  # fmt: skip
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
+        self._mean_counts = stream.mean_counts()
         self._start_loggers()
         self.console.start_training(state.num_steps)
         self.model.train()
@@ -172,8 +174,8 @@ class Trainer:
         state = self.state
         first_step, steps_of_epoch = state.step, stream.num_steps(state.epoch)
         clock = time.perf_counter()
-        for step, micro_batches in stream.epoch(state.epoch):
-            self._step(step, micro_batches, updater)
+        for micro_batches in stream.epoch(state.epoch):
+            self._step(micro_batches, updater)
             state.step += 1
             state.epoch_progress = (state.step - first_step) / steps_of_epoch
             state.train_seconds += time.perf_counter() - clock
@@ -208,17 +210,19 @@ class Trainer:
         is_due = state.epoch_progress == 1.0 if every is None else state.step % every == 0
         return is_due or self._is_over()
 
-    def _step(self, step: Step, micro_batches: list[Batch], updater: Updater) -> None:
-        """One update. Losses are sums; divided by the count of the whole step, 1 x 8 and 4 x 2 are the same step."""
-        counts: dict[tuple[str, str], int] = {}
+    def _step(self, micro_batches: list[Batch], updater: Updater) -> None:
+        """One update. Losses are sums, divided once for the whole step, so that 1 x 8 and 4 x 2 are the same step: by
+        the mean count of a batch (see `TrainingStream.mean_counts`), else by the step's own."""
+        counts: dict[tuple[str, str], float] = {}
         for batch in micro_batches:
             for key, target in batch.targets.items():
                 counts[key] = counts.get(key, 0) + target.num_known
+        counts |= {key: self._mean_counts[key] for key in counts if key in self._mean_counts}
         total = torch.zeros((), device=self.device)
         by_task: dict[str, Tensor] = {}
         for batch in micro_batches:
             outputs = self.model(batch.to(self.device))
-            losses = {key: out.loss_sum / max(1, counts[key]) * step.weights[key[0]] for key, out in outputs.items()}
+            losses = {key: out.loss_sum / max(1, counts[key]) for key, out in outputs.items()}
             loss = self.balancer.combine(losses)
             updater.backward(loss)
             total += loss.detach()

@@ -34,8 +34,8 @@ def make_stream(mixing: MixingConfig | None = None, *, seed: int = 1, **batching
 def numbers(stream: TrainingStream, epoch: int) -> list[tuple[str, list[int]]]:
     """Task and examples of every step."""
     return [
-        ("+".join(step.indices), [n for batch in micro_batches for n in batch.input_ids_BS[:, 1].tolist()])
-        for step, micro_batches in stream.epoch(epoch)
+        ("+".join(step), [n for batch in micro_batches for n in batch.input_ids_BS[:, 1].tolist()])
+        for step, micro_batches in zip(stream.plan(epoch), stream.epoch(epoch), strict=True)
     ]
 
 
@@ -50,7 +50,7 @@ def test_an_epoch_sees_every_example_of_every_task_once(epoch: int) -> None:
 
 def test_steps_follow_the_rounds_of_the_plan() -> None:
     stream = make_stream(MixingConfig(rule="temperature"))
-    assert [task for task, _ in numbers(stream, 1)] == [task for step in stream.plan(1) for task in step.indices]
+    assert [task for task, _ in numbers(stream, 1)] == [task for step in stream.plan(1) for task in step]
 
 
 def test_a_task_that_begins_anew_sees_all_its_examples_again_in_another_order() -> None:

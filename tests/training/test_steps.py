@@ -83,7 +83,7 @@ def test_a_round_is_the_mean_gradient_of_each_task_added(make_config: MakeConfig
 
 @pytest.mark.parametrize("max_tokens", [1, 30, 60, 1000])
 def test_with_a_budget_of_tokens_every_example_weighs_the_same(make_config: MakeConfig, max_tokens: int) -> None:
-    """Over an epoch, each example's loss counts 1 / (mean examples per batch)."""
+    """Each example's loss is divided by the mean number of examples in a batch."""
     trainer = Trainer.from_config(make_config("people", max_tokens=max_tokens, num_epochs=1))
     from multitask_bert.data.streaming import TrainingStream
 
@@ -91,15 +91,33 @@ def test_with_a_budget_of_tokens_every_example_weighs_the_same(make_config: Make
         trainer.train_datasets, trainer.config.batching, trainer.config.mixing, num_epochs=1, pad_id=0, seed=1
     )
     steps = stream.plan(0)
-    lengths = [len(trainer.train_datasets["people"][index].input_ids) for index in range(40)]
-    counted: Counter[int] = Counter()
+    examples = [trainer.train_datasets["people"][index] for index in range(40)]
+    lengths = [len(example.input_ids) for example in examples]
     for step in steps:
-        (indices,) = step.indices.values()
+        (indices,) = step.values()
         assert len(indices) == 1 or max(lengths[index] for index in indices) * len(indices) <= max_tokens
-        for index in indices:
-            counted[index] += step.weights["people"] / len(indices)  # type: ignore[assignment]
-    assert set(counted) == set(range(40))
-    assert all(share == pytest.approx(len(steps) / 40) for share in counted.values())
+    assert sorted(index for step in steps for index in step["people"]) == list(range(40))
+    num_words = sum(example.targets["entities"].num_known for example in examples)
+    assert stream.mean_counts() == {("people", "entities"): pytest.approx(num_words / len(steps))}
+
+
+def test_small_sorted_batches_move_as_far_as_one_batch_of_all_words(make_config: MakeConfig) -> None:
+    """Ten steps too small to change the gradient, each on a tenth of the examples, and ten times the step on all."""
+    changes: dict[int, dict[str, torch.Tensor]] = {}
+    for batch_size in (4, 40):
+        config = make_config("people", dropout=0.0, num_epochs=1, batch_size=batch_size, max_grad_norm=None)
+        config.optimizer._target_, config.optimizer.lr, config.optimizer.weight_decay = "torch.optim.SGD", 1e-4, 0.0
+        config.scheduler.shape, config.scheduler.warmup_ratio = "constant", 0.0
+        trainer = Trainer.from_config(config)
+        before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+        state = trainer.train()
+        times = 10 / state.num_steps
+        changes[batch_size] = {
+            name: times * (trainer.model.state_dict()[name] - weight) for name, weight in before.items()
+        }
+    largest = max(float(change.abs().max()) for change in changes[40].values())
+    for name, change in changes[40].items():
+        torch.testing.assert_close(changes[4][name], change, atol=0.01 * largest, rtol=0.0, msg=name)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
