@@ -108,8 +108,9 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield f"{name}={value}: must be at least {least:g}" + (" and finite" if value == math.inf else "")
     if not 0 <= config.scheduler.warmup_ratio <= 1:
         yield f"scheduler.warmup_ratio={config.scheduler.warmup_ratio}: must be a share of the steps, between 0 and 1"
-    if config.model.dropout is not None and not 0 <= config.model.dropout < 1:
-        yield f"model.dropout={config.model.dropout}: must be at least 0 and less than 1"
+    for name in ("model.dropout", "model.attention_dropout"):
+        if (rate := _lookup(config, name)) is not None and not 0 <= rate < 1:
+            yield f"{name}={rate}: must be at least 0 and less than 1"
     for name in ("optimizer", "balancing", "trainer"):
         yield from _target_problems(f"{name}._target_", _lookup(config, name)._target_)
     for name, logger in config.logger.items():

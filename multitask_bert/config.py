@@ -101,6 +101,7 @@ class ModelConfig:
     tokenizer: Optional[str] = None  # directory, hub name or pkg://package/path; null: as `pretrained`
     architecture: Dict[str, Any] = field(default_factory=dict)  # random weights: model_type, sizes (as in config.json)
     dropout: Optional[float] = None  # rate everywhere in encoder and heads, from 0 to below 1; null: the encoder's own
+    attention_dropout: Optional[float] = None  # rate of the weights of attention; null: as `dropout`
     pooling: str = "pooler"  # how a text becomes one vector: pooler (the encoder's own, else cls) | cls | mean | max
 
 

@@ -128,6 +128,8 @@ class Batch:
     targets: dict[tuple[str, str], TargetBatch]  # by (task, head)
     anchor_R: Tensor  # the anchors of all targets, each once, sorted: all that heads read, but for those that pool
     blocks: tuple[Block, ...] = ()  # of a packed batch; none: padded
+    boundaries: Tensor | None = None  # of a packed batch (int32): where each sequence and each run of padding begins,
+    # and where the row ends
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device."""
@@ -143,6 +145,7 @@ class Batch:
             {key: target.to(**move) for key, target in self.targets.items()},
             self.anchor_R.to(**move),
             self.blocks,
+            None if self.boundaries is None else self.boundaries.to(**move),
         )
 
 

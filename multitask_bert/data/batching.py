@@ -207,10 +207,12 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
     is_packed = layout == "packed"
     blocks = plan_blocks(lengths) if is_packed else [(list(range(len(lengths))), max(lengths))]
     places = [0] * len(sequences)  # where each begins, in the grid read row by row
+    boundaries: set[int] = set()
     num_places = 0
     for members, width in blocks:
         for member in members:
             places[member] = num_places
+            boundaries |= {num_places, num_places + lengths[member]}
             num_places += width
     input_ids = np.full(num_places, pad_id, dtype=np.int64)
     token_types = np.zeros(num_places, dtype=np.int64)
@@ -223,7 +225,7 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
     positions = np.concatenate([np.tile(np.arange(width), len(members)) for members, width in blocks])
     shape = (1, num_places) if is_packed else (len(sequences), blocks[0][1])
     targets = _collate_targets(examples, places)
-    anchors = [target.anchor_M for target in targets.values()]
+    anchors = [np.empty(0, np.int64), *(target.anchor_M.numpy() for target in targets.values())]
     return Batch(
         input_ids_BS=torch.from_numpy(input_ids).view(shape),
         position_BS=torch.from_numpy(positions).view(shape),
@@ -233,13 +235,14 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
         num_sequences=len(sequences),
         num_tokens=sum(lengths),
         targets=targets,
-        anchor_R=torch.cat(anchors).unique() if anchors else torch.empty(0, dtype=torch.long),
+        anchor_R=torch.from_numpy(np.unique(np.concatenate(anchors))),
         blocks=tuple(
             Block(len(members), width, is_full=all(lengths[member] == width for member in members))
             for members, width in blocks
         )
         if is_packed
         else (),
+        boundaries=torch.tensor(sorted({*boundaries, num_places}), dtype=torch.int32) if is_packed else None,
     )
 
 

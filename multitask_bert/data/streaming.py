@@ -18,7 +18,6 @@ from multitask_bert.data.batching import Indices, ids_in, lengths_of, make_loade
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.records import Batch, EncodedExample
 
-
 SAMPLE = 10_000  # examples, evenly over a data set, that tell how many known targets an example has
 
 

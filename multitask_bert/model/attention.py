@@ -4,10 +4,13 @@ A packed batch is one row of tokens, cut into blocks of sequences of like length
 and activations see the row as it is; only attention looks at each block as the small padded batch that it is, without a
 copy. No mask over the whole row is needed, and no family of encoders has to know: `attend` is registered with
 transformers and called by every encoder that uses its attention interface, with the `layout` that `Encoder` gives.
+
+On CUDA in 16 bits, where attention has no dropout, one call of torch's variable-length attention does all blocks.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +31,8 @@ class Layout:
 
     def __init__(self, batch: Batch) -> None:
         self.blocks: Sequence[Block] = batch.blocks
+        assert batch.boundaries is not None
+        self.boundaries = batch.boundaries
         self.num_uses = 0  # calls of `attend`: none means that the encoder does not hand the layout through
         owned = torch.split(batch.example_BS[0] >= 0, self.sizes)
         self._keys = [
@@ -80,6 +85,8 @@ def attend(
             return sdpa_attention_forward(module, query, key, value, attention_mask, **options)[0], None
         return _attend(query, key, value, attention_mask, **options).transpose(1, 2).contiguous(), None
     layout.num_uses += 1
+    if has_varlen(query, options.get("dropout", 0.0)):
+        return _attend_varlen(query, key, value, layout, **options), None
     masks = layout.masks(options.get("sliding_window"), query.device)
     parts = (torch.split(states[0].transpose(0, 1), layout.sizes) for states in (query, key, value))
     attended = []
@@ -101,6 +108,27 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **op
     if mask is not None:  # half of the least number: added to a score, it stays finite
         scores += mask.logical_not().to(scores.dtype) * (torch.finfo(scores.dtype).min / 2)
     return torch.matmul(dropout(scores.softmax(dim=-1), rate), value)
+
+
+def has_varlen(query: Tensor, rate: float) -> bool:
+    """Whether torch's variable-length attention takes these: on CUDA, in 16 bits, without dropout (it has none)."""
+    is_fit = query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16) and rate == 0.0
+    return is_fit and importlib.util.find_spec("torch.nn.attention.varlen") is not None
+
+
+def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, **options: Any) -> Tensor:
+    """(1, tokens, attention heads, width), out of (1, attention heads, tokens, width) of a packed batch."""
+    from torch.nn.attention import varlen
+
+    q, k, v = (states[0].transpose(0, 1).contiguous() for states in (query, key, value))
+    ends, longest = layout.boundaries, max(block.num_columns for block in layout.blocks)
+    window = options.get("sliding_window")
+    reach = -1 if window is None else window - 1  # tokens to each side; -1: all
+    attended = varlen.varlen_attn(
+        q, k, v, ends, ends, longest, longest, scale=options.get("scaling"), window_size=(reach, reach)
+    )
+    assert isinstance(attended, Tensor)
+    return attended[None]
 
 
 def make_mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:

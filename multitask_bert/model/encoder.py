@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 
 PACKAGE_PREFIX = "pkg://"
 WEIGHTS_FILE = "model.safetensors"
+ATTENTION_DROPOUT_FIELDS = ("attention_probs_dropout_prob", "attention_dropout")
 DROPOUT_FIELDS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob",  # BERT, RoBERTa, ELECTRA
-    "dropout", "attention_dropout",  # DistilBERT
+    *ATTENTION_DROPOUT_FIELDS,
+    "hidden_dropout_prob",  # BERT, RoBERTa, ELECTRA
+    "dropout",  # DistilBERT
     "embedding_dropout", "mlp_dropout", "classifier_dropout",  # ModernBERT
 )  # fmt: skip
 COUNTS_FROM_PADDING_ID = (
@@ -131,7 +133,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
 
 
 def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
-    """The encoder's shape, before its weights; rates of dropout set as `model.dropout` says."""
+    """The encoder's shape, before its weights; rates of dropout set as the config says."""
     _quiet_libraries()
     place = config.pretrained or config.tokenizer
     try:
@@ -149,10 +151,10 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
             f"model.pretrained: no encoder can be read from {place} ({_first_line(error)}); without a network, name a "
             f"folder that holds one: model.pretrained=FOLDER"
         ) from error
-    if config.dropout is not None:
-        for field in DROPOUT_FIELDS:
+    for fields, rate in ((DROPOUT_FIELDS, config.dropout), (ATTENTION_DROPOUT_FIELDS, config.attention_dropout)):
+        for field in fields if rate is not None else ():
             if getattr(encoder_config, field, None) is not None:
-                setattr(encoder_config, field, config.dropout)
+                setattr(encoder_config, field, rate)
     return encoder_config
 
 

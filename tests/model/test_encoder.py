@@ -60,6 +60,18 @@ def test_model_dropout_sets_every_rate_of_the_encoder(family: str) -> None:
     assert rates == {0.25}
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
+def test_attention_can_have_a_rate_of_its_own(family: str) -> None:
+    shape = {"model_type": family, "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+    config = ModelConfig(tokenizer=PACKAGED, architecture=shape, dropout=0.25, attention_dropout=0.0)
+    loaded = load_encoder_config(config)
+    rates = {name: rate for name, rate in loaded.to_dict().items() if "dropout" in name and isinstance(rate, float)}
+    assert sorted(name for name, rate in rates.items() if rate == 0.0) == [
+        name for name in rates if "attention" in name
+    ]
+    assert 0.25 in {rate for name, rate in rates.items() if "attention" not in name}
+
+
 def test_two_random_encoders_from_one_seed_are_equal() -> None:
     def weights() -> dict[str, Any]:
         torch.manual_seed(7)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +94,58 @@ def test_dropout_of_attention_is_drawn_in_packed_batches_too() -> None:
     assert not torch.allclose(first, encoder(batch))
     torch.manual_seed(1)
     assert torch.equal(first, encoder(batch))
+
+
+def reference_varlen(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, *rest: Any, **options: Any) -> Tensor:
+    """What `varlen_attn` is documented to do, run by run, for (tokens, attention heads, width)."""
+    same_ends, longest_q, longest_k = rest
+    assert torch.equal(ends, same_ends)
+    assert ends.dtype == torch.int32
+    assert (longest_q, longest_k) == (int(ends.diff().max()),) * 2
+    left, right = options["window_size"]
+    attended = []
+    for begin, end in itertools.pairwise(ends.tolist()):
+        distance = torch.arange(end - begin) - torch.arange(end - begin)[:, None]  # of a key from a query
+        far = ((distance < -left) & (left >= 0)) | ((distance > right) & (right >= 0))
+        scores = torch.einsum("qhd,khd->hqk", q[begin:end], k[begin:end]) * options["scale"]
+        weights = scores.masked_fill(far, -torch.inf).softmax(-1)
+        attended.append(torch.einsum("hqk,khd->qhd", weights, v[begin:end]))
+    return torch.cat(attended)
+
+
+@pytest.mark.parametrize("cost", [0, 4, 1000])
+@pytest.mark.parametrize("family", SHAPES)
+def test_variable_length_attention_sees_each_text_alone(
+    family: str, cost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_blocks, "__kwdefaults__", {"cost": cost})
+    encoder, batch = make_encoder(family), make_batch(make_examples(), "packed")
+    in_blocks = by_sequence(encoder(batch), batch)
+    monkeypatch.setattr(attention, "has_varlen", lambda query, rate: True)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", reference_varlen)
+    for found, expected in zip(by_sequence(encoder(batch), batch), in_blocks, strict=True):
+        assert torch.allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("family", SHAPES)
+def test_variable_length_attention_on_cuda_is_near_to_full_precision(family: str) -> None:
+    encoder, batch = make_encoder(family), make_batch(make_examples(), "packed")
+    whole = by_sequence(encoder(batch), batch)
+    encoder, moved = encoder.to("cuda"), batch.to("cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        half = by_sequence(encoder(moved).float().cpu(), batch)
+    for found, expected in zip(half, whole, strict=True):
+        assert torch.allclose(found, expected, atol=0.05)
+
+
+def test_dropout_and_full_precision_stay_with_blocks() -> None:
+    assert not attention.has_varlen(torch.zeros(1, dtype=torch.bfloat16), 0.0)  # not on CUDA
+    on_cuda = types.SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+    assert attention.has_varlen(on_cuda, 0.0)  # type: ignore[arg-type]
+    assert not attention.has_varlen(on_cuda, 0.1)  # type: ignore[arg-type]
+    on_cuda.dtype = torch.float32
+    assert not attention.has_varlen(on_cuda, 0.0)  # type: ignore[arg-type]
 
 
 def test_deberta_cannot_be_packed() -> None:

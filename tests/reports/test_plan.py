@@ -26,9 +26,7 @@ def test_steps_examples_and_tokens_are_those_that_training_draws(
     data = DataProcessor(config.tasks, data_root=config.data_root, seed=1).process(tokenizer, max_length=32)
     datasets = dict(sorted(data.train.items()))  # as the Trainer has them
     stream = TrainingStream(datasets, config.batching, mixing, num_epochs=2, pad_id=0, seed=config.seed)
-    steps_of_run = [
-        pair for epoch in range(2) for pair in zip(stream.plan(epoch), stream.epoch(epoch), strict=True)
-    ]
+    steps_of_run = [pair for epoch in range(2) for pair in zip(stream.plan(epoch), stream.epoch(epoch), strict=True)]
     drawn = [(task, batch) for step, (batch,) in steps_of_run for task in step][:max_steps]
     plan = plan_training(config, dict(data.train), pad_id=0)
     assert plan.num_steps == len(drawn)
