@@ -7,7 +7,8 @@
 
 Parts: `training` (ours, `Trainer` twice, a plain loop), `inference` (evaluating and predicting), `encoding`, `growth`
 (cost by number of tasks and length of texts). Every contestant is a process of its own. Within a round they take turns,
-each round in another order; `--runs` rounds. The ceiling is measured before the training runs of each round and bundle.
+each round in another order and with a seed of its own; `--runs` rounds. The ceiling is measured before the training
+runs of each round and bundle.
 """
 
 from __future__ import annotations
@@ -109,9 +110,10 @@ def run_all(args: argparse.Namespace, amounts: Amounts) -> Iterator[dict[str, An
             measure(script("tiny_model.py", model))
         for number in range(amounts.runs):
             for bundle in amounts.bundles:
-                bench = Bench(args, model, amounts, bundle, Path(folder) / f"{bundle}_{number}")
+                seed = args.seed + number
+                bench = Bench(args, model, amounts, bundle, seed, Path(folder) / f"{bundle}_{number}")
                 for record in in_parts(bench, args.parts, number):
-                    record = {"round": number, "bundle": bundle} | record
+                    record = {"round": number, "bundle": bundle, "seed": seed} | record
                     print(report.line_of(record), file=sys.stderr, flush=True)
                     yield record
             if "growth" in args.parts:
@@ -129,6 +131,7 @@ class Bench:
     model: str
     amounts: Amounts
     bundle: str
+    seed: int
     run_dir: Path
 
     def ceiling(self) -> dict[str, Any]:
@@ -156,7 +159,7 @@ class Bench:
         """What every contestant is told."""
         return {
             "tasks": self.bundle, "model": self.model, "data_root": self.args.data_root.resolve(),
-            "seed": self.args.seed, "epochs": self.amounts.epochs, "max_steps": self.amounts.max_steps,
+            "seed": self.seed, "epochs": self.amounts.epochs, "max_steps": self.amounts.max_steps,
         }  # fmt: skip
 
 
@@ -269,7 +272,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--max-steps", type=int, help="updates after which each training ends; none: all epochs")
     recipe.add_model(parser)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; the next has the next")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--quick", action="store_true", help="a few steps of a tiny encoder, one round, one bundle")
     parser.add_argument("--output", type=Path, default=Path("outputs/peers"), help="folder of report and numbers")

@@ -25,9 +25,8 @@ def write_report(raw: dict[str, Any], plot: str | None) -> str:
     """Everything. `plot`: the file of the plot, beside the report; None: there is none."""
     records: list[Record] = raw["records"]
     ceilings = select(records, part="ceiling")
-    parts = [
-        f"# Ours beside its peers\n\nCommit {raw['commit']}, {raw['model']}, seed {raw['seed']}.{machine(ceilings)}"
-    ]
+    setting = f"Commit {raw['commit']}, {raw['model']}, seeds from {raw['seed']}.{machine(ceilings)}"
+    parts = [f"# Ours beside its peers\n\n{setting}"]
     for bundle in dict.fromkeys(record["bundle"] for record in records if "bundle" in record):
         of_bundle = select(records, bundle=bundle)
         parts.append(f"## `{bundle}`")
@@ -82,12 +81,19 @@ def training_table(records: Sequence[Record], ceilings: Sequence[Record]) -> str
 
 
 def score_table(records: Sequence[Record]) -> str:
-    """Scores on test that all contestants have."""
+    """Scores on test that all contestants have: the mean, and that of each round, which has a seed of its own."""
     names = contestants(records)
-    found = {name: select(records, contestant=name)[0]["test"] for name in names}
-    keys = [key for key in found[names[0]] if all(key in scores for scores in found.values())]
-    rows = [[f"`{key.removeprefix('test_')}`", *(f"{100 * found[name][key]:.1f}" for name in names)] for key in keys]
+    found = {name: [record["test"] for record in select(records, contestant=name)] for name in names}
+    keys = [key for key in found[names[0]][0] if all(key in scores for runs in found.values() for scores in runs)]
+    rows = [[f"`{key.removeprefix('test_')}`", *(show_scores(found[name], key) for name in names)] for key in keys]
     return table(["score on test, %", *names], rows)
+
+
+def show_scores(runs: Sequence[dict[str, float]], key: str) -> str:
+    """`61.9 (61.4 62.5 61.7)`."""
+    scores = [100 * run[key] for run in runs]
+    each = f" ({' '.join(f'{score:.1f}' for score in scores)})" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.1f}{each}"
 
 
 def inference_table(records: Sequence[Record]) -> str:

@@ -65,8 +65,13 @@ def test_report_has_medians_and_only_scores_that_all_have() -> None:
     by_name = {line[0]: line for line in lines}
     assert by_name["ours"][:4] == ["ours", "30", "", "3.0"]
     assert by_name["Trainer"][:4] == ["Trainer", "10", "3.00 x (2.00 to 4.00)", "1.0"]
-    assert by_name["`a_head_f1`"] == ["`a_head_f1`", "50.0", "50.0"]
+    assert by_name["`a_head_f1`"] == ["`a_head_f1`", *["50.0 (50.0 50.0 50.0)"] * 2]
     assert "only_" not in text
+
+
+def test_scores_are_shown_as_mean_and_those_of_each_seed() -> None:
+    assert report.show_scores([{"f1": 0.25}, {"f1": 0.75}], "f1") == "50.0 (25.0 75.0)"
+    assert report.show_scores([{"f1": 0.25}], "f1") == "25.0"
 
 
 def test_rows_of_a_table_have_as_many_cells_as_its_header() -> None:
