@@ -8,16 +8,23 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name
+from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 
 if TYPE_CHECKING:
-    from multitask_bert.training.trainer import Trainer
+    from hydra.core.config_loader import ConfigLoader
+    from hydra.plugins.launcher import Launcher
+
+    from multitask_bert.sweeps.plan import Check
+    from multitask_bert.training.trainer import Trainer, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +34,19 @@ INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
-    return ACTIONS[config.action](config, Path(HydraConfig.get().runtime.output_dir))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.action == "train" and TRIAL in os.environ:
+        from multitask_bert.sweeps.job import run_trial
+
+        return run_trial(config, folder, train)
+    return ACTIONS[config.action](config, folder)
 
 
-def train(config: ExperimentConfig, folder: Path) -> float:
-    """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score."""
+def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None) -> float:
+    """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
+
+    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test.
+    """
     started = time.perf_counter()
     from hydra.utils import instantiate
 
@@ -42,11 +57,13 @@ def train(config: ExperimentConfig, folder: Path) -> float:
     console.say(f"{run_name(config)}: run folder {_shown(folder)}")
     # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
     make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
-    trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console)
+    trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console, watcher=watcher)
     try:
         state = trainer.train()
         metrics = {"eval": state.best_metrics}
-        if trainer.test_datasets:
+        if state.pruned:
+            console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
+        elif trainer.test_datasets:
             metrics["test"] = trainer.evaluate(test=True)
         trainer.best.publish(folder / "model")
         results = {
@@ -60,6 +77,7 @@ def train(config: ExperimentConfig, folder: Path) -> float:
             },
             "steps": state.step,
             "stopped_early": state.stopped_early,
+            "pruned": state.pruned,
             "train_seconds": state.train_seconds,
             "total_seconds": time.perf_counter() - started,
             "train_tokens": state.num_tokens,
@@ -166,7 +184,30 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
         raise InputError(str(error)) from error
 
 
-ACTIONS = {"train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload}
+def sweep(
+    arguments: Sequence[str], config: DictConfig, loader: ConfigLoader, launcher: Launcher, check: Check
+) -> float | None:
+    """Search as `hydra.sweeper` says, one job per trial; the best value, None where no trial is complete.
+
+    `check`: gives the typed config of a composed job, or refuses it.
+    """
+    calm_libraries()
+    from multitask_bert.sweeps.controller import Controller
+    from multitask_bert.sweeps.plan import make_plan
+    from multitask_bert.training.mlflow_sweep import MlflowSweep
+
+    plan = make_plan(arguments, config, loader, lambda tree: check(without_hydra(tree)))
+    return Controller.open(plan, launcher, MlflowSweep.from_config(plan.config.logger)).run()
+
+
+ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
+    "train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload
+}  # fmt: skip
+
+
+def without_hydra(tree: DictConfig) -> DictConfig:
+    """What a job's config is of what Hydra composed."""
+    return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
 
 
 def existing_run(config: ExperimentConfig) -> Path:
@@ -180,8 +221,6 @@ def existing_run(config: ExperimentConfig) -> Path:
 
 def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
     """What a run's tasks call their texts, in tables and objects, and whether its .tsv files are quoted."""
-    from omegaconf import OmegaConf
-
     from multitask_bert.inference.columns import columns_of_task
 
     path = run_dir / ".hydra" / "config.yaml"
@@ -194,8 +233,6 @@ def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
 
 def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
     """The config of an earlier run, but for how it is evaluated; and its data root, where the command names another."""
-    from omegaconf import DictConfig, OmegaConf
-
     tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
     assert isinstance(tree, DictConfig)
     tree.logger = {}
@@ -227,6 +264,10 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
         tags["git_commit"] = commit.strip() + ("+changes" if changed.strip() else "")
     except (OSError, subprocess.SubprocessError):
         log.info("no git commit can be told: the code is not in a git checkout")
+    if TRIAL in os.environ:
+        tags["trial"] = os.environ[TRIAL]
+    if parent := os.environ.get(PARENT_RUN):
+        tags["mlflow.parentRunId"] = parent
     return tags
 
 

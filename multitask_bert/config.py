@@ -246,6 +246,11 @@ def run_name(config: ExperimentConfig) -> str:
     return config.name or "+".join(config.tasks)
 
 
+def is_lower_better(metric: str) -> bool:
+    """Losses and errors, by their key."""
+    return metric.endswith(("loss", "mse", "mae"))
+
+
 def expand_user_path(path: str) -> str:
     """`~` and environment variables written out."""
     return os.path.expandvars(Path(path).expanduser())

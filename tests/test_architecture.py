@@ -22,7 +22,7 @@ FLOORS = {
     "config": 0, "checks": 0, "composition": 0, "records": 0, "labels": 0, "utils": 0,
 }  # fmt: skip
 SPINE = ("data", "model", "training")
-HEAVY = ("torch", "transformers", "mlflow", "datasets", "evaluate", "sklearn", "tensorboard")
+HEAVY = ("torch", "transformers", "mlflow", "datasets", "evaluate", "sklearn", "tensorboard", "optuna")
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 

@@ -108,7 +108,7 @@ class Console:
             self.show_scores("Test scores of the best model", results["test"])
         self.say("")
         best = "none" if state.best_score is None else f"{state.best_score:.4f}"
-        early = " (stopped early)" if state.stopped_early else ""
+        early = " (stopped early)" if state.stopped_early else " (pruned)" if state.pruned else ""
         self.say(f"Best {metric} {best} at step {state.best_step} of {state.step}{early}, epoch {state.best_epoch:.2f}")
         self.say(
             f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} "

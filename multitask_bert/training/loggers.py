@@ -59,7 +59,7 @@ class RunLogger(ABC):
 
     @abstractmethod
     def close(self, status: str = "FINISHED") -> None:
-        """The run ended: FINISHED, FAILED or KILLED, as in MLflow. Safe to call twice."""
+        """The run ended: FINISHED, FAILED or KILLED, as in MLflow, or PRUNED. Safe to call twice."""
 
     def _attempt(self, act: Callable[[], object]) -> None:
         """Call `act`; if it fails, warn the first time."""

@@ -63,6 +63,9 @@ class MlflowLogger(RunLogger):
         upload = self._upload
         if thread is None or upload is None:
             return
+        if status == "PRUNED":  # MLflow has no such status
+            self._attempt(lambda: upload.add_tags({"pruned": "true"}))
+            status = "KILLED"
         self._attempt(lambda: upload.end(status, time.time()))
         self._is_closing.set()
         thread.join(self.close_timeout_seconds)

@@ -116,6 +116,9 @@ class Upload:
         path, folder = path.resolve(), self.folder.resolve()
         self._mark((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix(), "pending")
 
+    def add_tags(self, tags: Mapping[str, str]) -> None:
+        self._change(tags={**self.state.tags, **tags}, are_params_sent=False)
+
     def end(self, status: str, when: float) -> None:
         self._change(status=status, ended_at=when, is_status_sent=False)
 

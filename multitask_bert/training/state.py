@@ -22,6 +22,7 @@ class TrainState:
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    pruned: bool = False  # ended by its sweep, since others do better
 
     @property
     def tokens_per_second(self) -> float:

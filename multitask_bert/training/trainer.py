@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
-from multitask_bert.config import BatchingConfig, ExperimentConfig, InputError, run_name, to_dict
-from multitask_bert.data.caching import Cache
-from multitask_bert.data.processor import DataProcessor, SplitReport
+from multitask_bert.config import BatchingConfig, ExperimentConfig, InputError, is_lower_better, run_name, to_dict
+from multitask_bert.data.processor import SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.heads.trial import try_metrics
 from multitask_bert.model.acceleration import accelerate, tokens_that_fit
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
-from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
@@ -37,12 +35,13 @@ from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
 from multitask_bert.training.optimization import Updater
+from multitask_bert.training.preparation import prepare
 from multitask_bert.training.state import TrainState
 from multitask_bert.utils.seeding import seed_everything
 
 log = logging.getLogger(__name__)
 
-LOWER_IS_BETTER = ("loss", "mse", "mae")
+Watcher = Callable[[int, Mapping[str, float]], bool]  # told step and scores of each evaluation; True: no need to go on
 
 
 class Trainer:
@@ -50,7 +49,7 @@ class Trainer:
 
     `train_datasets`, `eval_datasets`, `test_datasets`: by task name; items are `EncodedExample`s. `folder`: where the
     run leaves its files; None keeps the best weights in memory and writes nothing. `loggers`: told of everything;
-    `close()` ends them.
+    `close()` ends them. `watcher`: hears every evaluation, and may end a run that promises nothing.
     """
 
     def __init__(
@@ -67,6 +66,7 @@ class Trainer:
         tags: Mapping[str, str] | None = None,
         console: Console | None = None,
         data_reports: Sequence[SplitReport] = (),
+        watcher: Watcher | None = None,
     ) -> None:
         # What is trained, and on what
         self.config = config
@@ -91,6 +91,7 @@ class Trainer:
         self.metric_for_best = metric_for_best(config)
         self.folder = folder
         self.console = console or Console(quiet=True)
+        self.watcher = watcher
         self.loggers = list(loggers)
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
@@ -107,6 +108,7 @@ class Trainer:
         folder: Path | None = None,
         tags: Mapping[str, str] | None = None,
         console: Console | None = None,
+        watcher: Watcher | None = None,
     ) -> Trainer:
         """Tokenizer, data, model and loggers as the config says.
 
@@ -117,27 +119,19 @@ class Trainer:
         check_heads(config)
         loggers = [] if folder is None else make_loggers(config.logger)
         seed_everything(config.seed)
-        encoder_config = load_encoder_config(config.model)
-        check_length(config.batching.max_length, encoder_config)
-        tokenizer = load_tokenizer(config.model)
-        cache = Cache.from_environment()
-        processor = DataProcessor(
-            config.tasks, data_root=config.data_root, seed=config.seed, cache=cache,
-            num_processes=config.batching.encoding_processes,
-        )  # fmt: skip
-        data = processor.process(tokenizer, max_length=config.batching.max_length)
-        try_metrics(data.heads)
+        preparation = prepare(config)
+        data, heads = preparation.data, preparation.heads
+        try_metrics(heads)
         if console is not None:
             console.show_data(data.reports)
-        encoder = load_encoder(config.model, encoder_config)
         model = MultiTaskModel(
-            encoder, data.heads, pooling=config.model.pooling, max_length=config.batching.max_length,
+            preparation.load_encoder(), heads, pooling=config.model.pooling, max_length=config.batching.max_length,
             kinds={task: dataset[0].example.kind for task, dataset in data.train.items()},
         )  # fmt: skip
         return cls(
-            config, model, tokenizer, dict(data.train), dict(data.dev),
+            config, model, preparation.tokenizer, dict(data.train), dict(data.dev),
             test_datasets=dict(data.test), loggers=loggers, folder=folder, tags=tags, console=console,
-            data_reports=data.reports,
+            data_reports=data.reports, watcher=watcher,
         )  # fmt: skip
 
     # Training
@@ -202,7 +196,8 @@ class Trainer:
         return batching.micro_batch_tokens or tokens_that_fit(self.model, self.device, max_length=batching.max_length)
 
     def _is_over(self) -> bool:
-        return self.state.step >= self.state.num_steps or self.state.stopped_early
+        state = self.state
+        return state.step >= state.num_steps or state.stopped_early or state.pruned
 
     def _is_evaluation_due(self) -> bool:
         """Every `eval_every` steps, else at the end of an epoch; in any case after the last step."""
@@ -293,6 +288,8 @@ class Trainer:
             )  # fmt: skip
         self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
+        if self.watcher is not None:
+            state.pruned = self.watcher(state.step, metrics) and not self._is_over()
 
     def _is_better(self, score: float) -> bool:
         """Whether a score beats the best so far; what is not a number never beats one that is."""
@@ -301,7 +298,7 @@ class Trainer:
             return best is None or not math.isnan(score)
         higher = config.higher_is_better
         if higher is None:
-            higher = not self.metric_for_best.endswith(LOWER_IS_BETTER)
+            higher = not is_lower_better(self.metric_for_best)
         return score > best if higher else score < best
 
     # Telling
@@ -313,7 +310,7 @@ class Trainer:
         self._is_closed = True
         self.console.close()
         for logger in self.loggers if self._is_started else ():
-            logger.close("FINISHED" if self._is_finished else "FAILED")
+            logger.close(("PRUNED" if self.state.pruned else "FINISHED") if self._is_finished else "FAILED")
 
     def log_artifact(self, path: Path) -> None:
         """Show a file or folder of the run to the loggers that keep such."""

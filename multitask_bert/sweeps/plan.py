@@ -1,0 +1,182 @@
+"""What a sweep is to do, read from its config and the command line, and refused where it cannot work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, unknown_key
+from multitask_bert.heads import metric_for_best, reported_keys
+from multitask_bert.sweeps import conf_files
+from multitask_bert.sweeps.methods import check_methods, grid_size
+from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
+from multitask_bert.sweeps.space import FIELD, Dimension, probe_overrides, read_request
+from multitask_bert.sweeps.study import quiet_optuna
+from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
+
+NUM_PROBES = 3  # configs that are composed before the first trial where a function decides what is in them
+DIR_LINE = "hydra: {sweep: {dir: outputs/sweeps/${hydra.sweeper.study}}}"
+
+Check = Callable[[DictConfig], ExperimentConfig]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep, checked."""
+
+    settings: SweepConfig
+    dimensions: tuple[Dimension, ...]
+    define: Define | None
+    fixed: tuple[str, ...]  # overrides of every trial
+    asked: tuple[str, ...]  # those of them that the command line has, without the loggers'
+    folder: Path
+    conf: tuple[Path, ...]  # folders with configs
+    groups: tuple[str, ...]  # names of the config groups
+    num_jobs: int  # trials side by side
+    threads_per_job: int | None  # None: as many as a process takes
+    config: ExperimentConfig  # of the first probe
+
+    @property
+    def n_trials(self) -> int:
+        wanted = self.settings.n_trials
+        return min(wanted, grid_size(self.dimensions)) if self.settings.sampler == "grid" else wanted
+
+    def conf_files(self) -> dict[str, str]:
+        return conf_files.hash_files(list(self.conf))
+
+    def attributes(self) -> dict[str, Any]:
+        """What is kept with the study."""
+        files = self.conf_files()
+        return {
+            "space": {dimension.key: dimension.described() for dimension in self.dimensions},
+            "function": self.settings.function,
+            "metrics": self.settings.metrics,
+            "directions": self.settings.directions,
+            "seeds": self.settings.seeds,
+            "fixed_overrides": list(self.fixed),
+            "groups": list(self.groups),
+            "conf_hash": conf_files.hash_of(files),
+            "conf_files": files,
+        }
+
+
+def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader, check: Check) -> Plan:
+    """Everything that can be known before the first trial.
+
+    `arguments`: the command line's overrides; `config`: composed with those that are no sweeps; `check`: refuses a
+    config that cannot be run.
+
+    Raises:
+        InputError: with the field and the way out.
+    """
+    quiet_optuna()
+    settings = OmegaConf.to_object(config.hydra.sweeper)
+    assert isinstance(settings, SweepConfig)
+    _check_folder(config)
+    request = read_request(arguments, settings, config)
+    groups = [str(name) for name in config.hydra.runtime.choices if not str(name).startswith("hydra/")]
+    for dimension in request.dimensions:
+        _check_key(dimension.key, config, groups)
+    check_methods(settings, request.dimensions)
+    define = load_function(settings.function) if settings.function is not None else None
+
+    def compose(overrides: Sequence[str]) -> ExperimentConfig:
+        return check(loader.load_sweep_config(config, [*request.fixed, *overrides]))
+
+    first = None
+    for overrides in _probes(request.dimensions, define):
+        first = first or compose(overrides)
+        _check_metrics(settings, compose(overrides), overrides)
+    assert first is not None
+    num_jobs = _num_jobs(settings, config)
+    return Plan(
+        settings=settings,
+        dimensions=request.dimensions,
+        define=define,
+        fixed=(*request.fixed, *_best_by_objective(settings, first)),
+        asked=request.fixed,
+        folder=Path(config.hydra.sweep.dir).absolute(),
+        conf=tuple(conf_files.folders_of(loader)),
+        groups=tuple(groups),
+        num_jobs=num_jobs,
+        threads_per_job=_threads_per_job(num_jobs, config),
+        config=first,
+    )
+
+
+def _check_folder(config: DictConfig) -> None:
+    raw = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    assert isinstance(raw, dict)
+    if "${now:" in str(raw["dir"]):
+        raise InputError(
+            f"hydra.sweep.dir={raw['dir']}: a sweep that can go on needs the same folder each time; "
+            f"put into the sweep's file: {DIR_LINE}"
+        )
+
+
+def _check_key(key: str, config: DictConfig, groups: Sequence[str]) -> None:
+    if key in groups or key.startswith("+"):
+        return
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if isinstance(node, DictConfig) and name in node:
+        return
+    siblings = [str(sibling) for sibling in node if sibling != "hydra"] if isinstance(node, DictConfig) else []
+    raise InputError(f"{FIELD}.{unknown_key(key, siblings)}")
+
+
+def _probes(dimensions: Sequence[Dimension], define: Define | None) -> list[list[str]]:
+    """Overrides of configs that trials could have: both ends and every choice of each dimension."""
+    if define is None:
+        return probe_overrides(dimensions)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    distributions = {dimension.key: distribution_of(dimension) for dimension in dimensions}
+    return [overrides_of(study.ask(distributions), define) for _ in range(NUM_PROBES)]
+
+
+def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: Sequence[str]) -> None:
+    if config.action != "train":
+        raise InputError(f"action={config.action}: a sweep trains; leave it out")
+    reported = reported_keys(config.tasks)
+    for metric in settings.metrics:
+        if metric not in reported:
+            where = f" with {' '.join(overrides)}" if overrides else ""
+            raise InputError(
+                f"hydra.sweeper.metric={metric}: no head reports it{where}; choose one of {', '.join(reported)}"
+            )
+
+
+def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[str]:
+    """The checkpoint that a trial keeps is the best by what is searched for, unless the config says otherwise."""
+    metric, direction = settings.metrics[0], settings.directions[0]
+    if config.trainer.metric_for_best is not None or metric == metric_for_best(config):
+        return []
+    overrides = [f"trainer.metric_for_best={metric}"]
+    if (direction == MINIMIZE) != is_lower_better(metric):
+        overrides.append(f"trainer.higher_is_better={str(direction != MINIMIZE).lower()}")
+    return overrides
+
+
+def _num_jobs(settings: SweepConfig, config: DictConfig) -> int:
+    """As asked; else what the launcher runs side by side."""
+    launcher = config.hydra.launcher
+    found = settings.n_jobs or launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
+    return found if found > 0 else _num_cores()
+
+
+def _threads_per_job(num_jobs: int, config: DictConfig) -> int | None:
+    """A share of the cores for each of several jobs on this machine; a cluster gives each its own."""
+    if num_jobs == 1 or "Slurm" in config.hydra.launcher._target_:
+        return None
+    return max(1, min(int(os.environ.get("OMP_NUM_THREADS", _num_cores())), _num_cores() // num_jobs))
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,59 @@
+"""What a person sees of a sweep between its trials: a line with a bar, and a table in the end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from multitask_bert.sweeps.results import best_trials
+from multitask_bert.sweeps.trials import count, counted
+
+BAR_WIDTH = 24  # characters
+
+
+class Progress:
+    """Says how far the study is; `num_jobs`: trials that run side by side."""
+
+    def __init__(self, study: optuna.Study, n_trials: int, num_jobs: int, *, file: Any = None) -> None:
+        self.study, self.n_trials, self.num_jobs = study, n_trials, num_jobs
+        self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+
+    def say(self, what: str | Table) -> None:
+        self._console.print(what, markup=False) if isinstance(what, str) else self._console.print(what)
+
+    def show(self) -> None:
+        if self._console.is_terminal:
+            done = min(self.n_trials, count(self.study).finished)
+            self._console.print(ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH), end=" ")
+        self.say(self.line())
+
+    def line(self) -> str:
+        """As in `sweep lr_ner: 5 of 24 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.7114 (trial 3); …`."""
+        counts = count(self.study)
+        parts = [
+            f"sweep {self.study.study_name}: {counts.finished} of {self.n_trials} trials done, "
+            f"{counts.pruned} pruned, {counts.failed} failed"
+        ]
+        if best := best_trials(self.study):
+            metric = self.study.user_attrs["metrics"][0]
+            parts.append(f"best {metric} {best[0].values[0]:.4f} (trial {best[0].number})")
+        if (seconds := self._seconds_left()) is not None:
+            parts.append(f"about {_duration(seconds)} left")
+        return "; ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        """From how long trials took so far; None before the first and after the last."""
+        seconds = [t.duration.total_seconds() for t in counted(self.study) if t.state.is_finished() and t.duration]
+        left = self.n_trials - count(self.study).finished
+        return left * sum(seconds) / len(seconds) / self.num_jobs if seconds and left > 0 else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

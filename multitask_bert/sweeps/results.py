@@ -1,0 +1,144 @@
+"""What a sweep leaves in its folder: `sweep.json`, `best.yaml` and a table of the best trials."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
+from multitask_bert.sweeps.study import JOURNAL_FILE
+from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.utils.files import finite, write_bytes, write_json
+
+BEST = "best"  # name of the config, without .yaml
+NUM_ROWS = 10
+
+
+def best_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials, best first; with several metrics, those that no other one beats, by the first metric."""
+    complete = [trial for trial in counted(study) if trial.state == TrialState.COMPLETE]
+    if len(study.directions) > 1 and complete:
+        front = {trial.number for trial in study.best_trials}
+        complete = [trial for trial in complete if trial.number in front]
+    is_highest_best = study.directions[0].name.lower() == MAXIMIZE
+    return sorted(complete, key=lambda trial: trial.values[0], reverse=is_highest_best)
+
+
+def best_values(study: optuna.Study) -> dict[str, float]:
+    """The best trial's values, by `best_<metric>`; empty where none is complete."""
+    best = best_trials(study)
+    metrics = [f"best_{metric}" for metric in study.user_attrs["metrics"]]
+    return dict(zip(metrics, best[0].values, strict=True)) if best else {}
+
+
+def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> None:
+    """`sweep.json`: which study this is and where it is stored, for whoever reads the folder later."""
+    best = best_trials(study)
+    counts = count(study)
+    write_json(
+        folder / "sweep.json",
+        finite({
+            "study": settings.study,
+            "storage": settings.storage or JOURNAL_FILE,  # a file: below this folder
+            "metrics": settings.metrics,
+            "directions": settings.directions,
+            "n_trials": settings.n_trials,
+            "complete": counts.complete,
+            "pruned": counts.pruned,
+            "failed": counts.failed,
+            "best": None if not best else {
+                "trial": best[0].number,
+                "values": best[0].values,
+                "params": best[0].params,
+                "folder": best[0].user_attrs["folder"],
+            },
+        }),
+    )  # fmt: skip
+
+
+def write_best(study: optuna.Study, folder: Path) -> Path | None:
+    """`best.yaml`: the best trial as a config of its own; None where no trial is complete."""
+    best = best_trials(study)
+    if not best:
+        return None
+    overrides = [*study.user_attrs["fixed_overrides"], *best[0].user_attrs["overrides"]]
+    path = folder / f"{BEST}.yaml"
+    write_bytes(path, best_config(overrides, best[0], study, folder).encode())
+    return path
+
+
+def best_config(overrides: Sequence[str], trial: FrozenTrial, study: optuna.Study, folder: Path) -> str:
+    """Choices of groups in its defaults list, values below: what the trial's command line made of `config`."""
+    defaults: list[Any] = ["config"]
+    values = OmegaConf.create({})
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, value = override.get_key_element().lstrip("+"), override.value()
+        text = override.get_value_element_as_str()
+        if key in study.user_attrs["groups"]:
+            defaults.append({f"override /{key}": text.strip("'") if text != "null" else None})
+        else:
+            OmegaConf.update(values, key, value if isinstance(value, list | dict) else _typed(text), force_add=True)
+    scores = ", ".join(
+        f"{metric} {value:.4f}" for metric, value in zip(study.user_attrs["metrics"], trial.values, strict=True)
+    )
+    lines = [
+        f"# python run.py --config-dir {_shown(folder)} --config-name {BEST}",
+        "#",
+        f"# Trial {trial.number} of study {study.study_name}: {scores}.",
+        OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]})),
+    ]
+    return "\n".join([*lines, OmegaConf.to_yaml(values) if values else ""]).rstrip() + "\n"
+
+
+def table_of(study: optuna.Study) -> Table:
+    """The best trials: values, spread over seeds, and what was chosen."""
+    metrics = study.user_attrs["metrics"]
+    title = "Best trials" if len(metrics) == 1 else "Trials that no other one beats"
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for name in ("trial", *metrics):
+        table.add_column(name, justify="right")
+    table.add_column("values")
+    for trial in best_trials(study)[:NUM_ROWS]:
+        scores = [_with_spread(trial, place) for place in range(len(metrics))]
+        table.add_row(str(trial.number), *scores, "  ".join(map(_shortened, trial.user_attrs["overrides"])))
+    return table
+
+
+def _shown(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _with_spread(trial: FrozenTrial, place: int) -> str:
+    by_seed = [own if isinstance(own, list) else [own] for own in trial.user_attrs["seed_scores"].values()]
+    spread = f" ± {statistics.stdev(own[place] for own in by_seed):.4f}" if len(by_seed) > 1 else ""
+    return f"{trial.values[place]:.4f}{spread}"
+
+
+def _shortened(override: str) -> str:
+    """`optimizer.lr=3.2123456789e-05` -> `optimizer.lr=3.212e-05`."""
+    key, _, value = override.partition("=")
+    try:
+        return override if value.lstrip("-").isdigit() else f"{key}={float(value):.4g}"
+    except ValueError:
+        return override
+
+
+def _typed(text: str) -> Any:
+    """The value that stands after the `=` of an override, as YAML has it."""
+    if text[:1] == text[-1:] == "'":
+        return text[1:-1].replace("\\'", "'")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return OmegaConf.create(f"value: {text}").value

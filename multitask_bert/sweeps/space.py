@@ -1,0 +1,193 @@
+"""The search space: dimensions over config keys, and how a choice among their values becomes Hydra overrides."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+from omegaconf import DictConfig, OmegaConf
+
+from multitask_bert.config import InputError
+from multitask_bert.sweeps.settings import SweepConfig
+
+FIELD = "hydra.sweeper.space"
+SHAPES = "give {low: …, high: …} (with log, step, type: float or int), or a list of choices"
+PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values that one config key may take: a range of numbers, or one of several choices."""
+
+    key: str
+    type: str  # float | int | categorical
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Scalar, ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """As it is kept in the study: of JSON types, the same for the same dimension."""
+        if self.type == "categorical":
+            return {"type": self.type, "choices": list(self.choices)}
+        return {"type": self.type, "low": self.low, "high": self.high, "log": self.log, "step": self.step}
+
+    def probes(self) -> list[Scalar]:
+        """Values to try before the first trial: both ends, or every choice."""
+        return list(self.choices) if self.type == "categorical" else [self.low, self.high]
+
+    def grid(self) -> list[Scalar]:
+        """Every value.
+
+        Raises:
+            InputError: a range without steps has no end of them.
+        """
+        if self.type == "categorical":
+            return list(self.choices)
+        assert self.low is not None
+        assert self.high is not None
+        step = self.step or (1 if self.type == "int" else None)
+        if step is None or self.log:
+            raise InputError(
+                f"{FIELD}.{self.key}: hydra.sweeper.sampler=grid needs every value; give a step (and no log), or a list"
+            )
+        count = int((self.high - self.low) / step + 1e-9) + 1
+        values = [self.low + step * place for place in range(count)]
+        return [int(value) for value in values] if self.type == "int" else list(values)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line and `hydra.sweeper` ask for together."""
+
+    dimensions: tuple[Dimension, ...]
+    fixed: tuple[str, ...]  # overrides that every trial has
+
+
+def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictConfig) -> Request:
+    """Dimensions from `hydra.sweeper.space` and from sweeps on the command line, which wins; the rest is fixed.
+
+    `config`: composed without the space; tells whether a key's numbers are whole.
+
+    Raises:
+        InputError: a dimension that is none.
+    """
+    dimensions = {str(key): _read(str(key), value, config) for key, value in settings.space.items()}
+    fixed = []
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
+        key = override.get_key_element()
+        dimensions.pop(key, None)
+        if override.is_sweep_override():
+            dimensions[key] = _read_sweep(key, override, config)
+        else:
+            fixed.append(str(override.input_line))
+    if not dimensions and settings.function is None:
+        raise InputError(f"{FIELD}: is empty, so there is nothing to search; {SHAPES} per config key")
+    return Request(tuple(dimensions[key] for key in sorted(dimensions)), tuple(fixed))
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """`{"optimizer.lr": 1e-4}` -> `["optimizer.lr=0.0001"]`, sorted by key."""
+    return [f"{key}={_as_text(values[key])}" for key in sorted(values)]
+
+
+def probe_overrides(dimensions: Iterable[Dimension]) -> list[list[str]]:
+    """As many rows of overrides as it takes for each dimension to show its ends or each of its choices once."""
+    probes = {dimension.key: dimension.probes() for dimension in dimensions}
+    rows = max(map(len, probes.values()), default=1)
+    return [as_overrides({key: values[row % len(values)] for key, values in probes.items()}) for row in range(rows)]
+
+
+def _read(key: str, value: Any, config: DictConfig) -> Dimension:
+    where = f"{FIELD}.{key}"
+    if isinstance(value, list):
+        return _categorical(where, key, value)
+    if not isinstance(value, dict):
+        raise InputError(f"{where}={value}: this is one value; {SHAPES}")
+    if unknown := sorted(value.keys() - {"low", "high", "log", "step", "type", "choices"}):
+        raise InputError(f"{where}.{unknown[0]}: no such key; {SHAPES}")
+    if "choices" in value:
+        return _categorical(where, key, value["choices"])
+    low, high, step = (value.get(name) for name in ("low", "high", "step"))
+    for name, number in (("low", low), ("high", high), *([("step", step)] if step is not None else [])):
+        if not isinstance(number, int | float) or isinstance(number, bool):
+            raise InputError(f"{where}.{name}={number}: must be a number; {SHAPES}")
+    return _range(where, Dimension(key, _type(where, key, value, config), low, high, bool(value.get("log")), step))
+
+
+def _read_sweep(key: str, override: Override, config: DictConfig) -> Dimension:
+    """`key=a,b`, `key=range(1,8)`, `key=interval(0,1)` and `key=tag(log,interval(1e-5,1e-3))` on the command line."""
+    sweep = override.value()
+    if isinstance(sweep, ChoiceSweep):
+        return _categorical(key, key, [_plain(element) for element in sweep.list])
+    if isinstance(sweep, RangeSweep):
+        return _categorical(key, key, [_plain(element) for element in override.sweep_iterator()])
+    if isinstance(sweep, IntervalSweep):
+        ends = {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags}
+        return _range(key, Dimension(key, "float", sweep.start, sweep.end, bool(ends["log"])))
+    raise InputError(f"{override.input_line}: not a sweep that is known here; write {key}=a,b or {key}=interval(0,1)")
+
+
+def _categorical(where: str, key: str, choices: Any) -> Dimension:
+    if not isinstance(choices, list) or not choices:
+        raise InputError(f"{where}: must be a list of choices, with one at least")
+    plain = tuple(_plain(choice) for choice in choices)
+    if len(set(map(_as_text, plain))) < len(plain):
+        raise InputError(f"{where}: a choice stands there twice")
+    return Dimension(key, "categorical", choices=plain)
+
+
+def _range(where: str, found: Dimension) -> Dimension:
+    assert found.low is not None
+    assert found.high is not None
+    if not found.low < found.high:
+        raise InputError(f"{where}: low={found.low:g} must be less than high={found.high:g}")
+    if found.log and (found.low <= 0 or found.step is not None):
+        raise InputError(f"{where}: with log, low must be over 0 and there can be no step")
+    if found.step is not None and found.step <= 0:
+        raise InputError(f"{where}.step={found.step:g}: must be over 0")
+    return found
+
+
+def _type(where: str, key: str, value: Mapping[str, Any], config: DictConfig) -> str:
+    """As it says; else float where one of its numbers, or the config's own value, is one."""
+    numbers = [value.get(name) for name in ("low", "high", "step")]
+    named = value.get("type")
+    if named not in (None, "float", "int"):
+        raise InputError(f"{where}.type={named}: choose float or int")
+    has_fraction = any(isinstance(number, float) for number in numbers)
+    if named == "int" and has_fraction:
+        raise InputError(f"{where}: type: int needs whole numbers")
+    is_float = has_fraction or isinstance(OmegaConf.select(config, key, throw_on_missing=False), float)
+    return named or ("float" if is_float else "int")
+
+
+def _plain(value: Any) -> Scalar:
+    """A scalar, as Optuna's choices have to be; lists and dicts as the text that an override has."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, list | dict):
+        return json.dumps(value)
+    return str(value)
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    if PLAIN.fullmatch(text) or (text[:1] in "[{" and text[-1:] in "]}"):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

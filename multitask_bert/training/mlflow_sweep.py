@@ -1,0 +1,90 @@
+"""The run in MLflow that stands above those of a sweep's trials, kept up to date from the sweep's folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from multitask_bert.training.loggers import JsonlLogger, RunStart
+from multitask_bert.training.mlflow_store import prepare_environment
+from multitask_bert.training.mlflow_upload import LOCK_FILE, STATE_FILE, Upload, what_failed
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 30.0  # for the run's id, where another controller makes the run
+
+
+class MlflowSweep:
+    """One run for the whole sweep; several controllers share it, and the first of them writes to it.
+
+    An outage is told once, and the sweep goes on: its trials then stand beside each other, without a parent.
+    """
+
+    def __init__(self, tracking_uri: str, experiment: str, timeout_seconds: float) -> None:
+        self.tracking_uri, self.experiment, self.timeout_seconds = tracking_uri, experiment, timeout_seconds
+        self._upload: Upload | None = None  # None: another controller writes
+        self._lines = JsonlLogger()
+        self._lock: FileLock | None = None
+        self._has_warned = False
+
+    @classmethod
+    def from_config(cls, logger: Mapping[str, Any]) -> MlflowSweep | None:
+        """As the trials' own logger; None where they have none for MLflow."""
+        entry = logger.get("mlflow")
+        if entry is None:
+            return None
+        return cls(entry["tracking_uri"], entry.get("experiment", "multitask_bert"), entry.get("timeout_seconds", 10.0))
+
+    def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> str | None:
+        """Begin the run, or go on with it; its id, None where MLflow cannot be reached."""
+        prepare_environment(self.timeout_seconds)
+        lock = FileLock(folder / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return _id_from_other(folder)
+        self._lock = lock
+        run = RunStart(folder, name, dict(config), {"sweep": name})
+        self._lines.start(run)
+        self._upload = Upload.begin(run, self.tracking_uri, self.experiment)
+        self._send()
+        return self._upload.state.run_id
+
+    def log(self, values: Mapping[str, float], *, step: int) -> None:
+        if self._upload is not None:
+            self._lines.log_metrics(values, step=step)
+            self._send()
+
+    def close(self, status: str) -> None:
+        if self._upload is None or self._lock is None:
+            return
+        self._lines.close()
+        self._upload.end(status, time.time())
+        self._send()
+        self._lock.release()
+
+    def _send(self) -> None:
+        assert self._upload is not None
+        if self._has_warned and self._upload.state.run_id is None:
+            return  # each try would wait as long as the first
+        try:
+            self._upload.send_pending()
+        except Exception as error:  # whatever MLflow throws: the sweep is worth more than its log
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning("MLflow at %s %s; the sweep goes on", self._upload.shown_uri, what_failed(error))
+
+
+def _id_from_other(folder: Path) -> str | None:
+    """The id of the run that another controller made, or is making."""
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        if (folder / STATE_FILE).is_file() and (run_id := Upload.load(folder).state.run_id) is not None:
+            return run_id
+        time.sleep(0.2)
+    return None

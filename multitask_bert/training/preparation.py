@@ -1,0 +1,70 @@
+"""What a run needs before it trains: tokenizer, encoded data, heads and encoder. Trials of a sweep share them.
+
+Heads are made anew for every run: they hold what a run finds out, as thresholds.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
+from multitask_bert.data.processor import DataProcessor, ProcessedData
+from multitask_bert.heads import Head, make_head
+from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.utils.sharing import shared
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The parts of a run that come from files."""
+
+    config: ExperimentConfig
+    tokenizer: Any
+    data: ProcessedData
+    heads: dict[str, dict[str, Head]]  # by task and name
+
+    def load_encoder(self) -> Encoder:
+        """With its weights before training."""
+        model = self.config.model
+        key = json.dumps({**asdict(model), "pooling": None})
+        return shared("encoder", key, lambda: load_encoder(model, load_encoder_config(model)), copy=copy.deepcopy)
+
+
+def prepare(config: ExperimentConfig) -> Preparation:
+    """Read and encode what the config names.
+
+    Raises:
+        InputError: bad config or data.
+    """
+    check_length(config.batching.max_length, load_encoder_config(config.model))
+    model = config.model
+    of_tokenizer = json.dumps([model.tokenizer or model.pretrained, model.revision])
+    tokenizer = shared("tokenizer", of_tokenizer, lambda: load_tokenizer(model))
+    data = shared("data", f"{of_tokenizer} {_key_of_data(config)}", lambda: _process(config, tokenizer))
+    heads = {
+        task: {name: make_head(config.tasks[task].heads[name], head.labels) for name, head in of_task.items()}
+        for task, of_task in data.heads.items()
+    }
+    return Preparation(config, tokenizer, data, heads)
+
+
+def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
+    processor = DataProcessor(
+        config.tasks, data_root=config.data_root, seed=config.seed, cache=Cache.from_environment(),
+        num_processes=config.batching.encoding_processes,
+    )  # fmt: skip
+    return processor.process(tokenizer, max_length=config.batching.max_length)
+
+
+def _key_of_data(config: ExperimentConfig) -> str:
+    """What encoded data depends on, but for the files: those are taken to stay as they are while a process lives."""
+    tasks = {name: asdict(task) for name, task in config.tasks.items()}
+    for task in tasks.values():
+        for head in task["heads"].values():
+            for field in WITHOUT_EFFECT:
+                del head[field]
+    return json.dumps([tasks, config.data_root, config.seed, config.batching.max_length], sort_keys=True)
