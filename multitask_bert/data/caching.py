@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitask_bert.config import InputError, TaskConfig, expand_user_path
-from multitask_bert.data.storage import Block, store
+from multitask_bert.data.storage import Chunk, store
 from multitask_bert.utils.files import sha256_of, write_json
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Cache:
         shutil.rmtree(place, ignore_errors=True)
         return None
 
-    def fill(self, key: str, splits: Mapping[str, Iterable[Block]], notes: Mapping[str, Any]) -> Kept | None:
+    def fill(self, key: str, splits: Mapping[str, Iterable[Chunk]], notes: Mapping[str, Any]) -> Kept | None:
         """Write the splits of a task, and open them; None where the cache cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ class Cache:
             log.warning("%s: cannot be written (%s); what is encoded is not kept", self.folder, error.strerror)
             return None
         try:
-            for split, blocks in splits.items():
-                store(partial / split, blocks)
+            for split, chunks in splits.items():
+                store(partial / split, chunks)
             files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in sorted(partial.rglob("*.*"))}
             write_json(partial / WHOLE, {"splits": list(splits), "files": files, "notes": notes})
             place = partial.replace(self.folder / key)

@@ -31,9 +31,10 @@ KINDS: Mapping[str, Any] = {  # fields of Pieces that are numbers, each with the
 EXAMPLES, EXAMPLE_ENDS, EXAMPLE_OF, IS_CUT = "examples.jsonl", "example_ends.npy", "example_of.npy", "is_cut.npy"
 HAS_SECOND = "has_second.npy"
 NUM_BUFFERED = 1000  # examples that are written at a time
+NUM_IN_MEMORY = 100_000  # examples of a split; where there are more, each is read from disk when its turn comes
 
 
-class Block(NamedTuple):
+class Chunk(NamedTuple):
     """Windows of some examples, one after the other, as they go to disk."""
 
     examples: list[bytes]  # a line of JSON each
@@ -44,7 +45,7 @@ class Block(NamedTuple):
     has_second: np.ndarray
 
 
-def pack(windows: Sequence[Window]) -> Block:
+def pack(windows: Sequence[Window]) -> Chunk:
     """Windows of one example follow one another."""
     examples: list[Example] = []
     num_windows: list[int] = []
@@ -60,7 +61,7 @@ def pack(windows: Sequence[Window]) -> Block:
             rows = [tuple(itertools.chain.from_iterable(row)) for row in rows]
         columns[name] = np.fromiter(itertools.chain.from_iterable(rows), dtype=kind)
         lengths[name] = np.fromiter(map(len, rows), dtype=np.int64)
-    return Block(
+    return Chunk(
         examples=[_to_json(example) for example in examples],
         num_windows=np.asarray(num_windows),
         columns=columns,
@@ -70,7 +71,7 @@ def pack(windows: Sequence[Window]) -> Block:
     )
 
 
-def store(folder: Path, blocks: Iterable[Block]) -> None:
+def store(folder: Path, chunks: Iterable[Chunk]) -> None:
     """Write a split."""
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_ExampleWriter(folder))
@@ -79,14 +80,14 @@ def store(folder: Path, blocks: Iterable[Block]) -> None:
         example_of = stack.enter_context(_Column(folder / EXAMPLE_OF, np.int64))
         is_cut = stack.enter_context(_Column(folder / IS_CUT, np.bool_))
         has_second = stack.enter_context(_Column(folder / HAS_SECOND, np.bool_))
-        for block in blocks:
-            example_of.add(writer.num_examples + np.repeat(np.arange(len(block.examples)), block.num_windows))
-            writer.add(block.examples)
+        for chunk in chunks:
+            example_of.add(writer.num_examples + np.repeat(np.arange(len(chunk.examples)), chunk.num_windows))
+            writer.add(chunk.examples)
             for name, column in columns.items():
-                ends[name].add(column.num_items + np.cumsum(block.lengths[name]))
-                column.add(block.columns[name])
-            is_cut.add(block.is_cut)
-            has_second.add(block.has_second)
+                ends[name].add(column.num_items + np.cumsum(chunk.lengths[name]))
+                column.add(chunk.columns[name])
+            is_cut.add(chunk.is_cut)
+            has_second.add(chunk.has_second)
 
 
 def spool(folder: Path, examples: Iterable[Example]) -> StoredExamples:

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from multitask_bert.config import InputError
 from multitask_bert.data.encoding import CHUNK, Cutter
-from multitask_bert.data.storage import Block, pack
+from multitask_bert.data.storage import Chunk, pack
 from multitask_bert.records import Example
 
 NUM_WORTH_IT = 20_000  # examples from which starting processes costs less than it gains
@@ -20,8 +20,8 @@ MAX_AUTOMATIC = 8  # one process writes what the others cut: more of them would 
 _worker: tuple[Cutter, Sequence[Example]] | None = None  # in a worker process: what it works with
 
 
-def pack_all(examples: Sequence[Example], cut: Cutter, *, num_processes: int | None) -> Iterator[Block]:
-    """The examples as blocks, in their order. `num_processes`: None: one per core where it is worth it.
+def pack_all(examples: Sequence[Example], cut: Cutter, *, num_processes: int | None) -> Iterator[Chunk]:
+    """The examples as chunks, in their order. `num_processes`: None: one per core where it is worth it.
 
     Raises:
         InputError: a worker process was killed (mostly for want of memory).
@@ -35,7 +35,7 @@ def pack_all(examples: Sequence[Example], cut: Cutter, *, num_processes: int | N
     # As torch's loaders do: a forked process has the tokenizer and the examples without a copy, and no script of the
     # user's runs again.
     context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
-    waiting: deque[Future[Block]] = deque()
+    waiting: deque[Future[Chunk]] = deque()
     try:
         with ProcessPoolExecutor(num_processes, context, _start_worker, (cut, examples)) as pool:
             for start in starts:
@@ -63,7 +63,7 @@ def _start_worker(cut: Cutter, examples: Sequence[Example]) -> None:
     _worker = cut, examples
 
 
-def _pack_chunk(start: int) -> Block:
+def _pack_chunk(start: int) -> Chunk:
     assert _worker is not None
     cut, examples = _worker
     return pack(cut(examples[start : start + CHUNK]))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.data.caching import Cache
-from multitask_bert.data.processor import SPLITS, DataProcessor
+from multitask_bert.data.processor import DataProcessor
+from multitask_bert.data.reading import SPLITS
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks
 from multitask_bert.reports.plan import TrainingPlan, plan_training

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from multitask_bert.config import InputError, SourceConfig
-from multitask_bert.data import processor, workers
+from multitask_bert.data import storage, workers
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.encoding import CHUNK, Cutter
-from multitask_bert.data.processor import SPLITS, DataProcessor
+from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.readers import READERS
-from multitask_bert.data.storage import Block, StoredExamples, spool
+from multitask_bert.data.reading import SPLITS, TaskReader
+from multitask_bert.data.storage import Chunk, StoredExamples, spool
 from multitask_bert.data.workers import pack_all
 from multitask_bert.records import Example
 from multitask_bert.utils import progress
@@ -53,7 +54,7 @@ def test_reading_takes_no_memory_for_the_file_as_a_whole(tmp_path: Path, kind: s
     assert peak < path.stat().st_size / 2
 
 
-def equal(left: Sequence[Block], right: Sequence[Block]) -> bool:
+def equal(left: Sequence[Chunk], right: Sequence[Chunk]) -> bool:
     return [repr(one) for one in left] == [repr(one) for one in right]
 
 
@@ -61,7 +62,7 @@ def equal(left: Sequence[Block], right: Sequence[Block]) -> bool:
 def test_several_processes_give_what_one_gives(tmp_path: Path, tokenizer: Any, num_processes: int) -> None:
     cut = Cutter(tokenizer, 16, None)
     expected = list(pack_all(EXAMPLES, cut, num_processes=1))
-    assert [len(block.examples) for block in expected] == [CHUNK, CHUNK, 345]
+    assert [len(chunk.examples) for chunk in expected] == [CHUNK, CHUNK, 345]
     for examples in (EXAMPLES, spool(tmp_path / "spool", EXAMPLES)):
         assert equal(list(pack_all(examples, cut, num_processes=num_processes)), expected)
 
@@ -88,17 +89,17 @@ def test_what_is_held_on_disk_equals_what_is_held_in_memory(
     task = make_task(tmp_path, "csv", {"train": f"text,label\n{rows}"}, dev=None, test=None)
     cache = Cache(tmp_path / "cache") if is_cached else None
     in_memory = DataProcessor({"mine": task}, data_root="unused", seed=1).process(tokenizer, max_length=16)
-    monkeypatch.setattr(processor, "NUM_IN_MEMORY", 10)
+    monkeypatch.setattr(storage, "NUM_IN_MEMORY", 10)
     spooled: list[Path] = []
-    hold = DataProcessor._hold
+    hold = TaskReader._hold
 
-    def watching(self: DataProcessor, *rest: Any) -> Sequence[Example]:
+    def watching(self: TaskReader, *rest: Any) -> Sequence[Example]:
         held = hold(self, *rest)
         assert isinstance(held, StoredExamples)
         spooled.append(held.folder)
         return held
 
-    monkeypatch.setattr(DataProcessor, "_hold", watching)
+    monkeypatch.setattr(TaskReader, "_hold", watching)
     on_disk = DataProcessor({"mine": task}, data_root="unused", seed=1, cache=cache).process(tokenizer, max_length=16)
     for split in SPLITS:
         assert list(getattr(on_disk, split)["mine"].examples) == list(getattr(in_memory, split)["mine"].examples)

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from multitask_bert.config import HeadConfig, InputError, TaskConfig
-from multitask_bert.data import caching, processor
+from multitask_bert.data import caching, processor, storage
 from multitask_bert.data.caching import Cache, fingerprint_of
-from multitask_bert.data.processor import SPLITS, DataProcessor, ProcessedData
+from multitask_bert.data.processor import DataProcessor, ProcessedData
+from multitask_bert.data.reading import SPLITS, TaskReader
 from multitask_bert.data.storage import StoredExamples, StoredWindows
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -39,7 +40,7 @@ def contents(data: ProcessedData) -> dict[str, list[EncodedExample]]:
 
 @pytest.fixture(autouse=True)
 def nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "NUM_IN_MEMORY", 0)
+    monkeypatch.setattr(storage, "NUM_IN_MEMORY", 0)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("this was to be found in the cache")
 
     monkeypatch.setattr(processor, "pack_all", fail)
-    monkeypatch.setattr(DataProcessor, "_read_files", fail)
+    monkeypatch.setattr(TaskReader, "_read_files", fail)
 
 
 def rich_task(folder: Path, kind: str) -> TaskConfig:
@@ -233,7 +234,7 @@ def test_stored_data_travels_to_another_process_as_its_place(tmp_path: Path, tok
 def test_small_sets_are_held_in_memory(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task(tmp_path, "csv")
     on_disk = contents(process(task, tokenizer, tmp_path / "cache"))
-    monkeypatch.setattr(processor, "NUM_IN_MEMORY", 3)
+    monkeypatch.setattr(storage, "NUM_IN_MEMORY", 3)
     data = process(task, tokenizer, tmp_path / "cache")
     assert isinstance(data.train["mine"].examples, list)
     assert contents(data) == on_disk
