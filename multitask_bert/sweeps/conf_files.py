@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -20,12 +20,16 @@ def folders_of(loader: ConfigLoader) -> list[Path]:
     return [path for path in found if path.is_dir()]
 
 
-def hash_files(folders: list[Path]) -> dict[str, str]:
-    """By `number of the folder/path below it`: the start of each file's sha256."""
+def hash_files(folders: Sequence[Path], groups: Iterable[str]) -> dict[str, str]:
+    """By `number of the folder/path below it`: the start of each file's sha256, of what Hydra may compose from.
+
+    A folder of `--config-dir` may hold anything else, too: even the sweep's own outputs.
+    """
+    tops = sorted({group.partition("/")[0] for group in groups} | {"hydra"})
     return {
         f"{place}/{path.relative_to(folder).as_posix()}": sha256_of(path)[:16]
         for place, folder in enumerate(folders)
-        for path in sorted(folder.rglob("*.yaml"))
+        for path in sorted([*folder.glob("*.yaml"), *(path for top in tops for path in (folder / top).rglob("*.yaml"))])
     }
 
 

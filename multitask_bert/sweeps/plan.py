@@ -49,7 +49,7 @@ class Plan:
         return min(wanted, grid_size(self.dimensions)) if self.settings.sampler == "grid" else wanted
 
     def conf_files(self) -> dict[str, str]:
-        return conf_files.hash_files(list(self.conf))
+        return conf_files.hash_files(self.conf, self.groups)
 
     def attributes(self) -> dict[str, Any]:
         """What is kept with the study."""
@@ -90,11 +90,10 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
     def compose(overrides: Sequence[str]) -> ExperimentConfig:
         return check(loader.load_sweep_config(config, [*request.fixed, *overrides]))
 
-    first = None
-    for overrides in _probes(request.dimensions, define):
-        first = first or compose(overrides)
-        _check_metrics(settings, compose(overrides), overrides)
-    assert first is not None
+    probes = [(compose(overrides), overrides) for overrides in _probes(request.dimensions, define)]
+    for probe, overrides in probes:
+        _check_metrics(settings, probe, overrides)
+    first = probes[0][0]
     num_jobs = _num_jobs(settings, config)
     return Plan(
         settings=settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -48,12 +50,14 @@ def open_storage(settings: SweepConfig, folder: Path) -> BaseStorage:
     place = settings.storage
     try:
         if place is not None and "://" in place:
-            return RDBStorage(
-                place,
-                engine_kwargs={"connect_args": _connect_arguments(place), "pool_pre_ping": True},
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
+                return RDBStorage(
+                    place,
+                    engine_kwargs={"connect_args": _connect_arguments(place), "pool_pre_ping": True},
+                    heartbeat_interval=HEARTBEAT_SECONDS,
+                    grace_period=GRACE_SECONDS,
+                )
         path = folder / JOURNAL_FILE if place is None else Path(place)
         return JournalStorage(JournalFileBackend(str(path)))
     except Exception as error:  # a driver's own, SQLAlchemy's, the system's

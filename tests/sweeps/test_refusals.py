@@ -1,0 +1,103 @@
+"""What is refused before the first trial, with the way out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.composing import error_of, run_line
+from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, refusal, states_of, study_in, sweep
+
+pytestmark = pytest.mark.usefixtures("pretended")
+S = "hydra.sweeper."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([f"{S}metric=eval_mean_f2"], "hydra.sweeper.metric=eval_mean_f2: no head reports it with optimizer.lr=1e-05"),
+        ([f"{S}metric=eval_mean_f2"], "choose one of eval_ner_ner_head_f1, "),
+        (["optimizer.lrr=1,2"], "hydra.sweeper.space.optimizer.lrr: no such key; did you mean optimizer.lr?"),
+        (["mixing=round_robin,random"], "mixing: there is no 'random'"),
+        (["batching.batch_size=0,8"], "batching.batch_size=0: must be at least 1"),
+        ([f"{S}storage=postgresql://me:secret@localhost:1/none"], "hydra.sweeper.storage=postgresql://me:***@localhost"),
+        ([f"{S}storage=sqlite:////no/such/folder/s.db"], "unable to open database file); is it there and running?"),
+        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}sampler=cmaes"], "for several choose tpe, gp, random"),
+        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}pruner=median"], "set hydra.sweeper.pruner=none"),
+        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}direction=[maximize]"], "1 for 2 metrics"),
+        ([f"{S}direction=up"], "hydra.sweeper.direction=up: choose one of maximize, minimize"),
+        ([f"{S}sampler=grid"], "space.optimizer.lr: hydra.sweeper.sampler=grid needs every value; give a"),
+        ([f"{S}sampler=annealing"], "sampler=annealing: choose one of tpe, gp, cmaes, random, grid, nsga2"),
+        ([f"{S}pruner=wilcoxon"], "compares seeds; set hydra.sweeper.seeds to 2 or more"),
+        ([f"+{S}pruner_options.n_startup=1"], "n_startup: no such option; did you mean n_startup_trials?"),
+        ([f"+{S}sampler_options.multivariat=1"], "multivariat: no such option; did you mean multivariate?"),
+        ([f"{S}n_trials=0"], "hydra.sweeper.n_trials=0: must be at least 1"),
+        ([f"{S}n_trails=5"], "hydra.sweeper.n_trails: no such key"),
+        ([f"{S}function=nowhere.at_all"], "hydra.sweeper.function=nowhere.at_all: cannot be imported"),
+        (["optimizer.lr=1e-4", "scheduler.warmup_ratio=0"], "hydra.sweeper.space: is empty"),
+        (["action=evaluate", "run_dir=outputs"], "action=evaluate: a sweep trains"),
+        (["hydra.sweep.dir='${now:%H}'"], "hydra.sweep.dir=${now:%H}: a sweep that can go on needs the same folder"),
+        (["tasks=ner,sentiment", f"{S}metric=eval_ner_ner_head_f1"], "no head reports it with"),
+    ],
+)  # fmt: skip
+def test_it_is_refused_before_the_first_trial(arguments: list[str], expected: str, pretended: Pretence) -> None:
+    assert expected in refusal(*arguments)
+    assert pretended.runs == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["batching.batch_size=8,16"], "this study was made for other space: {"),
+        ([f"{S}metric=eval_loss"], "this study was made for other metrics: ['eval_mean_f1'], now ['eval_loss']"),
+        ([f"{S}direction=minimize"], "this study was made for other directions"),
+        ([f"{S}seeds=2"], "this study was made for other seeds: 1, now 2"),
+        (["optimizer=sgd"], "this study was made for other fixed overrides"),
+    ],
+)  # fmt: skip
+def test_a_study_made_for_something_else_is_refused(arguments: list[str], expected: str) -> None:
+    sweep(f"{S}n_trials=1")
+    error = refusal(f"{S}n_trials=2", *arguments)
+    assert expected in error
+    assert "name another study with hydra.sweeper.study=NAME" in error
+    assert states_of(study_in(FOLDER)) == ["complete"]
+
+
+def test_a_study_that_no_sweep_made_is_refused() -> None:
+    FOLDER.mkdir(parents=True)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(FOLDER / "study.journal")))
+    optuna.create_study(study_name=FOLDER.name, storage=storage, direction="maximize").ask()
+    assert "this study was not made by a sweep" in refusal()
+
+
+def test_trials_of_a_study_that_is_gone_are_not_overwritten() -> None:
+    sweep(f"{S}n_trials=1")
+    (FOLDER / "study.journal").unlink()
+    assert "holds trials of a study that is not in the storage any more" in refusal()
+    assert json.loads((FOLDER / "trial_0000" / "results.json").read_text())["pruned"] is False
+
+
+def test_a_change_in_the_configs_is_refused_during_a_sweep_and_when_it_goes_on(
+    tmp_path: Path, pretended: Pretence
+) -> None:
+    mine = tmp_path / "mine" / "experiment" / "fast.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# @package _global_\ntrainer: {max_steps: 5}\n")
+
+    def score(config: object, step: int) -> float:
+        mine.write_text("# @package _global_\ntrainer: {max_steps: 6}\n")
+        return 0.5
+
+    pretended.score = score
+    arguments = ("--config-dir", str(tmp_path / "mine"), *COMMAND, "experiment=fast", f"{S}n_trials=3")
+    for _ in range(2):
+        error = error_of(*arguments)
+        assert "experiment/fast.yaml changed since this sweep began" in error
+        assert states_of(study_in(FOLDER)) == ["complete"]
+    mine.write_text("# @package _global_\ntrainer: {max_steps: 5}\n")
+    pretended.score = lambda config, step: 0.5
+    run_line(*arguments)
+    assert states_of(study_in(FOLDER)) == ["complete"] * 3

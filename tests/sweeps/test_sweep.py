@@ -1,0 +1,189 @@
+"""A sweep from its command to its results, and the same command again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from multitask_bert.sweeps.trials import count
+from tests.composing import run_line
+from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, states_of, study_in, sweep
+
+
+def test_a_sweep_tells_every_trial_and_what_was_tried(pretended: Pretence) -> None:
+    study = sweep("hydra.sweeper.n_trials=3")
+    assert states_of(study) == ["complete"] * 3
+    assert [trial.value for trial in study.get_trials()] == pytest.approx(pretended.scores_told())
+    assert [config.optimizer.lr for config, _ in pretended.runs] == list(map(lr_of, study.get_trials()))
+    assert study.user_attrs["metrics"] == ["eval_mean_f1"]
+    assert study.user_attrs["directions"] == ["maximize"]
+    assert study.user_attrs["space"]["optimizer.lr"] == {
+        "type": "float", "low": 1e-5, "high": 5e-4, "log": True, "step": None,
+    }  # fmt: skip
+    first = study.get_trials()[0].user_attrs
+    assert first["folder"] == "trial_0000"
+    assert [override.partition("=")[0] for override in first["overrides"]] == ["optimizer.lr", "scheduler.warmup_ratio"]
+    assert first["scores"].keys() == {"eval_mean_f1", "eval_loss", "eval_mean_score"}
+    assert first["seed_scores"] == {"1": study.get_trials()[0].value}
+
+
+def test_the_same_command_again_does_nothing_and_a_larger_total_goes_on(pretended: Pretence) -> None:
+    before = sweep("hydra.sweeper.n_trials=2").get_trials()
+    again = sweep("hydra.sweeper.n_trials=2").get_trials()
+    assert again == before
+    more = sweep("hydra.sweeper.n_trials=4").get_trials()
+    assert more[:2] == before
+    assert len(set(map(lr_of, more))) == 4  # a sampler that began anew would propose the same again
+    assert [folder.name for _, folder in pretended.runs] == [f"trial_000{number}" for number in range(4)]
+
+
+def test_a_study_in_two_parts_is_the_study_in_one(pretended: Pretence, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep("hydra.sweeper.n_trials=1")
+    in_two = sweep("hydra.sweeper.n_trials=3")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    in_one = sweep("hydra.sweeper.n_trials=3")
+    assert [trial.params for trial in in_two.get_trials()] == [trial.params for trial in in_one.get_trials()]
+
+
+def test_best_yaml_is_the_config_of_the_best_trial(
+    pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = sweep("hydra.sweeper.n_trials=3", "++optimizer.options.amsgrad=true", "name='a, b'")
+    best = FOLDER / study.best_trial.user_attrs["folder"] / ".hydra" / "config.yaml"
+    assert "Best trials" in capsys.readouterr().out
+    configs = []
+    monkeypatch.setattr("multitask_bert.actions.run", configs.append)
+    run_line("--config-dir", str(FOLDER), "--config-name", "best", "hydra.run.dir=outputs/best")
+    assert OmegaConf.load("outputs/best/.hydra/config.yaml") == OmegaConf.load(best)
+    assert configs[0].optimizer.lr == lr_of(study.best_trial)
+    summary = json.loads((FOLDER / "sweep.json").read_text(encoding="utf-8"))
+    assert (summary["study"], summary["storage"]) == ("lr_warmup_ner+sentiment", "study.journal")
+    assert summary["best"]["trial"] == study.best_trial.number
+
+
+def test_saved_configs_say_nothing_of_the_sweep(pretended: Pretence) -> None:
+    sweep("hydra.sweeper.n_trials=1")
+    hidden = FOLDER / "trial_0000" / ".hydra"
+    assert "TRIAL" not in (hidden / "config.yaml").read_text(encoding="utf-8")
+    assert "TRIAL" not in (hidden / "overrides.yaml").read_text(encoding="utf-8")
+
+
+def test_choices_on_the_command_line_are_dimensions_and_other_values_are_fixed(pretended: Pretence) -> None:
+    study = sweep("hydra.sweeper.n_trials=3", "batching.batch_size=4,8", "optimizer.lr=1e-4", "mixing=proportional")
+    assert study.user_attrs["space"]["batching.batch_size"] == {"type": "categorical", "choices": [4, 8]}
+    assert study.user_attrs["space"].keys() == {"batching.batch_size", "scheduler.warmup_ratio"}
+    configs = [config for config, _ in pretended.runs]
+    assert {config.batching.batch_size for config in configs} <= {4, 8}
+    assert {(config.optimizer.lr, config.mixing.rule) for config in configs} == {(1e-4, "proportional")}
+
+
+def test_task_sets_are_a_dimension(pretended: Pretence) -> None:
+    run_line("-m", "sweep=task_sets", "model=tiny", "logger=none", "hydra.sweeper.seeds=1")
+    assert sorted("+".join(config.tasks) for config, _ in pretended.runs) == ["ner", "ner+sentiment", "sentiment"]
+
+
+def test_a_function_defines_what_depends_on_other_choices(
+    pretended: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spaces_of_mine.py").write_text(
+        "def define(trial):\n"
+        "    if trial.suggest_categorical('optimizer', ['adamw', 'sgd']) == 'sgd':\n"
+        "        return {**trial.params, 'optimizer.lr': trial.suggest_float('lr_of_sgd', 0.1, 1.0)}\n"
+        "    trial.suggest_float('optimizer.lr', 1e-5, 1e-4)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [override /hydra/sweeper: study]\n"
+        "hydra:\n"
+        "  sweep: {dir: 'outputs/sweeps/${hydra.sweeper.study}'}\n"
+        "  sweeper: {study: mine, n_trials: 5, function: spaces_of_mine.define}\n"
+    )
+    run_line("--config-dir", str(tmp_path), "-m", "sweep=mine", "model=tiny", "logger=none")
+    study = study_in(Path("outputs/sweeps/mine"))
+    assert {trial.params["optimizer"] for trial in study.get_trials()} == {"adamw", "sgd"}
+    for trial, (config, _) in zip(study.get_trials(), pretended.runs, strict=True):
+        is_sgd = config.optimizer._target_ == "torch.optim.SGD"
+        assert is_sgd == (trial.params["optimizer"] == "sgd") == (config.optimizer.lr >= 0.1)
+        assert trial.params.keys() == {"optimizer", "lr_of_sgd" if is_sgd else "optimizer.lr"}
+
+
+def test_pruned_trials_stop_within_one_evaluation(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
+    pretended.score = lambda config, step: 0.9 if len(pretended.runs) <= 2 else 0.1
+    study = sweep("hydra.sweeper.n_trials=4", "+hydra.sweeper.pruner_options.n_startup_trials=2")
+    assert states_of(study) == ["complete", "complete", "pruned", "pruned"]
+    assert pretended.num_steps == [3, 3, 1, 1]
+    assert study.get_trials()[2].intermediate_values == {1: 0.1}
+    assert "4 of 4 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.9000 (trial 0)" in capsys.readouterr().out
+
+
+def test_seeds_are_trained_one_after_the_other_and_their_mean_counts(pretended: Pretence) -> None:
+    pretended.score = lambda config, step: config.seed / 10
+    study = sweep("hydra.sweeper.n_trials=1", "hydra.sweeper.seeds=3", "seed=4")
+    (trial,) = study.get_trials()
+    assert trial.value == pytest.approx(0.5)
+    assert trial.user_attrs["seed_scores"] == {"4": 0.4, "5": 0.5, "6": 0.6}
+    assert trial.intermediate_values == pytest.approx({1: 0.4, 2: 0.45, 3: 0.5})  # running means
+    assert [(config.seed, folder.name) for config, folder in pretended.runs] == [
+        (4, "seed_4"), (5, "seed_5"), (6, "seed_6"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("pruner", ["median", "wilcoxon"])
+def test_a_bad_trial_is_pruned_between_seeds(pretended: Pretence, pruner: str) -> None:
+    pretended.score = lambda config, step: (0.9 if len(pretended.runs) <= 6 else 0.1) + config.seed / 1000
+    options = "p_threshold=0.4,n_startup_steps=0" if pruner == "wilcoxon" else "n_startup_trials=1"
+    arguments = [f"hydra.sweeper.pruner_options.{option}" for option in options.split(",")]
+    study = sweep(
+        "hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=6", f"hydra.sweeper.pruner={pruner}",
+        *(f"+{argument}" for argument in arguments),
+    )  # fmt: skip
+    assert states_of(study) == ["complete", "pruned"]
+    assert 6 < len(pretended.runs) < 12
+    if pruner == "wilcoxon":
+        assert study.get_trials()[0].intermediate_values[2] == pytest.approx(0.902)  # each seed's own
+
+
+def test_several_metrics_are_searched_together(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
+    study = sweep("hydra.sweeper.n_trials=3", "hydra.sweeper.metric=[eval_mean_f1,eval_loss]")
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert all(len(trial.values) == 2 for trial in study.get_trials())
+    assert "Trials that no other one beats" in capsys.readouterr().out
+    assert (FOLDER / "best.yaml").is_file()
+
+
+def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(pretended: Pretence) -> None:
+    def score(config: object, step: int) -> float:
+        if len(pretended.runs) == 1:
+            raise MemoryError("no room")
+        return float("nan") if len(pretended.runs) == 2 else 0.5
+
+    pretended.score = score
+    study = sweep("hydra.sweeper.n_trials=4")
+    assert states_of(study) == ["fail", "fail", "complete", "complete"]
+    errors = [trial.user_attrs.get("error") for trial in study.get_trials()]
+    assert errors[0] == "MemoryError: no room"
+    assert "eval_mean_f1 is nan at step 1" in str(errors[1])
+    assert errors[2:] == [None, None]
+    assert "no room" in (FOLDER / "trial_0000" / "run.log").read_text(encoding="utf-8")
+    assert count(study).finished == 4
+
+
+def test_more_failures_than_allowed_stop_the_sweep(pretended: Pretence) -> None:
+    from tests.sweeps.sweeping import refusal
+
+    def score(config: object, step: int) -> float:
+        raise RuntimeError("bad luck")
+
+    pretended.score = score
+    error = refusal("hydra.sweeper.n_trials=9", "hydra.sweeper.max_failures=1")
+    assert "max_failures=1: 2 trials failed, the last (1) with RuntimeError: bad luck" in error
+    assert len(pretended.runs) == 2
+    pretended.score = near(1e-4)
+    study = sweep("hydra.sweeper.n_trials=3", "hydra.sweeper.max_failures=2")
+    assert states_of(study) == ["fail", "fail", "complete"]
