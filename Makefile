@@ -11,7 +11,7 @@ run: $(INSTALLED)
 	$(BIN)/python run.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
