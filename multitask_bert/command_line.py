@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
+LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'multitask_bert[cluster]'"
 ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
 # By action on an earlier run: the keys of today's config that it reads.
 READ_BY: dict[str, tuple[str, ...]] = {
@@ -201,6 +202,7 @@ def _no_such_option(error: MissingConfigException) -> str:
     near = nearest(name, options)
     lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
     lines += [f"there are: {', '.join(options)}"] if options else []
+    lines += [LAUNCHERS] if group == "hydra/launcher" else []
     lines += [f"your own FOLDER/{group}/{name}.yaml is found with --config-dir FOLDER"]
     return "\n".join(lines)
 

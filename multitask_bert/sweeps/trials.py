@@ -133,7 +133,8 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     tries = 1 + _num_before(trials, trial)
     is_queued = any(other.user_attrs.get(RETRY_OF) == trial.number for other in trials)
     if tries < MAX_TRIES and not is_queued:
-        study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+        queued = trial.system_attrs.get("fixed_params", {})  # all that a trial has that died before it took them
+        study.enqueue_trial({**queued, **trial.params}, user_attrs={RETRY_OF: trial.number})
     fail(study, trial, f"its process died ({tries} of {MAX_TRIES} tries)")
 
 

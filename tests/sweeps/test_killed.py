@@ -1,0 +1,122 @@
+"""Processes that die, and several that work on one study."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import Trial, TrialState
+
+from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
+from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
+from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of, study_in, sweep
+
+SCRIPT = Path(__file__).parent / "slow_sweep.py"
+
+
+def started(seconds: float, *arguments: str) -> subprocess.Popen[str]:
+    """A sweep in a process of its own, with pretended trainings that take this long."""
+    command = [sys.executable, str(SCRIPT), str(seconds), *COMMAND, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(what: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def running_in_a_job(number: int) -> bool:
+    """Whether this trial has begun to train."""
+    folder = FOLDER / f"trial_{number:04d}"
+    return (folder / "run.log").exists() and states_of(study_in(FOLDER))[number] == "running"
+
+
+def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pretence) -> None:
+    process = started(0.9, "hydra.sweeper.n_trials=3")
+    wait_until(lambda: (FOLDER / "study.journal").exists())
+    wait_until(lambda: len(study_in(FOLDER).get_trials()) == 2 and running_in_a_job(1))
+    process.kill()
+    process.communicate()
+    first = study_in(FOLDER).get_trials()
+    study = sweep("hydra.sweeper.n_trials=3")
+    assert states_of(study) == ["complete", "fail", "complete", "complete"]
+    trials = study.get_trials()
+    assert trials[0] == first[0]
+    assert trials[1].params == first[1].params == trials[2].params  # tried again, in a folder of its own
+    assert trials[1].user_attrs["error"] == "its process died (1 of 3 tries)"
+    assert [folder.name for _, folder in pretended.runs] == ["trial_0002", "trial_0003"]
+    assert lr_of(trials[3]) not in [lr_of(trial) for trial in trials[:3]]
+    assert len(counted(study)) == 3
+
+
+def test_two_controllers_share_the_trials_of_one_study() -> None:
+    processes = [started(0.3, "hydra.sweeper.n_trials=6", "hydra.sweeper.pruner=none") for _ in range(2)]
+    for process in processes:
+        output, _ = process.communicate(timeout=90)
+        assert process.returncode == 0, output
+    study = study_in(FOLDER)
+    assert states_of(study) == ["complete"] * 6
+    assert len({trial.user_attrs["process"]["pid"] for trial in study.get_trials()}) == 2
+    assert len(set(map(lr_of, study.get_trials()))) == 6
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    """With one running trial."""
+    study = optuna.create_study()
+    trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    trial.set_user_attr("process", this_process())
+    return study
+
+
+def give_to(study: optuna.Study, number: int, process: dict[str, Any]) -> None:
+    Trial(study, study.get_trials()[number]._trial_id).set_user_attr("process", process)
+
+
+def test_a_trial_whose_process_lives_is_left_alone(study: optuna.Study) -> None:
+    assert retry_the_dead(study, take_over=False) == []
+    assert retry_the_dead(study, take_over=True) == []
+
+
+def test_a_number_that_another_process_has_by_now_is_not_that_process(study: optuna.Study) -> None:
+    earlier = this_process() | {"started": this_process()["started"] - 60}
+    assert is_here(earlier)
+    assert not is_alive(earlier)
+    give_to(study, 0, earlier)
+    assert retry_the_dead(study, take_over=False) == [0]
+
+
+def test_of_another_machine_nothing_is_known_until_the_user_says_so(study: optuna.Study) -> None:
+    give_to(study, 0, {"machine": "elsewhere", "pid": 1, "started": 0.0})
+    assert retry_the_dead(study, take_over=False) == []
+    assert retry_the_dead(study, take_over=True) == [0]
+
+
+def test_values_whose_process_always_dies_count_as_failed_in_the_end(study: optuna.Study) -> None:
+    dead = this_process() | {"started": 0.0}
+    for number in range(MAX_TRIES):
+        give_to(study, number, dead)
+        assert retry_the_dead(study, take_over=False) == [number]
+        if number < MAX_TRIES - 1:
+            assert counted(study) == []
+            study.ask()
+    assert [trial.state for trial in counted(study)] == [TrialState.FAIL]
+    assert study.get_trials()[-1].system_attrs["fixed_params"] == study.get_trials()[0].params
+
+
+def test_a_trial_given_up_meanwhile_does_not_begin(pretended: Pretence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a job that waited in a queue until its controller was taken for dead."""
+    sweep("hydra.sweeper.n_trials=1")
+    batches = [[(0, ["seed=5"])], []]
+    monkeypatch.setattr("multitask_bert.sweeps.controller.Controller._next_batch", lambda self: batches.pop(0))
+    study = sweep("hydra.sweeper.n_trials=2")
+    assert len(pretended.runs) == 1
+    assert states_of(study) == ["complete"]
