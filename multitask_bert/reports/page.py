@@ -1,8 +1,11 @@
-"""An inspection as one HTML page that needs nothing else: tables, and plots as SVG."""
+"""An inspection as one HTML page that needs nothing else: tables, and plots as SVG.
+
+`document` and `html_table` serve other pages too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -36,14 +39,10 @@ def write_page(path: Path, inspection: Inspection) -> None:
     tasks = list(dict.fromkeys(split.task for split in inspection.splits))
     sizes, lengths, _, leaks, plan = tables_of(inspection)
     parts = [
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Data of {escape(', '.join(tasks))}</title><style>{STYLE}</style></head><body>",
-        f"<h1>Data of {escape(', '.join(tasks))}</h1>",
-        *_table(sizes),
-        *_table(lengths),
-        *_table(plan),
-        *_table(leaks),
+        *html_table(sizes),
+        *html_table(lengths),
+        *html_table(plan),
+        *html_table(leaks),
         *_examples_of_leaks(inspection),
     ]
     for task in tasks:
@@ -55,10 +54,22 @@ def write_page(path: Path, inspection: Inspection) -> None:
             parts += [f"<h3>Labels of {escape(head)}</h3>", '<div class="plots">']
             parts += [_figure(_caption(split, head), _bars(split, head)) for split in splits]
             parts.append("</div>")
-    write_bytes(path, "\n".join([*parts, "</body></html>", ""]).encode(errors="replace"))
+    write_bytes(path, document(f"Data of {', '.join(tasks)}", parts))
 
 
-def _table(table: Rows) -> Iterator[str]:
+def document(title: str, parts: Iterable[str], *, style: str = "") -> bytes:
+    """A page of its own. `parts`: HTML; `style`: rules beyond those that all pages share."""
+    head = [
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+    ]
+    return "\n".join([*head, *parts, "</body></html>", ""]).encode(errors="replace")
+
+
+def html_table(table: Rows) -> Iterator[str]:
+    """With its title above and its note below."""
     yield f"<h2>{escape(table.title)}</h2>"
     if table.rows:
         yield '<div class="wide"><table>'
