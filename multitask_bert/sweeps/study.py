@@ -53,7 +53,7 @@ def open_storage(settings: SweepConfig, folder: Path) -> BaseStorage:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
                 return RDBStorage(
-                    place,
+                    re.sub("^postgres(ql)?://", "postgresql+psycopg2://", place),  # SQLAlchemy 2.1 means another
                     engine_kwargs={"connect_args": _connect_arguments(place), "pool_pre_ping": True},
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     grace_period=GRACE_SECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,9 @@ def ask(
     """The next trial and its overrides: one that is to be tried again, else what the sampler proposes."""
     num_trials = len(study.get_trials(deepcopy=False))
     study.sampler = make_sampler(settings, dimensions, num_trials=num_trials)
-    trial = study.ask({dimension.key: distribution_of(dimension) for dimension in dimensions})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # it is the job that sends it
+        trial = study.ask({dimension.key: distribution_of(dimension) for dimension in dimensions})
     trial.set_user_attr("process", this_process())
     overrides = overrides_of(trial, define)
     trial.set_user_attr("overrides", overrides)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
+from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.study import open_storage
 from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
+from tests.composing import run_line
 from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of, study_in, sweep
 
 SCRIPT = Path(__file__).parent / "slow_sweep.py"
@@ -33,16 +39,15 @@ def wait_until(what: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def running_in_a_job(number: int) -> bool:
-    """Whether this trial has begun to train."""
-    folder = FOLDER / f"trial_{number:04d}"
-    return (folder / "run.log").exists() and states_of(study_in(FOLDER))[number] == "running"
+def running_in(folder: Path, number: int) -> bool:
+    """Whether this trial has begun, and has not ended."""
+    trial = folder / f"trial_{number:04d}"
+    return (trial / "run.log").exists() and not (trial / "results.json").exists()
 
 
 def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pretence) -> None:
     process = started(0.9, "hydra.sweeper.n_trials=3")
-    wait_until(lambda: (FOLDER / "study.journal").exists())
-    wait_until(lambda: len(study_in(FOLDER).get_trials()) == 2 and running_in_a_job(1))
+    wait_until(lambda: running_in(FOLDER, 1))
     process.kill()
     process.communicate()
     first = study_in(FOLDER).get_trials()
@@ -98,6 +103,29 @@ def test_of_another_machine_nothing_is_known_until_the_user_says_so(study: optun
     give_to(study, 0, {"machine": "elsewhere", "pid": 1, "started": 0.0})
     assert retry_the_dead(study, take_over=False) == []
     assert retry_the_dead(study, take_over=True) == [0]
+
+
+def test_a_trial_without_a_sign_of_life_in_a_database_is_taken_for_dead(tmp_path: Path, pretended: Pretence) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    sweep_at = (f"hydra.sweeper.storage={url}", "hydra.sweeper.n_trials=2")
+    run_line(*COMMAND, *sweep_at[:1], "hydra.sweeper.n_trials=1")
+    storage = open_storage(SweepConfig(storage=url), tmp_path)
+    study = optuna.load_study(study_name=FOLDER.name, storage=storage)
+    far = {"machine": "elsewhere", "pid": 1, "started": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trial = study.ask()
+    trial.set_user_attr("process", far)
+    run_line(*COMMAND, *sweep_at)
+    assert states_of(study) == ["complete", "running"]  # it may live, and it is the second of two
+    assert isinstance(storage, RDBStorage)
+    storage.record_heartbeat(trial._trial_id)
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
+    database.close()
+    run_line(*COMMAND, *sweep_at)
+    assert states_of(study) == ["complete", "fail", "complete"]
+    storage.engine.dispose()
 
 
 def test_values_whose_process_always_dies_count_as_failed_in_the_end(study: optuna.Study) -> None:
