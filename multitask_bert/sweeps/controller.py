@@ -146,12 +146,11 @@ class Controller:
         if trial.state == TrialState.RUNNING and is_here(process):
             with lock(self.plan.folder):
                 trials.retry(self.study, trial)
-            self.progress.say(f"trial {number}: its process died ({error}); it is tried again")
+            self.progress.say(f"trial {number}: its process died ({_first_line(error)}); it is tried again")
 
     def _fail(self, trial: FrozenTrial, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"
-        trials.fail(self.study, trial, text)
-        self.progress.say(f"trial {trial.number} failed: {text.splitlines()[0]}")
+        trials.fail(self.study, trial, f"{type(error).__name__}: {error}")
+        self.progress.say(f"trial {trial.number} failed: {_first_line(error)}")
 
     def _trial(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -206,6 +205,10 @@ class Controller:
         self.progress.say(table_of(study))
         self.progress.say(f"Best config  python run.py --config-dir {_shown(folder)} --config-name {path.stem}")
         return next(iter(best_values(study).values()))
+
+
+def _first_line(error: Exception | None) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -38,6 +38,7 @@ S = "hydra.sweeper."
         ([f"{S}n_trails=5"], "hydra.sweeper.n_trails: no such key"),
         ([f"{S}function=nowhere.at_all"], "hydra.sweeper.function=nowhere.at_all: cannot be imported"),
         (["optimizer.lr=1e-4", "scheduler.warmup_ratio=0"], "hydra.sweeper.space: is empty"),
+        (["hydra/launcher=jobless"], "joblib, submitit_local and submitit_slurm come with: pip install"),
         (["action=evaluate", "run_dir=outputs"], "action=evaluate: a sweep trains"),
         (["hydra.sweep.dir='${now:%H}'"], "hydra.sweep.dir=${now:%H}: a sweep that can go on needs the same folder"),
         (["tasks=ner,sentiment", f"{S}metric=eval_ner_ner_head_f1"], "no head reports it with"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from multitask_bert.sweeps.trials import count
-from tests.composing import run_line
+from tests.composing import ROOT, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, states_of, study_in, sweep
 
 
@@ -187,3 +188,21 @@ def test_more_failures_than_allowed_stop_the_sweep(pretended: Pretence) -> None:
     pretended.score = near(1e-4)
     study = sweep("hydra.sweeper.n_trials=3", "hydra.sweeper.max_failures=2")
     assert states_of(study) == ["fail", "fail", "complete"]
+
+
+def test_the_sweep_and_the_function_of_the_page_work(
+    pretended: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (sweep_file,) = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    (function,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(sweep_file.replace("optimizer.lr:", "model.pooling: [cls, mean]  #"))
+    (tmp_path / "space_of_the_page.py").write_text(function)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    mine = ("--config-dir", str(tmp_path), "-m", "sweep=mine", "tasks=ner", "model=tiny", "logger=none")
+    run_line(*mine, "hydra.sweeper.n_trials=2", "hydra.sweeper.function=space_of_the_page.define")
+    (first, _), (second, _) = pretended.runs
+    assert {type(config.optimizer.options["amsgrad"]) for config in (first, second)} == {bool}
+    assert {config.batching.batch_size in range(8, 65) for config in (first, second)} == {True}
+    assert {config.optimizer._target_ for config in (first, second)} <= {"torch.optim.AdamW", "torch.optim.SGD"}
