@@ -1,6 +1,7 @@
 """The door: `python run.py [action=…] tasks=a+b key=value …`. `python run.py --help` lists what there is."""
 
 import logging
+import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,5 +28,6 @@ def main(tree: DictConfig) -> object:
 
 if __name__ == "__main__":
     composition.register()
+    sys.argv = command_line.in_its_folder(sys.argv)
     with command_line.plain_errors():
         main()

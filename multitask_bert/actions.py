@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
+from multitask_bert.training import signals
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+RESULTS = "results.json"
 
 
 def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.action == "train" and config.resume and config.run_dir is not None:
+        config = config_to_go_on_with(existing_run(config))
     if config.action == "train" and TRIAL in os.environ:
         from multitask_bert.sweeps.job import run_trial
 
@@ -52,14 +56,20 @@ def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None
 
     from multitask_bert.training.console import Console
     from multitask_bert.training.evaluation import gather_intervals
+    from multitask_bert.training.resumption import Stopped
 
     console = Console()
+    if config.resume and (folder / RESULTS).is_file():
+        console.say(f"{_shown(folder)}: this run is complete; there is nothing to go on with")
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return float(results["best"]["value"])
     console.say(f"{run_name(config)}: run folder {_shown(folder)}")
     # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
     make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
     trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console, watcher=watcher)
     try:
-        state = trainer.train()
+        with signals.asking(trainer.ask_to_stop):
+            state = trainer.train()
         metrics = {"eval": state.best_metrics}
         if state.pruned:
             console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
@@ -86,14 +96,18 @@ def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None
             "data": [asdict(report) for report in trainer.data_reports],
         }
         write_results(folder, results)
-        for name in (".hydra/config.yaml", "results.json"):
+        for name in (".hydra/config.yaml", RESULTS):
             trainer.log_artifact(folder / name)
         if any(getattr(logger, "log_model", False) for logger in trainer.loggers):
             trainer.log_artifact(folder / "model")
-    except KeyboardInterrupt:
+        trainer.forget_snapshots()
+    except (KeyboardInterrupt, Stopped) as stop:
         trainer.best.publish(folder / "model")
-        console.say(f"interrupted at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
-        raise SystemExit(INTERRUPTED) from None
+        how = f"stopped by {stop}" if str(stop) else "interrupted"
+        console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
+        if trainer.state.step < trainer.state.num_steps:
+            console.say(f"Go on with   python run.py run_dir={_shown(folder)} resume=true")
+        raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
     finally:
         trainer.close()
     console.show_end(state, trainer.metric_for_best, trainer.results, _places(config, folder))
@@ -126,7 +140,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
         metrics["test"] = trainer.evaluate(test=True)
         console.show_scores("Test scores", trainer.results["test"])
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics})
-    console.say(f"Results      {folder / 'results.json'}")
+    console.say(f"Results      {folder / RESULTS}")
 
 
 def predict(config: ExperimentConfig, folder: Path) -> None:
@@ -152,7 +166,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)  # what was written stays
+        sys.exit(signals.INTERRUPTED)  # what was written stays
     else:
         place = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
@@ -249,7 +263,14 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
     from multitask_bert.utils.files import finite, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "results.json", finite(results))
+    write_json(folder / RESULTS, finite(results))
+
+
+def config_to_go_on_with(run_dir: Path) -> ExperimentConfig:
+    """That of an earlier run, which is to go on."""
+    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    assert isinstance(tree, DictConfig)
+    return replace(from_tree(tree), resume=True)
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
@@ -283,7 +304,7 @@ def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     shown = _shown(folder)
     places = {
         "Run folder": f"{shown}",
-        "Results": f"{shown / 'results.json'}",
+        "Results": f"{shown / RESULTS}",
         "Best model": f"{shown / 'model'}",
         "Every step": f"{shown / 'metrics.jsonl'}",
     }

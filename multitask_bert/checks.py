@@ -45,6 +45,8 @@ AT_LEAST: dict[str, float] = {
     "trainer.patience": 1,
     "trainer.max_grad_norm": 0.0,
     "trainer.log_every": 1,
+    "trainer.save_every": 1,
+    "trainer.keep_last": 0,
 }
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 SPLITS = ("train", "dev", "test")
@@ -74,7 +76,7 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
                 yield f"{name}={value} has no effect with action={config.action}: it belongs to action=predict"
     if config.action != "train":
         return
-    if config.run_dir is not None:
+    if config.run_dir is not None and not config.resume:
         yield f"run_dir={config.run_dir} has no effect with action=train: the new run's folder is hydra.run.dir"
     model, mixing, batching, trainer = config.model, config.mixing, config.batching, config.trainer
     if model.pretrained is not None and model.architecture:

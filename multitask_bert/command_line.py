@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -105,7 +105,7 @@ class RefuseEarly(Callback):
             job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
             make_writable(config, "hydra.run.dir")
-            if job.action == "train":
+            if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -116,15 +116,32 @@ class RefuseEarly(Callback):
 def refuse_used_folder(folder: Path) -> None:
     """Two runs in one folder would be neither the one nor the other."""
     if (folder / METRICS_FILE).exists():
-        raise InputError(f"hydra.run.dir={folder}: this folder holds a run already; name another, or remove it first")
+        raise InputError(
+            f"hydra.run.dir={folder}: this folder holds a run already; go on with it (resume=true), name another, or "
+            f"remove it first"
+        )
+
+
+def in_its_folder(arguments: Sequence[str]) -> list[str]:
+    """`run_dir=RUN resume=true` goes on in RUN: what Hydra is told, so that it makes no folder of its own.
+
+    The config that the run began with stays as it is there.
+    """
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if given.get("resume", "").lower() != "true" or "run_dir" not in given or "hydra.run.dir" in given:
+        return list(arguments)
+    return [*arguments, f"hydra.run.dir={given['run_dir']}", "hydra.output_subdir=null"]
 
 
 def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[str]:
     """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
-    for override in overrides if action in READ_BY else ():
+    overrides = list(overrides)
+    goes_on = action == "train" and "resume=true" in overrides and any(one.startswith("run_dir=") for one in overrides)
+    for override in overrides if action in READ_BY or goes_on else ():
         key = override.lstrip("+~").partition("=")[0]
-        if key not in ("action", "run_dir", *READ_BY[action]):
-            yield f"{override} has no effect with action={action}, which goes by the config of the run in run_dir"
+        if key not in ("action", "run_dir", "resume", *READ_BY.get(action, ())):
+            what = "resume=true" if goes_on else f"action={action}"
+            yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 
 
 def make_writable(config: DictConfig, key: str) -> None:

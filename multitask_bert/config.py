@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -169,6 +169,8 @@ class TrainerConfig:
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
     patience: Optional[int] = None  # evaluations without a new best after which training stops; null: never
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped
+    save_every: Optional[int] = None  # steps between checkpoints to go on from; null: one at each evaluation
+    keep_last: int = 2  # of these, how many stay while the run goes on; 0: none are written
     log_every: int = 10  # steps between hand-overs to the loggers (each step has its own line all the same)
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
     precision: str = "fp32"  # of products: fp32 | bf16 | fp16 (with a scaled loss); weights stay fp32
@@ -185,6 +187,7 @@ class ExperimentConfig:
     name: Optional[str] = None  # name of the run in the loggers; null: the names of its tasks, joined
     seed: int = 1  # of weights, dropout, order of examples and splits
     data_root: str = "data"  # folder of the tasks' files
+    resume: bool = False  # train: go on from the last checkpoint in run_dir (or hydra.run.dir), if there is one
     run_dir: Optional[str] = None  # evaluate, predict, upload: the folder of the earlier run
     input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, or - for standard input
     output: Optional[str] = None  # predict: the JSONL file to write, made anew; null: standard output
@@ -240,6 +243,15 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"optimizer": {"lr": 0.1}}` -> `("optimizer.lr", 0.1)`; an empty dict is a value of its own."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def run_name(config: ExperimentConfig) -> str:

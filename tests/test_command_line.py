@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from multitask_bert import actions
-from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
+from multitask_bert.command_line import FULL_ERROR, in_its_folder, overrides_without_effect
 from multitask_bert.config import ExperimentConfig, InputError
 from tests.composing import CONF, ROOT, error_of, run_line
 from tests.test_architecture import HEAVY
@@ -296,7 +296,7 @@ def test_a_folder_that_holds_a_run_is_not_trained_into_again(ran: list[Experimen
     (tmp_path / "metrics.jsonl").touch()
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
     assert (
-        message == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; name another, or remove it first"
+        message == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; go on with it (resume=true), name another, or remove it first"
     )
     assert ran == []
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
@@ -309,6 +309,23 @@ def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
         for override in ("tasks=ner", "seed=3")
     ]
     assert list(overrides_without_effect("train", overrides)) == []
+    going_on = ["run_dir=somewhere", "resume=true", "seed=2"]
+    assert list(overrides_without_effect("train", going_on)) == [
+        "seed=2 has no effect with resume=true, which goes by the config of the run in run_dir"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        (["run.py", "run_dir=a b", "resume=true"], ["hydra.run.dir=a b", "hydra.output_subdir=null"]),
+        (["run.py", "hydra.run.dir=x", "resume=true"], []),
+        (["run.py", "run_dir=x", "action=evaluate"], []),
+        (["run.py", "run_dir=x", "resume=false"], []),
+    ],
+)
+def test_a_run_goes_on_in_its_own_folder(given: list[str], added: list[str]) -> None:
+    assert in_its_folder(given) == given + added
 
 
 def test_the_error_that_ends_a_run_stands_in_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -55,11 +55,11 @@ class TrainingStream:
             self._planned = epoch, list(self._plan(epoch))
         return self._planned[1]
 
-    def epoch(self, epoch: int) -> Iterator[list[Batch]]:
-        """Every step of an epoch, as its micro-batches."""
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[list[Batch]]:
+        """The steps of an epoch from `start` on, each as its micro-batches."""
         yield from make_loader(
             self.datasets,
-            self.plan(epoch),
+            self.plan(epoch)[start:],
             pad_id=self.pad_id,
             layout=self.batching.layout,
             micro_batch_size=self.batching.micro_batch_size,

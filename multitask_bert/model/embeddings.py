@@ -9,6 +9,8 @@ are a parameter of their own. What comes out is what training all rows gives (a 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,6 +66,13 @@ class UsedRows(nn.Module):
         weight[self.used] = self.rows
         return weight
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the rows that are not in use."""
+        others = self.table.detach().cpu().clone()
+        others[self.used.cpu()] = 0.0
+        return hashlib.sha256(others.numpy().tobytes()).hexdigest()
+
     @torch.no_grad()
     def _write_back(self) -> None:
         """Bring the rows in use up to date in the table."""
@@ -72,7 +81,13 @@ class UsedRows(nn.Module):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.whole()
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str],
+        *_: Any,
+    ) -> None:  # fmt: skip
+        if prefix + "weight" not in state_dict:
+            missing_keys.append(prefix + "weight")
+            return
         with torch.no_grad():
             self.table.copy_(state_dict[prefix + "weight"])
             self.rows.copy_(self.table[self.used])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -15,6 +16,13 @@ class Balancer(ABC):
 
     def __init__(self, weights: Mapping[Key, float]) -> None:
         self.weights = weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has learnt, of JSON types, for `load_state_dict` of the run that goes on."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most rules learn nothing
+        """Go on from there."""
 
     @abstractmethod
     def combine(self, losses: Mapping[Key, Tensor]) -> Tensor:

@@ -29,6 +29,10 @@ class TaskResult:
     joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
     joint_interval: tuple[float, float] | None = None  # 95% of it
 
+    def summary(self) -> dict[str, Any]:
+        """Losses and scores, of JSON types; `TaskResult(**summary)` has them, and no predictions."""
+        return {"losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy}
+
 
 @torch.inference_mode()
 def evaluate_task(

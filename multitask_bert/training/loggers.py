@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ class RunStart:
     name: str
     config: dict[str, Any]  # resolved, nested, of JSON types
     tags: dict[str, str] = field(default_factory=dict)
+    step: int = 0  # from which it goes on; 0: it begins
+    num_bytes_kept: int | None = None  # of metrics.jsonl, where it goes on: what follows is done again; None: all
 
 
 class RunLogger(ABC):
@@ -82,7 +85,7 @@ class JsonlLogger(RunLogger):
     _ends_torn = False  # the last line has no newline yet
 
     def start(self, run: RunStart) -> None:
-        self._attempt(lambda: self._open(run.folder / METRICS_FILE))
+        self._attempt(lambda: self._open(run.folder / METRICS_FILE, run.num_bytes_kept))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         if self._file is not None:
@@ -95,8 +98,10 @@ class JsonlLogger(RunLogger):
         if file is not None:
             self._attempt(file.close)
 
-    def _open(self, path: Path) -> None:
+    def _open(self, path: Path, num_bytes_kept: int | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if num_bytes_kept is not None and path.is_file() and path.stat().st_size > num_bytes_kept:
+            os.truncate(path, num_bytes_kept)
         file = path.open("a+b", buffering=0)
         if file.tell() > 0:
             file.seek(-1, 2)
@@ -136,7 +141,11 @@ class TensorBoardLogger(RunLogger):
     def _open(self, run: RunStart) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(run.folder / self.log_dir), flush_secs=TENSORBOARD_FLUSH_SECONDS)
+        writer = SummaryWriter(
+            str(run.folder / self.log_dir),
+            purge_step=None if run.num_bytes_kept is None else run.step + 1,  # what follows is logged again
+            flush_secs=TENSORBOARD_FLUSH_SECONDS,
+        )
         text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
         writer.add_text("config", f"```json\n{text}\n```")
         self._writer = writer

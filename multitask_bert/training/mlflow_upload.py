@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multitask_bert.config import flatten
 from multitask_bert.training.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.mlflow_store import artifact_root, create_database, prepare_environment, sqlite_path
 
@@ -99,8 +100,9 @@ class Upload:
             upload = cls.load(run.folder)
             if (upload.state.tracking_uri, upload.state.experiment) == (tracking_uri, experiment):
                 upload._change(status=None, ended_at=None, is_status_sent=False)
+                upload._go_back(run.num_bytes_kept)
                 return upload
-        params = {key: _cut(value, MAX_PARAM_LENGTH) for key, value in flatten(run.config)}
+        params = as_params(run.config)
         tags = {_clean(key): _cut(value, MAX_TAG_LENGTH) for key, value in run.tags.items()}
         state = UploadState(tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
         upload = cls(run.folder, state)
@@ -110,6 +112,13 @@ class Upload:
     @classmethod
     def load(cls, folder: Path) -> Upload:
         return cls(folder, UploadState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))))
+
+    def _go_back(self, num_bytes: int | None) -> None:
+        """To where metrics.jsonl ends now; lines that come again are sent again, with the same steps and values."""
+        if num_bytes is not None and self.state.num_bytes_sent > num_bytes:
+            with (self.folder / METRICS_FILE).open("rb") as file:
+                num_lines = file.read(num_bytes).count(b"\n")
+            self._change(num_bytes_sent=num_bytes, num_lines_sent=num_lines)
 
     def add_artifact(self, path: Path) -> None:
         """Send this file or folder, again if it was sent before."""
@@ -251,13 +260,10 @@ class Upload:
         new.replace(self.folder / STATE_FILE)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """`{"optimizer": {"lr": 0.1}}` -> `("optimizer.lr", "0.1")`, with names that MLflow accepts."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield _clean(f"{prefix}{key}"), value if isinstance(value, str) else json.dumps(value, default=str)
+def as_params(config: Mapping[str, Any]) -> dict[str, str]:
+    """`{"optimizer": {"lr": 0.1}}` -> `{"optimizer.lr": "0.1"}`, with names and lengths that MLflow accepts."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flatten(config)}
+    return {_clean(key): _cut(text, MAX_PARAM_LENGTH) for key, text in texts.items()}
 
 
 def _upload_all(upload: Upload) -> str:

@@ -33,9 +33,11 @@ from multitask_bert.training.balancing import Balancer
 from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
-from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
+from multitask_bert.training.loggers import METRICS_FILE, RunLogger, RunStart, make_loggers
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.preparation import prepare
+from multitask_bert.training.resumption import Stopped, put_back, refuse_another_config, take
+from multitask_bert.training.snapshots import Snapshot, Snapshots
 from multitask_bert.training.state import TrainState
 from multitask_bert.utils.seeding import seed_everything
 
@@ -97,6 +99,8 @@ class Trainer:
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
         self._mean_counts: dict[tuple[str, str], float] = {}
+        self._snapshots = Snapshots(folder, num_kept=config.trainer.keep_last) if folder is not None else None
+        self._stop: str | None = None  # the signal by which the run was asked to end
         self._pending: list[tuple[int, dict[str, Tensor | float]]] = []  # steps not yet handed to the loggers
         self._is_started = self._is_closed = self._is_finished = False
 
@@ -137,7 +141,11 @@ class Trainer:
     # Training
 
     def train(self) -> TrainState:
-        """Epochs, rounds, steps; evaluations in between; in the end the best weights are in the model."""
+        """Epochs, rounds, steps; evaluations in between; in the end the best weights are in the model.
+
+        Raises:
+            Stopped: the run was asked to end (`ask_to_stop`), and its state is saved.
+        """
         config, state = self.config.trainer, self.state
         seed_everything(self.config.seed)
         stream = TrainingStream(
@@ -148,7 +156,8 @@ class Trainer:
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
         self._mean_counts = stream.mean_counts()
-        self._start_loggers()
+        snapshot = self._last_snapshot()
+        self._start_loggers(snapshot)
         self.console.start_training(state.num_steps)
         self.model.train()
         with training_used_rows(self.model.encoder, stream.used_ids(), self.config.optimizer) as rows:
@@ -157,6 +166,8 @@ class Trainer:
                 num_steps=state.num_steps, max_grad_norm=config.max_grad_norm, rows=rows,
                 scaler=torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16"),
             )  # fmt: skip
+            if snapshot is not None:
+                self._go_on_from(snapshot, updater)
             while not self._is_over():
                 self._train_epoch(stream, updater)
         self.console.end_training()
@@ -164,23 +175,34 @@ class Trainer:
         self._is_finished = True
         return state
 
+    def ask_to_stop(self, reason: str) -> None:
+        """End after the current step, with a checkpoint to go on from; for signal handlers and other threads."""
+        self._stop = reason
+
     def _train_epoch(self, stream: TrainingStream, updater: Updater) -> None:
         state = self.state
-        first_step, steps_of_epoch = state.step, stream.num_steps(state.epoch)
+        steps_of_epoch = stream.num_steps(state.epoch)
+        num_done = round(state.epoch_progress * steps_of_epoch)
+        first_step = state.step - num_done
         clock = time.perf_counter()
-        for micro_batches in stream.epoch(state.epoch):
+        for micro_batches in stream.epoch(state.epoch, start=num_done):
             self._step(micro_batches, updater)
             state.step += 1
             state.epoch_progress = (state.step - first_step) / steps_of_epoch
             state.train_seconds += time.perf_counter() - clock
             if state.step % self.config.trainer.log_every == 0:
                 self._flush_steps()
-            if self._is_evaluation_due():
+            is_evaluated = self._is_evaluation_due()
+            if is_evaluated:
                 self._evaluate_and_keep_best()
+            self._save_if_due(updater, is_evaluated=is_evaluated)
             clock = time.perf_counter()
             if self._is_over():
                 break
-        state.epoch, state.epoch_progress = state.epoch + 1, 0.0
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        self.state.epoch, self.state.epoch_progress = self.state.epoch + 1, 0.0
 
     def _batching(self) -> BatchingConfig:
         """As the config says; padded where the encoder cannot be packed."""
@@ -204,6 +226,51 @@ class Trainer:
         every, state = self.config.trainer.eval_every, self.state
         is_due = state.epoch_progress == 1.0 if every is None else state.step % every == 0
         return is_due or self._is_over()
+
+    # Saving, and going on
+
+    def _save_if_due(self, updater: Updater, *, is_evaluated: bool) -> None:
+        every, state = self.config.trainer.save_every, self.state
+        is_due = is_evaluated if every is None else state.step % every == 0
+        if is_due or self._stop is not None:
+            self._save(updater)
+        if self._stop is not None:
+            raise Stopped(self._stop)
+
+    def _save(self, updater: Updater) -> None:
+        if self._snapshots is None or not self._snapshots.num_kept:
+            return
+        assert self.folder is not None
+        self._flush_steps()
+        log_file = self.folder / METRICS_FILE
+        snapshot = take(
+            self.model, updater, self.state,
+            config=to_dict(self.config),
+            balancer=self.balancer.state_dict(),
+            best={task: result.summary() for task, result in self.results.get("best", {}).items()},
+            num_bytes_logged=log_file.stat().st_size if log_file.is_file() else 0,
+        )  # fmt: skip
+        self._snapshots.write(self.state.step, snapshot)
+
+    def forget_snapshots(self) -> None:
+        """Free the disk of what a complete run does not need."""
+        if self._snapshots is not None:
+            self._snapshots.remove()
+
+    def _last_snapshot(self) -> Snapshot | None:
+        """Where the config asks to go on from; None: from the beginning."""
+        snapshot = self._snapshots.read() if self.config.resume and self._snapshots is not None else None
+        if snapshot is not None:
+            refuse_another_config(snapshot, self.config)
+        return snapshot
+
+    def _go_on_from(self, snapshot: Snapshot, updater: Updater) -> None:
+        put_back(snapshot, self.model, updater, self.state)
+        if self.state.epoch_progress == 1.0:
+            self._end_epoch()
+        self.balancer.load_state_dict(snapshot.state["balancer"])
+        self.results["best"] = {task: TaskResult(**summary) for task, summary in snapshot.state["best"].items()}
+        self.console.say(f"going on from step {self.state.step} of {self.state.num_steps}")
 
     def _step(self, micro_batches: list[Batch], updater: Updater) -> None:
         """One update. Losses are sums, divided once for the whole step, so that 1 x 8 and 4 x 2 are the same step: by
@@ -317,10 +384,15 @@ class Trainer:
         for logger in self.loggers if self._is_started else ():
             logger.log_artifact(path)
 
-    def _start_loggers(self) -> None:
+    def _start_loggers(self, snapshot: Snapshot | None) -> None:
         if not self._is_started and self.folder is not None:
             self._is_started = True
-            start = RunStart(self.folder, run_name(self.config), to_dict(self.config), self._tags)
+            state: Mapping[str, Any] = {} if snapshot is None else snapshot.state
+            start = RunStart(
+                self.folder, run_name(self.config), to_dict(self.config), self._tags,
+                step=state["train"]["step"] if state else 0,
+                num_bytes_kept=state.get("num_bytes_logged", 0) if self.config.resume else None,
+            )  # fmt: skip
             for logger in self.loggers:
                 logger.start(start)
 

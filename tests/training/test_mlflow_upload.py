@@ -25,7 +25,7 @@ from mlflow.tracking import MlflowClient
 from multitask_bert.training import mlflow_logger, mlflow_upload
 from multitask_bert.training.loggers import METRICS_FILE, JsonlLogger, RunLogger, RunStart
 from multitask_bert.training.mlflow_logger import MlflowLogger
-from multitask_bert.training.mlflow_upload import Upload, flatten, upload_run
+from multitask_bert.training.mlflow_upload import Upload, as_params, upload_run
 
 CONFIG = {
     "seed": 1,
@@ -128,7 +128,7 @@ def test_processes_that_create_the_database_at_once_all_find_it(empty_database: 
 def test_nested_config_becomes_dotted_names_that_mlflow_accepts() -> None:
     config = {"a": {"b": 1.5, "c d+e": True, "empty": {}}, "list": ["x"], "text": "x"}
     flat = {"a.b": "1.5", "a.c d_e": "true", "a.empty": "{}", "list": '["x"]', "text": "x"}
-    assert dict(flatten(config)) == flat
+    assert as_params(config) == flat
 
 
 def test_run_in_sqlite_holds_exactly_what_was_logged(

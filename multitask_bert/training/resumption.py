@@ -1,0 +1,155 @@
+"""What a snapshot holds of a run, taken between two steps and put back later: the run then goes on bit for bit.
+
+Which examples come next follows from seed, epoch and step (data/streaming.py), so that nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multitask_bert.config import ExperimentConfig, InputError, flatten, to_dict
+from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.training.optimization import Updater
+from multitask_bert.training.snapshots import Snapshot
+from multitask_bert.training.state import TrainState
+
+# Keys of the config that may be others when a run goes on: they change nothing that is learnt.
+MAY_CHANGE = (
+    "resume", "run_dir", "data_root", "name", "logger", "trainer.device", "trainer.save_every", "trainer.keep_last",
+    "trainer.log_every", "batching.num_workers", "batching.encoding_processes",
+)  # fmt: skip
+MODEL, OPTIMIZER, ROWS, RANDOM = "model.", "optimizer.", "rows", "random."
+
+
+class Stopped(BaseException):
+    """The run was asked to end, and has left a checkpoint to go on from. No `except Exception` is to take it."""
+
+
+def refuse_another_config(snapshot: Snapshot, config: ExperimentConfig) -> None:
+    """Raises:
+    InputError: the snapshot is of a run that would have gone on in another way.
+    """
+    before, now = (dict(flatten(tree)) for tree in (snapshot.state["config"], to_dict(config)))
+    changed = [
+        f"{key} was {before.get(key, 'not there')}, now {now.get(key, 'not there')}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in MAY_CHANGE)
+    ]
+    if changed:
+        raise InputError(
+            f"resume=true: this run began with another config: {'; '.join(changed)}. Go on with what it had "
+            f"(python run.py run_dir=FOLDER resume=true), or begin anew in another folder"
+        )
+
+
+def take(model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any) -> Snapshot:
+    """The run as it stands; `more`: further entries of the state, of JSON types."""
+    tensors = {MODEL + name: weight for name, weight in _weights(model, updater).items()}
+    if updater.rows is not None:
+        tensors[ROWS] = updater.rows.rows.detach()
+    of_optimizer = updater.optimizer.state_dict()
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, values in of_optimizer["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{OPTIMIZER}{index}.{name}"] = value
+            else:
+                numbers.setdefault(str(index), {})[name] = value
+    of_numpy: Any = np.random.get_state(legacy=False)
+    tensors |= {RANDOM + "torch": torch.get_rng_state(), RANDOM + "numpy": _of_words(of_numpy["state"]["key"])}
+    if torch.cuda.is_available():
+        tensors |= {f"{RANDOM}cuda.{n}": own for n, own in enumerate(torch.cuda.get_rng_state_all())}
+    entries = {
+        "train": asdict(state),
+        "optimizer": {"numbers": numbers, "param_groups": of_optimizer["param_groups"]},
+        "scheduler": updater.scheduler.state_dict(),
+        "scaler": updater.scaler.state_dict(),
+        "rows": None if updater.rows is None else {"decay": updater.rows.decay, "others": updater.rows.fingerprint},
+        "random": {
+            "python": random.getstate(),
+            "numpy": {name: of_numpy[name] for name in ("has_gauss", "gauss")} | {"pos": of_numpy["state"]["pos"]},
+        },
+    }
+    return Snapshot(tensors, entries | more)
+
+
+def put_back(snapshot: Snapshot, model: MultiTaskModel, updater: Updater, state: TrainState) -> None:
+    """Make a run that has not begun the one that the snapshot was taken of.
+
+    Raises:
+        InputError: it was taken of a run over other weights, or of another shape.
+    """
+    tensors, entries = snapshot.tensors, snapshot.state
+    try:
+        _put_back_rows(snapshot, updater)
+        missing, unexpected = model.load_state_dict(_below(tensors, MODEL), strict=False)
+        if {*missing} - {_name_of_rows(model, updater)} or unexpected:
+            raise ValueError(f"weights: {', '.join([*missing, *unexpected])}")
+        of_optimizer: dict[int, dict[str, Any]] = {
+            int(index): dict(values) for index, values in entries["optimizer"]["numbers"].items()
+        }
+        for name, value in _below(tensors, OPTIMIZER).items():
+            index, _, field = name.partition(".")
+            of_optimizer.setdefault(int(index), {})[field] = value
+        updater.optimizer.load_state_dict({"state": of_optimizer, "param_groups": entries["optimizer"]["param_groups"]})
+        updater.scheduler.load_state_dict(dict(entries["scheduler"]))
+        updater.scaler.load_state_dict(dict(entries["scaler"]))
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InputError(f"the checkpoint does not fit this run ({error}); its data or its model changed") from error
+    for name, value in entries["train"].items():
+        setattr(state, name, value)
+    version, numbers, gauss = entries["random"]["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    of_numpy = entries["random"]["numpy"]
+    key = tensors[RANDOM + "numpy"].numpy().view(np.uint32)
+    np.random.set_state({
+        "bit_generator": "MT19937", "state": {"key": key, "pos": of_numpy["pos"]},
+        "has_gauss": of_numpy["has_gauss"], "gauss": of_numpy["gauss"],
+    })  # fmt: skip
+    torch.set_rng_state(tensors[RANDOM + "torch"])
+    if of_cuda := _below(tensors, RANDOM + "cuda."):
+        torch.cuda.set_rng_state_all([of_cuda[str(n)] for n in range(len(of_cuda))])
+
+
+def _weights(model: MultiTaskModel, updater: Updater) -> dict[str, Tensor]:
+    """All but the word embeddings of which only rows are trained: the others are those that the run began with."""
+    weights: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if module is not updater.rows:
+            module._save_to_state_dict(weights, f"{name}." if name else "", keep_vars=False)
+    return weights
+
+
+def _name_of_rows(model: MultiTaskModel, updater: Updater) -> str | None:
+    """Of the embedding, as a state dict has it."""
+    found = (f"{name}.weight" for name, module in model.named_modules() if module is updater.rows)
+    return None if updater.rows is None else next(found)
+
+
+def _put_back_rows(snapshot: Snapshot, updater: Updater) -> None:
+    rows, kept = updater.rows, snapshot.state["rows"]
+    if (rows is None) != (kept is None):
+        raise ValueError("the word embeddings that are trained are others")
+    if rows is None:
+        return
+    if rows.fingerprint != kept["others"]:
+        raise ValueError("the word embeddings that it began with are others")
+    with torch.no_grad():
+        rows.rows.copy_(snapshot.tensors[ROWS])
+    rows.decay = kept["decay"]
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _of_words(words: np.ndarray) -> Tensor:
+    """Unsigned 32-bit numbers as the bytes that they are; safetensors has no type for them."""
+    return torch.from_numpy(words.view(np.uint8).copy())

@@ -1,0 +1,43 @@
+"""A run that is asked to end does so between two steps, and leaves a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+RESUME_ME = 75  # exit status after SIGTERM and SIGUSR1: EX_TEMPFAIL of sysexits.h, "try again later"
+INTERRUPTED = 130  # after Ctrl-C, as shells have it
+WARNINGS = ("SIGTERM", "SIGUSR1")  # the second is what Slurm can send before time is up; Windows has it not
+
+
+def exit_status(signal_name: str) -> int:
+    """What a run ends with that a signal has stopped."""
+    return INTERRUPTED if signal_name == "SIGINT" else RESUME_ME
+
+
+@contextlib.contextmanager
+def asking(ask: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile signals call `ask` with their name. A second Ctrl-C is a `KeyboardInterrupt`, as ever.
+
+    Outside the main thread, where Python takes no handlers, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if name == "SIGINT":
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        ask(name)
+
+    names = [name for name in ("SIGINT", *WARNINGS) if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), handle) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)

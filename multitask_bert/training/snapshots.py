@@ -1,0 +1,125 @@
+"""`checkpoints/last/`: all that a run is at a step, so that it can go on from there after whatever ended it.
+
+    step_00000120/tensors.safetensors  weights, moments of the optimizer, states of random generators
+    step_00000120/state.json           everything else
+    step_00000120/checksums.json       sha256 of the two
+
+A folder has its name only when it is whole: what dies while writing leaves the earlier ones as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitask_bert.config import InputError
+from multitask_bert.utils.files import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+TENSORS, STATE, CHECKSUMS = "tensors.safetensors", "state.json", "checksums.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at a step."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]  # of JSON types
+
+
+class Snapshots:
+    """Those of the run in `folder`; the newest `num_kept` (at least 1) stay."""
+
+    def __init__(self, folder: Path, *, num_kept: int = 2) -> None:
+        self.folder, self.num_kept = folder / "checkpoints" / "last", num_kept
+
+    def write(self, step: int, snapshot: Snapshot) -> None:
+        """Add the snapshot of a step, or replace it.
+
+        Raises:
+            InputError: it cannot be written; those before it are as they were.
+        """
+        from safetensors.torch import save_file
+
+        partial, target = self.folder / f".{_name(step)}.partial", self.folder / _name(step)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, partial / TENSORS)
+            _write(partial / STATE, {"format_version": FORMAT_VERSION, **snapshot.state})
+            _write(partial / CHECKSUMS, {name: sha256_of(partial / name) for name in (TENSORS, STATE)})
+            _sync(partial / TENSORS)
+            _sync(partial)
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+            _sync(self.folder)
+        except Exception as error:  # safetensors has an exception type of its own for a full disk
+            shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"{self.folder}: the checkpoint of step {step} cannot be written ({error}); make room there and go on "
+                f"with resume=true; the one before it is whole"
+            ) from error
+        for old in self._steps()[: -self.num_kept]:
+            shutil.rmtree(self.folder / _name(old), ignore_errors=True)
+
+    def read(self) -> Snapshot | None:
+        """The newest that is whole; None where there is none. What is damaged is named and passed over."""
+        for step in reversed(self._steps()):
+            folder = self.folder / _name(step)
+            try:
+                return _read(folder)
+            except (OSError, ValueError, KeyError) as error:
+                log.warning("%s: damaged (%s); the checkpoint before it is taken", folder, error)
+        return None
+
+    def remove(self) -> None:
+        """All of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _steps(self) -> list[int]:
+        return sorted(int(path.name.removeprefix("step_")) for path in self.folder.glob("step_*"))
+
+
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def _read(folder: Path) -> Snapshot:
+    from safetensors.torch import load_file
+
+    for name, expected in json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items():
+        if sha256_of(folder / name) != expected:
+            raise ValueError(f"{name} is not what was written")
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    if state["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format {state['format_version']} is not known here")
+    return Snapshot(load_file(folder / TENSORS), state)
+
+
+def _write(path: Path, value: Any) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

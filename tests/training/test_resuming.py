@@ -1,0 +1,199 @@
+"""A run that was stopped and goes on ends as one that never was: the same weights, scores and log, to the bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.training.resumption import Stopped
+from multitask_bert.training.snapshots import Snapshots
+from multitask_bert.training.trainer import Trainer
+
+MakeConfig = Callable[..., ExperimentConfig]
+OF_TIME = {"time", "train_tokens_per_second"}
+NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches
+
+
+def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
+    return Trainer.from_config(config, folder=folder)
+
+
+def stop_after(trainer: Trainer, step: int) -> None:
+    """Ask the run to stop while its step number `step` is made."""
+    make_step = trainer._step
+
+    def step_and_ask(*given: Any) -> None:
+        make_step(*given)
+        if trainer.state.step + 1 == step:
+            trainer.ask_to_stop("SIGTERM")
+
+    trainer._step = step_and_ask  # type: ignore[method-assign]
+
+
+def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
+    """Train, stopped after these steps, each time to go on in another process' place: with everything made anew."""
+    for step in stops:
+        trainer = make_trainer(config, folder)
+        stop_after(trainer, step)
+        with pytest.raises(Stopped):
+            trainer.train()
+        trainer.close()
+        assert trainer.state.step == step
+        config = replace(config, resume=True)
+    trainer = make_trainer(config, folder)
+    trainer.train()
+    trainer.close()
+    return trainer
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
+
+
+def assert_same(one: Trainer, other: Trainer) -> None:
+    for name, weight in one.model.state_dict().items():
+        assert torch.equal(other.model.state_dict()[name], weight), name
+    assert one.state.best_metrics == other.state.best_metrics
+    assert replace(one.state, train_seconds=0.0) == replace(other.state, train_seconds=0.0)
+    assert one.folder is not None
+    assert other.folder is not None
+    assert [line for line in lines_of(other.folder) if len(line) > 1] == [
+        line for line in lines_of(one.folder) if len(line) > 1
+    ]
+
+
+@pytest.mark.parametrize("stops", [(1,), (7,), (9,), (10, 13), (17,), (18,)])
+def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: Path, stops: tuple[int, ...]) -> None:
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    assert whole.state.step == NUM_STEPS
+    assert_same(whole, train(config, tmp_path / "stopped", stops))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": "packed", "update": "round"},
+        {"micro_batch_size": 3, "num_workers": 1},
+        {"eval_every": 4, "patience": 3},
+        {"precision": "bf16", "gradient_checkpointing": True},
+        {"max_tokens": 40, "sort_window": 2},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_so_it_does_with_every_option(make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]) -> None:
+    config = make_config(**options)
+    whole = train(config, tmp_path / "whole")
+    assert_same(whole, train(config, tmp_path / "stopped", (3, 8)))
+
+
+@pytest.mark.parametrize("rule", ["temperature", "annealed"])
+def test_so_it_does_with_drawn_tasks(make_config: MakeConfig, tmp_path: Path, rule: str) -> None:
+    config = make_config()
+    config.mixing.rule = rule
+    whole = train(config, tmp_path / "whole")
+    assert_same(whole, train(config, tmp_path / "stopped", (12,)))
+
+
+def test_a_run_that_left_no_checkpoint_begins_anew(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "metrics.jsonl").write_text('{"step": 1, "time": 1.0, "train_loss": 9.0}\n{"st')
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
+
+
+def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
+    """As where a run is killed some steps after its last checkpoint."""
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    trainer = make_trainer(config, tmp_path / "killed")
+    stop_after(trainer, 5)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "time": 1.0, "train_loss": 9.0}\n{"step": 7, "ti')
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config(save_every=4)
+    whole = train(config, tmp_path / "whole")
+    trainer = make_trainer(config, tmp_path / "stopped")
+    stop_after(trainer, 10)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    newest = tmp_path / "stopped" / "checkpoints" / "last" / "step_00000010" / "tensors.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9] + b"damaged!!")
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
+    assert "step_00000010: damaged (tensors.safetensors is not what was written)" in caplog.text
+
+
+@pytest.mark.parametrize("num_kept", [0, 1, 3])
+def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_path: Path, num_kept: int) -> None:
+    trainer = make_trainer(make_config(save_every=2, keep_last=num_kept), tmp_path)
+    trainer.train()
+    trainer.close()
+    found = sorted(path.name for path in (tmp_path / "checkpoints").glob("last/*"))
+    assert found == [f"step_{step:08d}" for step in (14, 16, 18)][3 - num_kept :]
+
+
+def test_another_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    trainer = make_trainer(config, tmp_path)
+    stop_after(trainer, 3)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    other = replace(make_config(log_every=3), resume=True)  # when lines are handed over changes nothing
+    other.optimizer.lr = 0.25
+    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Go on"):
+        make_trainer(other, tmp_path).train()
+
+
+def test_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
+    config = make_config()
+    trainer = make_trainer(config, tmp_path)
+    stop_after(trainer, 3)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    config = replace(make_config(), resume=True)
+    config.tasks["mood"].source.train = "dev.tsv"
+    with pytest.raises(InputError, match=r"tasks\.mood\.source\.train was train\.tsv, now dev\.tsv"):
+        make_trainer(config, tmp_path).train()
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before_it(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(make_config(save_every=2), tmp_path)
+    write = Snapshots.write
+
+    def fill_the_disk(self: Snapshots, step: int, snapshot: Any) -> None:
+        if step == 6:
+            monkeypatch.setattr("safetensors.torch.save_file", raise_full)
+        write(self, step, snapshot)
+
+    def raise_full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Snapshots, "write", fill_the_disk)
+    with pytest.raises(InputError, match=r"step 6 cannot be written .*No space left.*resume=true"):
+        trainer.train()
+    trainer.close()
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "last").iterdir()) == [
+        "step_00000002", "step_00000004",
+    ]  # fmt: skip
