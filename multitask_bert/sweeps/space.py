@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,9 +59,9 @@ class Dimension:
             raise InputError(
                 f"{FIELD}.{self.key}: hydra.sweeper.sampler=grid needs every value; give a step (and no log), or a list"
             )
-        count = int((self.high - self.low) / step + 1e-9) + 1
-        values = [self.low + step * place for place in range(count)]
-        return [int(value) for value in values] if self.type == "int" else list(values)
+        low, high, exact = (Decimal(str(number)) for number in (self.low, self.high, step))  # 3 * 0.1 is not 0.3
+        values = [low + exact * place for place in range(int((high - low) / exact) + 1)]
+        return [int(value) if self.type == "int" else float(value) for value in values]
 
 
 @dataclass(frozen=True)

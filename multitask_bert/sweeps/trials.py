@@ -69,6 +69,7 @@ def ask(
         trial = study.ask({dimension.key: distribution_of(dimension) for dimension in dimensions})
     trial.set_user_attr("process", this_process())
     overrides = overrides_of(trial, define)
+    study.sampler = optuna.samplers.RandomSampler()  # that of a grid would want to stop the loop, which is ours
     trial.set_user_attr("overrides", overrides)
     trial.set_user_attr("folder", TRIAL_FOLDER.format(number=trial.number))
     return trial, overrides

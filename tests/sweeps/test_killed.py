@@ -63,14 +63,14 @@ def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pret
 
 
 def test_two_controllers_share_the_trials_of_one_study() -> None:
-    processes = [started(0.3, "hydra.sweeper.n_trials=6", "hydra.sweeper.pruner=none") for _ in range(2)]
+    processes = [started(0.3, "hydra.sweeper.n_trials=4", "hydra.sweeper.pruner=none") for _ in range(2)]
     for process in processes:
         output, _ = process.communicate(timeout=90)
         assert process.returncode == 0, output
     study = study_in(FOLDER)
-    assert states_of(study) == ["complete"] * 6
+    assert states_of(study) == ["complete"] * 4
     assert len({trial.user_attrs["process"]["pid"] for trial in study.get_trials()}) == 2
-    assert len(set(map(lr_of, study.get_trials()))) == 6
+    assert len(set(map(lr_of, study.get_trials()))) == 4
 
 
 @pytest.fixture

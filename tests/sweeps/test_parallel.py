@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from joblib.externals.loky import get_reusable_executor
 
 from multitask_bert.sweeps.plan import _num_jobs, _threads_per_job
 from multitask_bert.sweeps.settings import SweepConfig
-from tests.composing import CONF
+from multitask_bert.sweeps.trials import RETRY_OF, counted
+from tests.composing import CONF, ROOT
 from tests.sweeps.sweeping import FOLDER, states_of, sweep
 
-QUICK = ("trainer.max_steps=1", "hydra.sweeper.n_trials=2")
+PRETEND = ("+hydra.callbacks.pretend._target_=tests.sweeps.pretending.Pretend",)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """That find the tests, and end with the test, since they stay in its folder."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
 needs_cluster = pytest.mark.skipif(
     importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None,
     reason="the launchers are not installed: pip install 'multitask_bert[cluster]'",
@@ -24,15 +37,25 @@ needs_cluster = pytest.mark.skipif(
 @needs_cluster
 @pytest.mark.parametrize("launcher", ["workers", "submitit_local"])
 def test_a_launcher_runs_trials_side_by_side(launcher: str) -> None:
-    study = sweep(*QUICK, f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2")
+    study = sweep(*PRETEND, f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=2")
     assert states_of(study) == ["complete", "complete"]
     first, second = study.get_trials()
     processes = [trial.user_attrs["process"]["pid"] for trial in (first, second)]
     assert len({*processes, psutil.Process().pid}) == 3
     assert first.datetime_complete > second.datetime_start  # type: ignore[operator]
     assert (FOLDER / "trial_0001" / "results.json").is_file()
-    environment = OmegaConf.load(FOLDER / "trial_0000" / ".hydra" / "hydra.yaml").hydra.job.env_set
-    assert environment.OMP_NUM_THREADS == environment.MULTITASK_BERT_THREADS == "1"
+    assert Path("threads").read_text(encoding="utf-8") == "1"
+
+
+@needs_cluster
+def test_what_a_killed_worker_ran_is_tried_again() -> None:
+    dies = "+hydra.callbacks.pretend.dies=true"
+    study = sweep(*PRETEND, dies, "hydra/launcher=workers", "hydra.sweeper.n_trials=2")
+    assert [trial.state.name for trial in counted(study)] == ["COMPLETE"] * 2  # joblib ends the other worker, too
+    dead = study.get_trials()[1]
+    (again,) = [trial for trial in study.get_trials() if trial.user_attrs.get(RETRY_OF) == 1]
+    assert dead.user_attrs["error"] == "its process died (1 of 3 tries)"
+    assert again.params == dead.params
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,12 @@ def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: trial.number == 1)
+    calls: list[Any] = []
+    original = preparation._process
+    monkeypatch.setattr(preparation, "_process", lambda *args: (calls.append(args), original(*args))[1])
     study = sweep(*QUICK, "logger=mlflow", "logger.mlflow.tracking_uri=sqlite:///mlflow.db")
     assert states_of(study) == ["complete", "pruned"]
+    assert len(calls) == 1  # the second trial finds the data of the first
     names = {path.name for path in (FOLDER / "trial_0001").iterdir()}
     assert names >= {"results.json", "metrics.jsonl", "model", "checkpoints", "run.log", ".hydra", "mlflow.json"}
     results = json.loads((FOLDER / "trial_0001" / "results.json").read_text(encoding="utf-8"))
@@ -103,14 +107,6 @@ def test_what_draws_random_numbers_is_not_shared() -> None:
 
 def test_a_single_run_shares_nothing() -> None:
     assert shared("kind", "key", object) is not shared("kind", "key", object)
-
-
-def test_trials_share_through_the_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
-    original = preparation._process
-    monkeypatch.setattr(preparation, "_process", lambda *args: (calls.append(args), original(*args))[1])
-    sweep(*QUICK)
-    assert len(calls) == 1
 
 
 def test_a_trial_that_cannot_be_composed_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

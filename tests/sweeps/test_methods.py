@@ -1,0 +1,153 @@
+"""Samplers, pruners and the space, without a sweep around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from multitask_bert.config import InputError
+from multitask_bert.sweeps.methods import FOR_ONE_OBJECTIVE, PRUNERS, SAMPLERS, check_methods, grid_size, make_pruner
+from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.space import Dimension, as_overrides, probe_overrides, read_request
+from multitask_bert.sweeps.trials import ask
+from tests.composing import CONF
+
+RATE = Dimension("optimizer.lr", "float", 1e-5, 1e-3, log=True)
+SHARE = Dimension("scheduler.warmup_ratio", "float", 0.0, 0.3, step=0.1)
+SIZE = Dimension("batching.batch_size", "int", 8, 12, step=2)
+TASKS = Dimension("tasks", "categorical", choices=("ner", "ner+sentiment"))
+TWO = ["eval_mean_f1", "eval_loss"]
+
+
+@pytest.fixture(scope="module")
+def config() -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config")
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("num_metrics", [1, 2])
+def test_every_sampler_proposes_values_of_the_space(sampler: str, num_metrics: int) -> None:
+    if num_metrics > 1 and sampler in FOR_ONE_OBJECTIVE:
+        pytest.skip("searches for one metric only")
+    settings = SweepConfig(sampler=sampler, metric=TWO[:num_metrics], sampler_options={})
+    dimensions = [RATE, SHARE, SIZE, TASKS]
+    check_methods(settings, dimensions)
+    study = optuna.create_study(directions=["maximize", "minimize"][:num_metrics])
+    proposed = []
+    for number in range(12):
+        trial, overrides = ask(study, settings, dimensions, None)
+        proposed.append(tuple(overrides))
+        study.tell(trial, [trial.params["optimizer.lr"], number / 10][:num_metrics])
+        assert 1e-5 <= trial.params["optimizer.lr"] <= 1e-3
+        assert trial.params["batching.batch_size"] in (8, 10, 12)
+        assert trial.params["tasks"] in TASKS.choices
+    assert len(set(proposed)) == 12
+
+
+def test_a_grid_has_every_point_once_however_often_it_is_begun_anew() -> None:
+    settings, dimensions = SweepConfig(sampler="grid"), [SHARE, SIZE, TASKS]
+    study = optuna.create_study()
+    points = set()
+    for _ in range(grid_size(dimensions)):
+        trial, overrides = ask(study, settings, dimensions, None)
+        points.add(tuple(overrides))
+        study.tell(trial, 0.0)
+    assert len(points) == grid_size(dimensions) == 4 * 3 * 2
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_can_be_made(pruner: str) -> None:
+    settings = SweepConfig(pruner=pruner, seeds=2)
+    check_methods(settings, [RATE])
+    assert isinstance(make_pruner(settings), optuna.pruners.BasePruner)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"metric": TWO, "pruner": "median"}, "set hydra.sweeper.pruner=none"),
+        ({"metric": TWO, "direction": ["maximize"]}, "1 for 2 metrics"),
+        ({"metric": ["eval_loss", "eval_loss"]}, "name one metric, or a list of different ones"),
+        ({"direction": "up"}, "hydra.sweeper.direction=up: choose one of maximize, minimize"),
+        ({"sampler": "grid"}, "space.optimizer.lr: hydra.sweeper.sampler=grid needs every value; give a step"),
+        ({"sampler": "annealing"}, "sampler=annealing: choose one of tpe, gp, cmaes, random, grid, nsga2"),
+        ({"pruner": "wilcoxon"}, "compares seeds; set hydra.sweeper.seeds to 2 or more"),
+        ({"pruner_options": {"n_startup": 1}}, "n_startup: no such option; did you mean n_startup_trials?"),
+        ({"sampler_options": {"multivariat": 1}}, "multivariat: no such option; did you mean multivariate?"),
+        ({"n_trials": 0}, "hydra.sweeper.n_trials=0: must be at least 1"),
+        ({"max_failures": -1}, "hydra.sweeper.max_failures=-1: must be at least 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_methods(SweepConfig(**settings), [RATE])
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("optimizer.lr", {"low": 1, "high": 2}, Dimension("optimizer.lr", "float", 1, 2)),  # as the key's own value
+        ("batching.batch_size", {"low": 1, "high": 8}, Dimension("batching.batch_size", "int", 1, 8)),
+        ("trainer.max_steps", {"low": 1, "high": 8, "type": "float"}, Dimension("trainer.max_steps", "float", 1, 8)),
+        ("tasks", ["ner", "ner+sentiment"], TASKS),
+        ("seed", {"choices": [1, 2]}, Dimension("seed", "categorical", choices=(1, 2))),
+        ("x.y", [[1, 2], None], Dimension("x.y", "categorical", choices=("[1, 2]", None))),
+    ],
+)
+def test_a_dimension_is_read(config: DictConfig, key: str, value: Any, expected: Dimension) -> None:
+    assert read_request([], SweepConfig(space={key: value}), config).dimensions == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1e-4, "this is one value; give {low: …, high: …}"),
+        ({"low": 1e-4}, "hydra.sweeper.space.optimizer.lr.high=None: must be a number"),
+        ({"low": 1, "high": 0.1}, "low=1 must be less than high=0.1"),
+        ({"low": 0, "high": 0.1, "log": True}, "with log, low must be over 0"),
+        ({"low": 0, "hihg": 1}, "hydra.sweeper.space.optimizer.lr.hihg: no such key"),
+        ({"low": 0, "high": 1, "step": -1}, "step=-1: must be over 0"),
+        ({"low": 0.5, "high": 1, "type": "int"}, "type: int needs whole numbers"),
+        ({"low": 0, "high": 1, "type": "real"}, "type=real: choose float or int"),
+        ([], "must be a list of choices, with one at least"),
+        ([1, 1], "a choice stands there twice"),
+    ],
+)
+def test_a_bad_dimension_is_refused(config: DictConfig, value: Any, expected: str) -> None:
+    with pytest.raises(InputError) as error:
+        read_request([], SweepConfig(space={"optimizer.lr": value}), config)
+    assert expected in str(error.value)
+
+
+def test_sweeps_of_the_command_line_add_dimensions_and_values_take_them_out(config: DictConfig) -> None:
+    arguments = [
+        "tasks=ner,ner+sentiment", "optimizer.lr=1e-4", "model.dropout=tag(log,interval(0.1,0.2))", "seed=range(1,4)",
+    ]  # fmt: skip
+    request = read_request(arguments, SweepConfig(space={"optimizer.lr": {"low": 0, "high": 1}}), config)
+    assert request.fixed == ("optimizer.lr=1e-4",)
+    assert request.dimensions == (
+        Dimension("model.dropout", "float", 0.1, 0.2, log=True),
+        Dimension("seed", "categorical", choices=(1, 2, 3)),
+        TASKS,
+    )
+
+
+def test_values_become_overrides_that_hydra_reads_back() -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    values = {"a": None, "b": True, "c": 1e-5, "d": "it's, so\\", "e": "ner+sentiment", "f": "[1, 2]"}
+    read = OverridesParser.create().parse_overrides(as_overrides(values))
+    assert [override.value() for override in read] == [None, True, 1e-5, "it's, so\\", "ner+sentiment", [1, 2]]
+
+
+def test_probes_show_each_end_and_each_choice_once() -> None:
+    assert probe_overrides([TASKS, SIZE]) == [
+        ["batching.batch_size=8", "tasks=ner"],
+        ["batching.batch_size=12", "tasks=ner+sentiment"],
+    ]
