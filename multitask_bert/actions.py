@@ -97,9 +97,9 @@ def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None
         }
         write_results(folder, results)
         for name in (".hydra/config.yaml", RESULTS):
-            trainer.log_artifact(folder / name)
-        if any(getattr(logger, "log_model", False) for logger in trainer.loggers):
-            trainer.log_artifact(folder / "model")
+            trainer.reporter.log_artifact(folder / name)
+        if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
+            trainer.reporter.log_artifact(folder / "model")
         trainer.forget_snapshots()
     except (KeyboardInterrupt, Stopped) as stop:
         trainer.best.publish(folder / "model")

@@ -37,11 +37,9 @@ class TrainingStream:
         pad_id: int,
         seed: int,
         update: str = "task",
-        micro_batch_tokens: int | None = None,
     ) -> None:
         self.datasets, self.batching, self.mixing, self.update = datasets, batching, mixing, update
         self.num_epochs, self.pad_id, self.seed = num_epochs, pad_id, seed
-        self.micro_batch_tokens = micro_batch_tokens
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
         self._planned: tuple[int, list[Indices]] | None = None
 
@@ -63,7 +61,7 @@ class TrainingStream:
             pad_id=self.pad_id,
             layout=self.batching.layout,
             micro_batch_size=self.batching.micro_batch_size,
-            micro_batch_tokens=self.micro_batch_tokens,
+            micro_batch_tokens=self.batching.micro_batch_tokens,
             num_workers=self.batching.num_workers,
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from multitask_bert.config import TrainerConfig
+from multitask_bert.config import BatchingConfig, TrainerConfig
 from multitask_bert.model.multitask import MultiTaskModel
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,17 @@ def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
         model.encoder.finishes_some = False  # what is read is told from outside: not seen again when layers are redone
     if config.compile:
         backbone.compile(dynamic=True)
+
+
+def fit_batching(batching: BatchingConfig, model: MultiTaskModel, device: torch.device) -> BatchingConfig:
+    """The batching that this encoder can do (padded where it cannot be packed) and that fits into this memory."""
+    layout = batching.layout
+    if layout == "packed" and not model.encoder.can_pack:
+        family = model.encoder.config.model_type
+        log.warning("batching.layout=packed: encoders of type %s stay padded: their attention is their own", family)
+        layout = "padded"
+    tokens = batching.micro_batch_tokens or tokens_that_fit(model, device, max_length=batching.max_length)
+    return replace(batching, layout=layout, micro_batch_tokens=tokens)
 
 
 def tokens_that_fit(model: MultiTaskModel, device: torch.device, *, max_length: int) -> int:

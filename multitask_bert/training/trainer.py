@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
-from multitask_bert.config import BatchingConfig, ExperimentConfig, InputError, is_lower_better, run_name, to_dict
+from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name, to_dict
 from multitask_bert.data.processor import SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.heads.trial import try_metrics
-from multitask_bert.model.acceleration import accelerate, tokens_that_fit
+from multitask_bert.model.acceleration import accelerate, fit_batching
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.multitask import MultiTaskModel
@@ -36,6 +35,7 @@ from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_tas
 from multitask_bert.training.loggers import METRICS_FILE, RunLogger, RunStart, make_loggers
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.preparation import prepare
+from multitask_bert.training.reporting import Reporter
 from multitask_bert.training.resumption import Stopped, put_back, refuse_another_config, take
 from multitask_bert.training.snapshots import Snapshot, Snapshots
 from multitask_bert.training.state import TrainState
@@ -94,15 +94,14 @@ class Trainer:
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.watcher = watcher
-        self.loggers = list(loggers)
+        self.reporter = Reporter(loggers)
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
         self._mean_counts: dict[tuple[str, str], float] = {}
         self._snapshots = Snapshots(folder, num_kept=config.trainer.keep_last) if folder is not None else None
         self._stop: str | None = None  # the signal by which the run was asked to end
-        self._pending: list[tuple[int, dict[str, Tensor | float]]] = []  # steps not yet handed to the loggers
-        self._is_started = self._is_closed = self._is_finished = False
+        self._is_finished = False
 
     @classmethod
     def from_config(
@@ -149,15 +148,15 @@ class Trainer:
         config, state = self.config.trainer, self.state
         seed_everything(self.config.seed)
         stream = TrainingStream(
-            self.train_datasets, self._batching(), self.config.mixing,
+            self.train_datasets, fit_batching(self.config.batching, self.model, self.device), self.config.mixing,
             num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed, update=config.update,
-            micro_batch_tokens=self._micro_batch_tokens(),
         )  # fmt: skip
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
         self._mean_counts = stream.mean_counts()
         snapshot = self._last_snapshot()
-        self._start_loggers(snapshot)
+        if self.folder is not None:
+            self.reporter.start(self._start_of_run(self.folder, snapshot))
         self.console.start_training(state.num_steps)
         self.model.train()
         with training_used_rows(self.model.encoder, stream.used_ids(), self.config.optimizer) as rows:
@@ -203,19 +202,6 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         self.state.epoch, self.state.epoch_progress = self.state.epoch + 1, 0.0
-
-    def _batching(self) -> BatchingConfig:
-        """As the config says; padded where the encoder cannot be packed."""
-        batching = self.config.batching
-        if batching.layout == "packed" and not self.model.encoder.can_pack:
-            family = self.model.encoder.config.model_type
-            log.warning("batching.layout=packed: encoders of type %s stay padded: their attention is their own", family)
-            return replace(batching, layout="padded")
-        return batching
-
-    def _micro_batch_tokens(self) -> int:
-        batching = self.config.batching
-        return batching.micro_batch_tokens or tokens_that_fit(self.model, self.device, max_length=batching.max_length)
 
     def _is_over(self) -> bool:
         state = self.state
@@ -295,19 +281,14 @@ class Trainer:
         self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
         self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
         of_tasks = {f"train_{task}_loss": value for task, value in by_task.items()}
-        self._pending.append((self.state.step + 1, {"train_loss": total, **of_tasks, "train_lr": rate}))
+        self.reporter.hold({"train_loss": total, **of_tasks, "train_lr": rate}, step=self.state.step + 1)
 
     def _flush_steps(self) -> None:
-        """Hand the losses of the last steps to the loggers; the only place that waits for the device."""
-        losses = []
-        for step, values in self._pending:
-            metrics = {name: float(value) for name, value in values.items()}
-            losses.append(metrics["train_loss"])
-            self._tell(metrics, step=step)
+        """Hand the losses of the last steps over."""
+        losses = [metrics["train_loss"] for metrics in self.reporter.hand_over()]
         if losses:
-            self._tell({"train_tokens_per_second": self.state.tokens_per_second}, step=self.state.step)
+            self.reporter.tell({"train_tokens_per_second": self.state.tokens_per_second}, step=self.state.step)
             self.console.show_step(self.state, sum(losses) / len(losses))
-        self._pending.clear()
 
     # Evaluating
 
@@ -333,7 +314,7 @@ class Trainer:
         }  # fmt: skip
         self.results["test" if test else "eval"] = results
         metrics = gather_metrics(results, self.weights)
-        self._tell(as_test(metrics) if test else metrics, step=self.state.step)
+        self.reporter.tell(as_test(metrics) if test else metrics, step=self.state.step)
         return metrics
 
     def _evaluate_and_keep_best(self) -> None:
@@ -372,33 +353,17 @@ class Trainer:
 
     def close(self) -> None:
         """End the loggers; safe to call twice."""
-        if self._is_closed:
-            return
-        self._is_closed = True
         self.console.close()
-        for logger in self.loggers if self._is_started else ():
-            logger.close(("PRUNED" if self.state.pruned else "FINISHED") if self._is_finished else "FAILED")
+        self.reporter.close(("PRUNED" if self.state.pruned else "FINISHED") if self._is_finished else "FAILED")
 
-    def log_artifact(self, path: Path) -> None:
-        """Show a file or folder of the run to the loggers that keep such."""
-        for logger in self.loggers if self._is_started else ():
-            logger.log_artifact(path)
-
-    def _start_loggers(self, snapshot: Snapshot | None) -> None:
-        if not self._is_started and self.folder is not None:
-            self._is_started = True
-            state: Mapping[str, Any] = {} if snapshot is None else snapshot.state
-            start = RunStart(
-                self.folder, run_name(self.config), to_dict(self.config), self._tags,
-                step=state["train"]["step"] if state else 0,
-                num_bytes_kept=state.get("num_bytes_logged", 0) if self.config.resume else None,
-            )  # fmt: skip
-            for logger in self.loggers:
-                logger.start(start)
-
-    def _tell(self, metrics: Mapping[str, float], *, step: int) -> None:
-        for logger in self.loggers if self._is_started else ():
-            logger.log_metrics(metrics, step=step)
+    def _start_of_run(self, folder: Path, snapshot: Snapshot | None) -> RunStart:
+        """What the loggers are told first."""
+        state: Mapping[str, Any] = {} if snapshot is None else snapshot.state
+        return RunStart(
+            folder, run_name(self.config), to_dict(self.config), self._tags,
+            step=state["train"]["step"] if state else 0,
+            num_bytes_kept=state.get("num_bytes_logged", 0) if self.config.resume else None,
+        )  # fmt: skip
 
     @property
     def _pad_id(self) -> int:

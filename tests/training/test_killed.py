@@ -28,7 +28,7 @@ OF_TIME = {"time", "train_tokens_per_second"}
 def run(config: ExperimentConfig, folder: Path) -> None:
     """What a process of its own does."""
     trainer = Trainer.from_config(config, folder=folder)
-    trainer.loggers = [JsonlLogger(), TensorBoardLogger()]
+    trainer.reporter.loggers = [JsonlLogger(), TensorBoardLogger()]
     with asking(trainer.ask_to_stop):
         trainer.train()
     trainer.evaluate(test=True)

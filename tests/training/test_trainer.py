@@ -43,7 +43,7 @@ class Recorder(RunLogger):
 def recorded(config: ExperimentConfig, folder: Path) -> tuple[Trainer, Recorder]:
     """A trainer with one logger that remembers."""
     trainer, recorder = Trainer.from_config(config, folder=folder), Recorder()
-    trainer.loggers = [recorder]
+    trainer.reporter.loggers = [recorder]
     return trainer, recorder
 
 
@@ -224,7 +224,7 @@ def test_training_stops_after_the_patience_and_gives_back_the_best_weights(
 ) -> None:
     config = make_config(max_steps=5, eval_every=1, patience=2, metric_for_best=metric)
     trainer = Trainer.from_config(config, folder=tmp_path)
-    trainer.loggers = []
+    trainer.reporter.loggers = []
     scripted(trainer, metric, scores)
     at_step: dict[int, dict[str, torch.Tensor]] = {}
     show_scores = trainer.console.show_scores
