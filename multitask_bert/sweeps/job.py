@@ -91,9 +91,14 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
             _tell_failure(study, trial, error)
             return None
         finally:
-            gc.collect()  # of a trial that ran out of memory, before the next one begins
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            _free_device()
+
+
+def _free_device() -> None:
+    """What a trial that ran out of memory still holds there, before the next one begins."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, settings: SweepConfig) -> Outcome:

@@ -35,7 +35,6 @@ class Plan:
     dimensions: tuple[Dimension, ...]
     define: Define | None
     fixed: tuple[str, ...]  # overrides of every trial
-    asked: tuple[str, ...]  # those of them that the command line has, without the loggers'
     folder: Path
     conf: tuple[Path, ...]  # folders with configs
     groups: tuple[str, ...]  # names of the config groups
@@ -100,7 +99,6 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
         dimensions=request.dimensions,
         define=define,
         fixed=(*request.fixed, *_best_by_objective(settings, first)),
-        asked=request.fixed,
         folder=Path(config.hydra.sweep.dir).absolute(),
         conf=tuple(conf_files.folders_of(loader)),
         groups=tuple(groups),
@@ -166,6 +164,8 @@ def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[
 def _num_jobs(settings: SweepConfig, config: DictConfig) -> int:
     """As asked; else what the launcher runs side by side."""
     launcher = config.hydra.launcher
+    if launcher._target_.endswith(".BasicLauncher"):  # one after the other, each with what was learnt from the last
+        return 1
     found = settings.n_jobs or launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
     return found if found > 0 else _num_cores()
 

@@ -29,8 +29,11 @@ class Progress:
     def show(self) -> None:
         if self._console.is_terminal:
             done = min(self.n_trials, count(self.study).finished)
-            self._console.print(ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH), end=" ")
-        self.say(self.line())
+            row = Table.grid(padding=(0, 1))
+            row.add_row(ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH), self.line())
+            self.say(row)
+        else:
+            self.say(self.line())
 
     def line(self) -> str:
         """As in `sweep lr_ner: 5 of 24 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.7114 (trial 3); …`."""

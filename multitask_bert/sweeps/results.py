@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
-from multitask_bert.sweeps.study import JOURNAL_FILE
+from multitask_bert.sweeps.study import JOURNAL_FILE, without_password
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
@@ -49,7 +49,7 @@ def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> N
         folder / "sweep.json",
         finite({
             "study": settings.study,
-            "storage": settings.storage or JOURNAL_FILE,  # a file: below this folder
+            "storage": without_password(settings.storage or JOURNAL_FILE),  # a file: below this folder
             "metrics": settings.metrics,
             "directions": settings.directions,
             "n_trials": settings.n_trials,

@@ -88,7 +88,7 @@ def open_study(storage: BaseStorage, settings: SweepConfig, made_for: Mapping[st
             study.set_user_attr(name, value)
         return study
     for name in MADE_FOR:
-        before, now = study.user_attrs.get(name), made_for[name]
+        before, now = (_without_loggers(attributes.get(name)) for attributes in (study.user_attrs, made_for))
         if before != now:
             raise InputError(
                 f"hydra.sweeper.study={settings.study}: this study was made for other {name.replace('_', ' ')}: "
@@ -115,7 +115,12 @@ def quiet_optuna() -> None:
 
 
 def without_password(text: str) -> str:
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", text)
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", text)
+
+
+def _without_loggers(value: Any) -> Any:
+    """Of overrides, those that change what is learnt."""
+    return [text for text in value if not text.startswith("logger")] if isinstance(value, list) else value
 
 
 def _names(storage: BaseStorage) -> list[str]:

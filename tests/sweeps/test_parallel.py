@@ -65,7 +65,7 @@ def test_what_a_killed_worker_ran_is_tried_again() -> None:
         ("workers", 2, 2, None, (2, 1)),
         ("workers", 4, 2, None, (4, 1)),
         ("workers", 2, 8, "3", (2, 3)),  # the user wants fewer
-        ("basic", None, 8, None, (1, None)),
+        ("basic", 3, 8, None, (1, None)),  # which runs one after the other in any case
         ("slurm", None, 8, None, (4, None)),  # Slurm gives each its own
     ],
 )  # fmt: skip

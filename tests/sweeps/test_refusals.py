@@ -24,7 +24,7 @@ S = "hydra.sweeper."
         (["optimizer.lrr=1,2"], "hydra.sweeper.space.optimizer.lrr: no such key; did you mean optimizer.lr?"),
         (["mixing=round_robin,random"], "mixing: there is no 'random'"),
         (["batching.batch_size=0,8"], "batching.batch_size=0: must be at least 1"),
-        ([f"{S}storage=postgresql://me:secret@localhost:1/none"], "hydra.sweeper.storage=postgresql://me:***@localhost"),
+        ([f"{S}storage=postgresql://me:secret@localhost:1/none"], "hydra.sweeper.storage=postgresql://me@localhost:1/none"),
         ([f"{S}storage=sqlite:////no/such/folder/s.db"], "unable to open database file); is it there and running?"),
         ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}sampler=cmaes"], "for several choose tpe, gp, random"),
         ([f"{S}n_trails=5"], "hydra.sweeper.n_trails: no such key"),
@@ -55,6 +55,7 @@ def test_a_study_made_for_something_else_is_refused() -> None:
         error = refusal(f"{S}n_trials=2", argument)
         assert expected in error
         assert "name another study with hydra.sweeper.study=NAME" in error
+    assert states_of(sweep(f"{S}n_trials=1", "logger=tensorboard")) == ["complete"]  # another logger is no other study
     assert states_of(study_in(FOLDER)) == ["complete"]
 
 
