@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from multitask_bert.sweeps.trials import count
-from tests.composing import ROOT, run_line
+from tests.composing import CONF, ROOT, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, states_of, study_in, sweep
 
 
@@ -206,3 +207,13 @@ def test_the_sweep_and_the_function_of_the_page_work(
     assert {type(config.optimizer.options["amsgrad"]) for config in (first, second)} == {bool}
     assert {config.batching.batch_size in range(8, 65) for config in (first, second)} == {True}
     assert {config.optimizer._target_ for config in (first, second)} <= {"torch.optim.AdamW", "torch.optim.SGD"}
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_a_ready_sweep_starts_with_its_command_and_the_command_works(pretended: Pretence, file: Path) -> None:
+    package, command, *_ = file.read_text(encoding="utf-8").splitlines()
+    assert package == "# @package _global_"
+    python, door, *arguments = shlex.split(command.removeprefix("#"))
+    assert (python, door, arguments[:2]) == ("python", "run.py", ["-m", f"sweep={file.stem}"])
+    run_line(*arguments, "model=tiny", "logger=none", "hydra.sweeper.n_trials=1", "hydra.sweeper.seeds=1")
+    assert len(pretended.runs) == 1
