@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name
+from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name, to_dict
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RESULTS = "results.json"
+RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 
 
 def run(config: ExperimentConfig) -> Any:
@@ -38,7 +38,7 @@ def run(config: ExperimentConfig) -> Any:
     calm_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.action == "train" and config.resume and config.run_dir is not None:
-        config = config_to_go_on_with(existing_run(config))
+        config = replace(config_of(existing_run(config)), resume=True)
     if config.action == "train" and TRIAL in os.environ:
         from multitask_bert.sweeps.job import run_trial
 
@@ -46,16 +46,28 @@ def run(config: ExperimentConfig) -> Any:
     return ACTIONS[config.action](config, folder)
 
 
-def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None) -> float:
+def train(
+    config: ExperimentConfig,
+    folder: Path,
+    watcher: Watcher | None = None,
+    *,
+    before: Mapping[str, Any] | None = None,
+) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
 
-    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test.
+    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
+    provenance of a run that is to be reproduced.
+
+    Raises:
+        InputError: bad input; or what `before` was trained on has changed.
     """
     started = time.perf_counter()
     from hydra.utils import instantiate
 
+    from multitask_bert.training import provenance
     from multitask_bert.training.console import Console
     from multitask_bert.training.evaluation import gather_intervals
+    from multitask_bert.training.reproduction import refuse_other_inputs
     from multitask_bert.training.resumption import Stopped
 
     console = Console()
@@ -68,6 +80,11 @@ def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None
     make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
     trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console, watcher=watcher)
     try:
+        write_reproduction(config, folder)
+        described = provenance.describe(trainer)
+        provenance.write_start(folder, described)
+        if before is not None:
+            refuse_other_inputs(before, described)
         with signals.asking(trainer.ask_to_stop):
             state = trainer.train()
         metrics = {"eval": state.best_metrics}
@@ -96,7 +113,8 @@ def train(config: ExperimentConfig, folder: Path, watcher: Watcher | None = None
             "data": [asdict(report) for report in trainer.data_reports],
         }
         write_results(folder, results)
-        for name in (".hydra/config.yaml", RESULTS):
+        provenance.write_end(folder, trainer.model, metrics)
+        for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
             trainer.reporter.log_artifact(folder / name)
         if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
             trainer.reporter.log_artifact(folder / "model")
@@ -188,6 +206,37 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
     print(f"The same with plots: {_shown(folder) / 'inspect.html'}; in figures: {_shown(folder) / 'inspect.json'}")
 
 
+def reproduce(config: ExperimentConfig, folder: Path) -> None:
+    """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
+    import rich
+
+    from multitask_bert.training import provenance
+    from multitask_bert.training.console import Console
+    from multitask_bert.training.reproduction import DIFFERENT, circumstances, verdict
+
+    run_dir = existing_run(config)
+    try:
+        before = provenance.read(run_dir)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"run_dir={run_dir}: {provenance.PROVENANCE} cannot be read there ({error}); only a run that finished "
+            f"training can be reproduced"
+        ) from error
+    if "final" not in before:
+        raise InputError(f"run_dir={run_dir}: this run did not end, so there is nothing to compare with")
+    earlier = config_of(run_dir)
+    data_root = config.data_root if config.data_root != ExperimentConfig.data_root else earlier.data_root
+    train(replace(earlier, data_root=data_root, logger=config.logger, resume=False), folder, before=before)
+    found, table = verdict(run_dir, folder)
+    console = Console()
+    rich.print(table)
+    console.say(f"{_shown(folder)} beside {_shown(run_dir)}: {found}")
+    for line in circumstances(before, provenance.read(folder)):
+        console.say(f"  {line}")
+    if found == DIFFERENT:
+        sys.exit(1)
+
+
 def upload(config: ExperimentConfig, folder: Path) -> None:
     """Send to MLflow what an earlier run could not send."""
     from multitask_bert.training.mlflow_upload import upload_run
@@ -215,7 +264,8 @@ def sweep(
 
 
 ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
-    "train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload
+    "train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload,
+    "reproduce": reproduce,
 }  # fmt: skip
 
 
@@ -266,11 +316,26 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
     write_json(folder / RESULTS, finite(results))
 
 
-def config_to_go_on_with(run_dir: Path) -> ExperimentConfig:
-    """That of an earlier run, which is to go on."""
+def config_of(run_dir: Path) -> ExperimentConfig:
+    """That of an earlier run, as it began."""
     tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
     assert isinstance(tree, DictConfig)
-    return replace(from_tree(tree), resume=True)
+    return from_tree(tree)
+
+
+def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
+    """`reproduce.yaml`: the whole config as a primary config of its own, with nothing left to be looked up."""
+    from multitask_bert.utils.files import write_bytes
+
+    run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{run_name(config)}"}
+    tree = {
+        "defaults": ["schema", "hydra_settings", "_self_"],
+        **to_dict(replace(config, resume=False)),
+        "hydra": {"run": run},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    command = f"# python run.py --config-dir {_shown(folder)} --config-name {Path(REPRODUCE).stem}\n"
+    write_bytes(folder / REPRODUCE, (command + OmegaConf.to_yaml(OmegaConf.create(tree))).encode())
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:

@@ -37,6 +37,7 @@ ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with s
 READ_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("data_root", "batching.eval_batch_size", "batching.eval_max_tokens"),
     "predict": ("input", "output", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
+    "reproduce": ("data_root", "logger"),
     "upload": (),
 }
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type

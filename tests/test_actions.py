@@ -72,7 +72,7 @@ def test_the_embedded_default_is_in_mlflow_with_params_metrics_tags_and_files(em
     assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 20
     assert {"eval_ner_ner_head_f1", "test_sentiment_sentiment_head_f1", "eval_mean_f1"} <= set(run.data.metrics)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {".hydra", "results.json"}
+    assert files == {"provenance.json", "reproduce.yaml", "results.json"}
 
 
 def test_without_a_terminal_the_output_is_plain_lines(embedded_run: tuple[Path, str]) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from multitask_bert.config import BatchingConfig
 from multitask_bert.data.storage import StoredWindows
-from multitask_bert.records import Batch, Block, EncodedExample, TargetBatch
+from multitask_bert.records import Batch, Block, EncodedExample, Example, TargetBatch
 from multitask_bert.utils.seeding import generator_for
 
 BLOCK_COST = 4  # tokens in whose time a block of its own is attended to, on a CPU (measured: docs/experiments.md)
@@ -49,6 +49,15 @@ def ids_in(dataset: Dataset[EncodedExample]) -> np.ndarray:
         return dataset.examples.ids()
     pieces = (dataset[index].input_ids for index in range(len(dataset)))  # type: ignore[arg-type]
     return np.unique(np.fromiter(itertools.chain.from_iterable(pieces), dtype=np.int64))
+
+
+def examples_in(dataset: Dataset[EncodedExample]) -> Iterator[Example]:
+    """Each example once, in order, however many windows it has."""
+    if isinstance(dataset, TaskDataset) and isinstance(dataset.examples, StoredWindows):
+        yield from dataset.examples.examples
+        return
+    windows = (dataset[index] for index in range(len(dataset)))  # type: ignore[arg-type]
+    yield from (group[0].example for group in group_windows(windows))
 
 
 def group_windows(encoded: Iterable[EncodedExample]) -> Iterator[list[EncodedExample]]:

@@ -62,7 +62,7 @@ def pack(windows: Sequence[Window]) -> Chunk:
         columns[name] = np.fromiter(itertools.chain.from_iterable(rows), dtype=kind)
         lengths[name] = np.fromiter(map(len, rows), dtype=np.int64)
     return Chunk(
-        examples=[_to_json(example) for example in examples],
+        examples=[as_line(example) for example in examples],
         num_windows=np.asarray(num_windows),
         columns=columns,
         lengths=lengths,
@@ -93,7 +93,7 @@ def store(folder: Path, chunks: Iterable[Chunk]) -> None:
 def spool(folder: Path, examples: Iterable[Example]) -> StoredExamples:
     """Write examples that are too many for memory, and give them back from there."""
     with _ExampleWriter(folder) as writer:
-        lines = map(_to_json, examples)
+        lines = map(as_line, examples)
         while chunk := list(itertools.islice(lines, NUM_BUFFERED)):
             writer.add(chunk)
     return StoredExamples(folder)
@@ -253,7 +253,8 @@ def _within(index: Any, length: int) -> int:
     return place % length
 
 
-def _to_json(example: Example) -> bytes:
+def as_line(example: Example) -> bytes:
+    """An example as one line of JSON."""
     return (json.dumps([getattr(example, name) for name in EXAMPLE_FIELDS]) + "\n").encode()
 
 

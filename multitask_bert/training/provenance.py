@@ -1,0 +1,157 @@
+"""`provenance.json`: what a run was made from and what came out, so that another run can be laid beside it.
+
+Weights, tokenizer and data are known by hashes of what was used, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from multitask_bert.config import flatten
+from multitask_bert.data.batching import examples_in
+from multitask_bert.data.caching import fingerprint_of
+from multitask_bert.data.storage import as_line
+from multitask_bert.utils.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import Dataset
+
+    from multitask_bert.records import EncodedExample
+    from multitask_bert.training.trainer import Trainer
+
+PROVENANCE, CHANGES = "provenance.json", "changes.diff"
+PACKAGES = (
+    "torch", "transformers", "tokenizers", "numpy", "safetensors", "evaluate", "datasets", "hydra-core", "omegaconf",
+)  # fmt: skip
+INPUTS = ("weights", "tokenizer", "data")  # what has to be the same before it is worth training again
+CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision")
+GIT_SECONDS = 10
+
+
+def describe(trainer: Trainer) -> dict[str, Any]:
+    """All that goes into a run, before it trains."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": trainer.config.seed,
+        "code": _code(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "python": platform.python_version(),
+        "hardware": _hardware(trainer.device),
+        "threads": torch.get_num_threads(),
+        "precision": trainer.config.trainer.precision,
+        "weights": hash_of_weights(trainer.model.encoder),
+        "tokenizer": fingerprint_of(trainer.tokenizer),
+        "data": {
+            task: {split: hash_of_data(of_split[task]) for split, of_split in _splits(trainer) if task in of_split}
+            for task in trainer.train_datasets
+        },
+    }
+
+
+def write_start(folder: Path, described: Mapping[str, Any]) -> None:
+    """`provenance.json`, and beside it what the code had that its commit has not."""
+    changes = described["code"].get("changes")
+    if changes:
+        write_bytes(folder / CHANGES, changes.encode())
+    code = {**described["code"], "changes": CHANGES if changes else None}
+    write_json(folder / PROVENANCE, {**described, "code": code})
+
+
+def write_end(folder: Path, model: nn.Module, metrics: Mapping[str, Any]) -> None:
+    """Add the hashes of what came out."""
+    path = folder / PROVENANCE
+    described = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps(metrics, sort_keys=True)
+    described["final"] = {"weights": hash_of_weights(model), "metrics": hashlib.sha256(text.encode()).hexdigest()}
+    write_json(path, described)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Raises:
+    OSError, ValueError: there is none, or it is damaged.
+    """
+    described: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    return described
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """One line per thing that differs, as in `packages.torch: 2.12.0, now 2.13.0`."""
+    then_flat, now_flat = (
+        dict(flatten({name: described[name] for name in names if name in described})) for described in (before, now)
+    )
+    return [
+        f"{key}: {_short(then_flat.get(key))}, now {_short(now_flat.get(key))}"
+        for key in sorted({*then_flat, *now_flat})
+        if then_flat.get(key) != now_flat.get(key)
+    ]
+
+
+def hash_of_weights(model: nn.Module) -> str:
+    """sha256 of names and numbers of all weights and buffers that are saved."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_of_data(dataset: Dataset[EncodedExample]) -> str:
+    """sha256 of all examples in their order, texts and labels, whatever they are encoded to."""
+    digest = hashlib.sha256()
+    for example in examples_in(dataset):
+        digest.update(as_line(replace(example, where="")))  # but for the folder that they lie in
+    return digest.hexdigest()
+
+
+def _splits(trainer: Trainer) -> Iterator[tuple[str, Mapping[str, Dataset[EncodedExample]]]]:
+    yield "train", trainer.train_datasets
+    yield "dev", trainer.eval_datasets
+    yield "test", trainer.test_datasets
+
+
+def _code() -> dict[str, Any]:
+    """Commit and uncommitted changes of the checkout that runs; nothing where there is none."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "changes": git("diff", "HEAD") or None}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _hardware(device: torch.device) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(), "device": device.type,
+    }  # fmt: skip
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 16 else f"{text[:12]}…"

@@ -1,0 +1,61 @@
+"""`action=reproduce`: an earlier run once more, in a folder of its own, and the two laid side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from multitask_bert.config import InputError
+from multitask_bert.training import provenance
+
+SAME, WITHIN_SPREAD, DIFFERENT = "the same, to the bit", "the same within the spread", "different"
+
+
+def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises:
+    InputError: weights, tokenizer or data are not those of the earlier run.
+    """
+    changed = provenance.differences(before, now, provenance.INPUTS)
+    if changed:
+        raise InputError(
+            "action=reproduce: what this run was trained on has changed since, so that the same cannot come out:\n  "
+            + "\n  ".join(changed)
+            + "\nput it back, or train with it as it is now: python run.py --config-dir RUN --config-name reproduce"
+        )
+
+
+def verdict(before: Path, now: Path) -> tuple[str, Table]:
+    """How two complete runs compare, and their test scores (else those on dev) in a table."""
+    finals = [provenance.read(folder).get("final") for folder in (before, now)]
+    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (before, now)]
+    split = "test" if all("test" in result["metrics"] for result in results) else "eval"
+    then, again = (result["metrics"][split] for result in results)
+    intervals: Mapping[str, Any] = results[0].get("test_intervals", {}) if split == "test" else {}
+    table = Table(title=f"Scores on {split}", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for name, justify in (("score", "left"), ("then", "right"), ("now", "right"), ("95% interval then", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    is_within = bool(intervals)
+    for key in sorted({*then, *again}):
+        low, high = intervals.get(key, (None, None))
+        if low is not None:
+            is_within &= again.get(key) is not None and low <= again[key] <= high
+        table.add_row(
+            key, *map(_shown, (then.get(key), again.get(key))), "" if low is None else f"{low:.4f} {high:.4f}"
+        )
+    if finals[0] is not None and finals[0] == finals[1]:
+        return SAME, table
+    return WITHIN_SPREAD if is_within else DIFFERENT, table
+
+
+def circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What was not as it had been, and may be why: code, packages, hardware."""
+    return provenance.differences(before, now, provenance.CIRCUMSTANCES)
+
+
+def _shown(score: float | None) -> str:
+    return "" if score is None else f"{score:.4f}"

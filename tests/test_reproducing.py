@@ -1,0 +1,130 @@
+"""A run's folder holds what it takes to have the same run again, and to see what would not be the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from multitask_bert import actions
+from multitask_bert.config import ExperimentConfig, InputError, from_tree, to_dict
+from multitask_bert.training import provenance
+from multitask_bert.training.reproduction import DIFFERENT, SAME, WITHIN_SPREAD, refuse_other_inputs, verdict
+from multitask_bert.training.trainer import Trainer
+from tests.composing import CONF, composed
+from tests.test_actions import trained
+
+MakeConfig = Callable[..., ExperimentConfig]
+
+
+@pytest.fixture
+def run_dir(make_config: MakeConfig, tmp_path: Path) -> Path:
+    """The folder of a finished run."""
+    trained(make_config(num_epochs=1), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def reproduce(run_dir: Path, folder: Path, **changes: Any) -> None:
+    actions.reproduce(replace(ExperimentConfig(action="reproduce", run_dir=str(run_dir)), **changes), folder)
+
+
+def test_the_same_comes_out_and_is_said(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reproduce(run_dir, tmp_path / "again")
+    assert f"again beside {run_dir}: the same, to the bit" in capsys.readouterr().out
+    finals = [provenance.read(folder)["final"] for folder in (run_dir, tmp_path / "again")]
+    assert finals[0] == finals[1]
+
+
+def test_data_elsewhere_is_the_same_data(run_dir: Path, tmp_path: Path, data_root: Path) -> None:
+    shutil.copytree(data_root, tmp_path / "copy")
+    reproduce(run_dir, tmp_path / "again", data_root=str(tmp_path / "copy"))
+    assert provenance.read(tmp_path / "again")["data"] == provenance.read(run_dir)["data"]
+
+
+def test_data_that_changed_is_named_before_anything_is_trained(
+    run_dir: Path, tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data_root, tmp_path / "copy")
+    train_file = tmp_path / "copy" / "mood" / "train.tsv"
+    train_file.write_text(train_file.read_text(encoding="utf-8").replace("\tgood", "\tbad", 1), encoding="utf-8")
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it was trained"))
+    with pytest.raises(
+        InputError, match=r"has changed since.*\n  data\.mood\.train: \w+…, now \w+…\nput it back"
+    ) as told:
+        reproduce(run_dir, tmp_path / "again", data_root=str(tmp_path / "copy"))
+    assert "people" not in str(told.value)
+
+
+def test_weights_that_changed_are_named(run_dir: Path) -> None:
+    before = provenance.read(run_dir)
+    with pytest.raises(InputError, match=r"\n  weights: \w+…, now 0000\n"):
+        refuse_other_inputs(before, {**before, "weights": "0000"})
+    refuse_other_inputs(before, {**before, "threads": 99})
+
+
+def test_scores_in_the_interval_are_the_same_within_the_spread(run_dir: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run_dir, other)
+    assert verdict(run_dir, other)[0] == SAME
+    described = provenance.read(other)
+    described["final"]["weights"] = "0000"
+    (other / "provenance.json").write_text(json.dumps(described), encoding="utf-8")
+    assert verdict(run_dir, other)[0] == WITHIN_SPREAD
+    results = json.loads((other / "results.json").read_text(encoding="utf-8"))
+    results["metrics"]["test"]["eval_mood_polarity_f1"] = 2.0
+    (other / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    assert verdict(run_dir, other)[0] == DIFFERENT
+
+
+def test_what_came_out_different_ends_with_status_1_and_the_circumstances_that_changed(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described = provenance.read(run_dir)
+    described["packages"]["torch"] = "1.0.0"
+    described["final"]["weights"] = "0000"
+    (run_dir / "provenance.json").write_text(json.dumps(described), encoding="utf-8")
+    results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
+    results["test_intervals"]["eval_mood_polarity_f1"] = [2.0, 3.0]
+    (run_dir / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    with pytest.raises(SystemExit, match="1"):
+        reproduce(run_dir, tmp_path / "again")
+    told = capsys.readouterr().out
+    assert ": different\n" in told
+    assert "  packages.torch: 1.0.0, now " in told
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_run_that_did_not_end_is_refused(run_dir: Path, tmp_path: Path, content: str | None) -> None:
+    path = run_dir / "provenance.json"
+    path.unlink() if content is None else path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=f"run_dir={run_dir}: "):
+        reproduce(run_dir, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ("tasks=snips+sick", "model=tiny", "logger=none", "optimizer=sgd", "seed=5")]
+)
+def test_reproduce_yaml_composes_to_the_very_config(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    config = from_tree(composed(*overrides))
+    actions.write_reproduction(config, tmp_path)
+    shutil.copy(CONF / "hydra_settings.yaml", tmp_path)
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        again = from_tree(compose("reproduce"))
+    assert to_dict(again) == to_dict(config)
+    assert "${" not in OmegaConf.to_yaml(to_dict(config))
+
+
+def test_provenance_tells_code_packages_machine_and_hashes(run_dir: Path) -> None:
+    described = provenance.read(run_dir)
+    assert set(described["packages"]) >= {"torch", "transformers", "numpy"}
+    assert set(described["data"]) == {"people", "mood"}
+    assert set(described["data"]["mood"]) == {"train", "dev", "test"}
+    assert described["threads"] >= 1
+    assert len(described["final"]["weights"]) == len(described["weights"]) == 64
