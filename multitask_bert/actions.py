@@ -17,11 +17,23 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name, to_dict
+from multitask_bert.config import ExperimentConfig, InputError, run_name
+from multitask_bert.folders import (
+    REPRODUCE,
+    RESULTS,
+    config_of,
+    earlier_config,
+    existing_run,
+    places,
+    shown,
+    write_reproduction,
+    write_results,
+)  # fmt: skip
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 
 if TYPE_CHECKING:
+    import optuna
     from hydra.core.config_loader import ConfigLoader
     from hydra.plugins.launcher import Launcher
 
@@ -29,8 +41,6 @@ if TYPE_CHECKING:
     from multitask_bert.training.trainer import Trainer, Watcher
 
 log = logging.getLogger(__name__)
-
-RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 
 
 def run(config: ExperimentConfig) -> Any:
@@ -72,10 +82,10 @@ def train(
 
     console = Console()
     if config.resume and (folder / RESULTS).is_file():
-        console.say(f"{_shown(folder)}: this run is complete; there is nothing to go on with")
+        console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return float(results["best"]["value"])
-    console.say(f"{run_name(config)}: run folder {_shown(folder)}")
+    console.say(f"{run_name(config)}: run folder {shown(folder)}")
     # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
     make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
     trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console, watcher=watcher)
@@ -124,11 +134,11 @@ def train(
         how = f"stopped by {stop}" if str(stop) else "interrupted"
         console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
         if trainer.state.step < trainer.state.num_steps:
-            console.say(f"Go on with   python run.py run_dir={_shown(folder)} resume=true")
+            console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
         raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
     finally:
         trainer.close()
-    console.show_end(state, trainer.metric_for_best, trainer.results, _places(config, folder))
+    console.show_end(state, trainer.metric_for_best, trainer.results, places(config, folder))
     assert state.best_score is not None
     return state.best_score
 
@@ -188,7 +198,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     else:
         place = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
-        print(f"{count:,} {noun} written to {place}; the log is in {_shown(folder)}", file=sys.stderr)
+        print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}", file=sys.stderr)
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
@@ -203,7 +213,7 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
     write_json(folder / "inspect.json", asdict(inspection))
     write_page(folder / "inspect.html", inspection)
     show_tables(inspection)
-    print(f"The same with plots: {_shown(folder) / 'inspect.html'}; in figures: {_shown(folder) / 'inspect.json'}")
+    print(f"The same with plots: {shown(folder) / 'inspect.html'}; in figures: {shown(folder) / 'inspect.json'}")
 
 
 def reproduce(config: ExperimentConfig, folder: Path) -> None:
@@ -230,11 +240,24 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
     found, table = verdict(run_dir, folder)
     console = Console()
     rich.print(table)
-    console.say(f"{_shown(folder)} beside {_shown(run_dir)}: {found}")
+    console.say(f"{shown(folder)} beside {shown(run_dir)}: {found}")
     for line in circumstances(before, provenance.read(folder)):
         console.say(f"  {line}")
     if found == DIFFERENT:
         sys.exit(1)
+
+
+def report(config: ExperimentConfig, folder: Path) -> None:
+    """What a sweep has found by now: the table of its best trials, and the page in the sweep's folder."""
+    import rich
+
+    from multitask_bert.sweeps.results import study_of, table_of
+
+    assert config.run_dir is not None
+    sweep_folder = Path(config.run_dir)
+    study = study_of(sweep_folder)
+    rich.print(table_of(study))
+    write_report(study, sweep_folder)
 
 
 def upload(config: ExperimentConfig, folder: Path) -> None:
@@ -260,27 +283,33 @@ def sweep(
     from multitask_bert.training.mlflow_sweep import MlflowSweep
 
     plan = make_plan(arguments, config, loader, lambda tree: check(without_hydra(tree)))
-    return Controller.open(plan, launcher, MlflowSweep.from_config(plan.config.logger)).run()
+    controller = Controller.open(plan, launcher, MlflowSweep.from_config(plan.config.logger))
+    try:
+        return controller.run()
+    finally:
+        write_report(controller.study, plan.folder)
+
+
+def write_report(study: optuna.Study, folder: Path) -> None:
+    """The page of a sweep; what goes wrong there takes nothing from the sweep."""
+    from multitask_bert.reports.sweep import PAGE, write_sweep_report
+
+    try:
+        write_sweep_report(study, folder)
+        print(f"Report       {shown(folder / PAGE)}")
+    except Exception as error:  # drawing, or a full disk
+        log.warning("%s: the report could not be written (%s); later: action=report", folder, error, exc_info=True)
 
 
 ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
     "train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload,
-    "reproduce": reproduce,
+    "reproduce": reproduce, "report": report,
 }  # fmt: skip
 
 
 def without_hydra(tree: DictConfig) -> DictConfig:
     """What a job's config is of what Hydra composed."""
     return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
-
-
-def existing_run(config: ExperimentConfig) -> Path:
-    """The folder that `run_dir` names."""
-    assert config.run_dir is not None
-    run_dir = Path(config.run_dir)
-    if not (run_dir / ".hydra" / "config.yaml").is_file():
-        raise InputError(f"run_dir={run_dir}: not the folder of a run (it has no .hydra/config.yaml)")
-    return run_dir
 
 
 def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
@@ -293,49 +322,6 @@ def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
     columns = [found for found in map(columns_of_task, tasks) if found is not None]
     sources = [task["source"] for task in tasks]
     return columns, all(source.get("quoted", True) for source in sources if source.get("format") == "tsv")
-
-
-def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
-    """The config of an earlier run, but for how it is evaluated; and its data root, where the command names another."""
-    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-    assert isinstance(tree, DictConfig)
-    tree.logger = {}
-    tree.batching.eval_batch_size, tree.batching.eval_max_tokens = (
-        now.batching.eval_batch_size, now.batching.eval_max_tokens,
-    )  # fmt: skip
-    if now.data_root != ExperimentConfig.data_root:
-        tree.data_root = now.data_root
-    return from_tree(tree)
-
-
-def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """`results.json`: null where a number is not finite, for which JSON has no word."""
-    from multitask_bert.utils.files import finite, write_json
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RESULTS, finite(results))
-
-
-def config_of(run_dir: Path) -> ExperimentConfig:
-    """That of an earlier run, as it began."""
-    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-    assert isinstance(tree, DictConfig)
-    return from_tree(tree)
-
-
-def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
-    """`reproduce.yaml`: the whole config as a primary config of its own, with nothing left to be looked up."""
-    from multitask_bert.utils.files import write_bytes
-
-    run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{run_name(config)}"}
-    tree = {
-        "defaults": ["schema", "hydra_settings", "_self_"],
-        **to_dict(replace(config, resume=False)),
-        "hydra": {"run": run},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    command = f"# python run.py --config-dir {_shown(folder)} --config-name {Path(REPRODUCE).stem}\n"
-    write_bytes(folder / REPRODUCE, (command + OmegaConf.to_yaml(OmegaConf.create(tree))).encode())
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
@@ -365,28 +351,7 @@ def calm_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|tensorboard|datasets|evaluate|google)\b.*")
 
 
-def _places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
-    shown = _shown(folder)
-    places = {
-        "Run folder": f"{shown}",
-        "Results": f"{shown / RESULTS}",
-        "Best model": f"{shown / 'model'}",
-        "Every step": f"{shown / 'metrics.jsonl'}",
-    }
-    if "tensorboard" in config.logger:
-        places["TensorBoard"] = f"tensorboard --logdir {shown}"
-    if "mlflow" in config.logger:
-        uri = str(config.logger["mlflow"].get("tracking_uri"))
-        places["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-    return places
-
-
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:
     if trainer.state.best_score is None:
         return "no model is kept, since none was evaluated yet (trainer.eval_every=N evaluates more often)"
-    return f"the best model so far, of step {trainer.state.best_step}, is in {_shown(folder / 'model')}"
-
-
-def _shown(path: Path) -> Path:
-    """As short as it can be typed from here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"the best model so far, of step {trainer.state.best_step}, is in {shown(folder / 'model')}"

@@ -15,7 +15,7 @@ from typing import Any
 from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, TaskConfig
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("train", "evaluate", "inspect", "predict", "reproduce", "upload"),
+    "action": ("train", "evaluate", "inspect", "predict", "reproduce", "report", "upload"),
     "model.pooling": ("pooler", "cls", "mean", "max"),
     "scheduler.shape": ("linear", "cosine", "constant"),
     "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
@@ -129,7 +129,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name, task in config.tasks.items():
         yield from _task_problems(f"tasks.{name}", name, task)
     yield from _clashing_metric_keys(config)
-    if config.action in ("evaluate", "predict", "reproduce", "upload") and config.run_dir is None:
+    if config.action in ("evaluate", "predict", "reproduce", "report", "upload") and config.run_dir is None:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
     if config.action == "predict":
         if config.input is None:

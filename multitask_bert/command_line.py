@@ -38,6 +38,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("data_root", "batching.eval_batch_size", "batching.eval_max_tokens"),
     "predict": ("input", "output", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
     "reproduce": ("data_root", "logger"),
+    "report": (),
     "upload": (),
 }
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type

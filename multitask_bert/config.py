@@ -183,12 +183,12 @@ class TrainerConfig:
 class ExperimentConfig:
     """Everything that a run needs to know."""
 
-    action: str = "train"  # train | evaluate | inspect | predict | reproduce | upload
+    action: str = "train"  # train | evaluate | inspect | predict | reproduce | report | upload
     name: Optional[str] = None  # name of the run in the loggers; null: the names of its tasks, joined
     seed: int = 1  # of weights, dropout, order of examples and splits
     data_root: str = "data"  # folder of the tasks' files
     resume: bool = False  # train: go on from the last checkpoint in run_dir (or hydra.run.dir), if there is one
-    run_dir: Optional[str] = None  # evaluate, predict, reproduce, upload, resume: the folder of the earlier run
+    run_dir: Optional[str] = None  # folder of an earlier run, for actions on it and `resume`; report: of a sweep
     input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, or - for standard input
     output: Optional[str] = None  # predict: the JSONL file to write, made anew; null: standard output
     model: ModelConfig = field(default_factory=ModelConfig)  # conf/model: the shared encoder

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from multitask_bert import actions
+from multitask_bert import actions, folders
 from multitask_bert.config import ExperimentConfig, InputError, to_dict
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.trainer import Trainer
@@ -139,7 +139,7 @@ def test_scores_of_both_sets_have_the_keys_of_evaluate_in_results(make_config: M
 
 def test_a_number_that_json_has_no_word_for_is_null(tmp_path: Path) -> None:
     nan, infinity = float("nan"), float("inf")
-    actions.write_results(
+    folders.write_results(
         tmp_path, {"best": {"value": nan, "step": 3}, "test_intervals": {"x": (nan, 0.5)}, "y": -infinity}
     )
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)

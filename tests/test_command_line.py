@@ -295,10 +295,8 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path, content: str, line: 
 def test_a_folder_that_holds_a_run_is_not_trained_into_again(ran: list[ExperimentConfig], tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").touch()
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
-    assert (
-        message
-        == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; go on with it (resume=true), name another, or remove it first"
-    )
+    way_out = "go on with it (resume=true), name another, or remove it first"
+    assert message == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; {way_out}"
     assert ran == []
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 

@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from multitask_bert import actions
+from multitask_bert import actions, folders
 from multitask_bert.config import ExperimentConfig, InputError, from_tree, to_dict
 from multitask_bert.training import provenance
 from multitask_bert.training.reproduction import DIFFERENT, SAME, WITHIN_SPREAD, refuse_other_inputs, verdict
@@ -113,7 +113,7 @@ def test_a_run_that_did_not_end_is_refused(run_dir: Path, tmp_path: Path, conten
 )
 def test_reproduce_yaml_composes_to_the_very_config(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     config = from_tree(composed(*overrides))
-    actions.write_reproduction(config, tmp_path)
+    folders.write_reproduction(config, tmp_path)
     shutil.copy(CONF / "hydra_settings.yaml", tmp_path)
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         again = from_tree(compose("reproduce"))

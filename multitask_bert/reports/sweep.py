@@ -1,6 +1,6 @@
 """The report of a sweep, at any time of it: one page, its plots, and `report.json`.
 
-study -> figures (sweep_figures.py) -> plots (sweep_plots.py) -> page and terminal table (sweep_page.py)
+study -> figures (sweep_figures.py) -> plots (sweep_plots.py) -> page (sweep_page.py)
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 import optuna
 
 from multitask_bert.reports.sweep_figures import SweepReport, read_sweep
-from multitask_bert.reports.sweep_page import best_as_text, page_of
+from multitask_bert.reports.sweep_page import page_of
 from multitask_bert.reports.sweep_plots import draw_plots
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
-__all__ = ["PAGE", "SweepReport", "best_as_text", "read_sweep", "write_sweep_report"]
+__all__ = ["PAGE", "SweepReport", "read_sweep", "write_sweep_report"]
 
 PAGE, FIGURES, PLOTS = "report.html", "report.json", "plots"
 

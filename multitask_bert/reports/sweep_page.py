@@ -1,17 +1,12 @@
-"""The report of a sweep as one HTML page that needs nothing else, and its best trials as text for a terminal."""
+"""The report of a sweep as one HTML page that needs nothing else."""
 
 from __future__ import annotations
 
 import base64
-import io
 import shlex
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from multitask_bert.reports.page import document, html_table
 from multitask_bert.reports.sweep_axes import better
@@ -19,7 +14,7 @@ from multitask_bert.reports.sweep_figures import Parameter, SweepReport, TrialFi
 from multitask_bert.reports.sweep_plots import Plot
 from multitask_bert.reports.tables import Rows
 
-NUM_BEST, NUM_BEST_IN_TERMINAL = 20, 10
+NUM_BEST = 20
 ERROR_LENGTH = 300  # characters of an error's first line; all of it is in report.json
 STYLE = """
 dl { display: grid; grid-template-columns: max-content auto; gap: .2em 1.2em; margin: 0; }
@@ -52,26 +47,6 @@ def page_of(report: SweepReport, plots: Sequence[Plot]) -> bytes:
     if report.trials:
         parts += ["<details><summary>All trials</summary>", *html_table(_all(report)), "</details>"]
     return document(f"Sweep {report.study}", parts, style=STYLE)
-
-
-def best_as_text(report: SweepReport, *, width: int = 100) -> str:
-    """The best trials as a table of at most `width` characters per line; a sentence where there are none."""
-    if not report.best:
-        return _state_of(report)
-    title = "Best trials" if len(report.metrics) == 1 else "Trials that no other one beats"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for name in ("trial", *report.metrics):
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("values", overflow="fold")
-    for trial in report.best_trials[:NUM_BEST_IN_TERMINAL]:
-        values = [_with_spread(trial, place) for place in range(len(report.metrics))]
-        table.add_row(
-            str(trial.number), *values, "  ".join(f"{key}={_shown(own)}" for key, own in trial.params.items())
-        )
-    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
-    console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
 
 
 def _facts(report: SweepReport) -> Iterator[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from multitask_bert.reports.inspection import Inspection
-from multitask_bert.reports.splits import SplitFigures
+if TYPE_CHECKING:
+    from multitask_bert.reports.inspection import Inspection
+    from multitask_bert.reports.splits import SplitFigures
 
 NUM_LABELS_SHOWN = 6  # per row in a terminal
 

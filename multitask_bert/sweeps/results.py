@@ -15,11 +15,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from multitask_bert.config import InputError
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
-from multitask_bert.sweeps.study import JOURNAL_FILE, without_password
+from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
+SUMMARY = "sweep.json"
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
 
@@ -34,6 +36,24 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: trial.values[0], reverse=is_highest_best)
 
 
+def study_of(folder: Path) -> optuna.Study:
+    """The study of a sweep's folder, as `sweep.json` tells where it is.
+
+    Raises:
+        InputError: there is no sweep, or its storage is down.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        name, storage = summary["study"], summary["storage"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SUMMARY} there: {error})") from error
+    settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(settings, folder))
+    except KeyError as error:
+        raise InputError(f"run_dir={folder}: the storage {storage} holds no study {name}") from error
+
+
 def best_values(study: optuna.Study) -> dict[str, float]:
     """The best trial's values, by `best_<metric>`; empty where none is complete."""
     best = best_trials(study)
@@ -46,7 +66,7 @@ def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> N
     best = best_trials(study)
     counts = count(study)
     write_json(
-        folder / "sweep.json",
+        folder / SUMMARY,
         finite({
             "study": settings.study,
             "storage": without_password(settings.storage or JOURNAL_FILE),  # a file: below this folder

@@ -72,7 +72,7 @@ def test_a_metric_that_cannot_work_ends_a_run_before_the_weights_are_loaded(
     config = make_config("mood")
     (head,) = config.tasks["mood"].heads.values()
     head.metrics = ["f1", module(tmp_path, "{'strm': 'x'}")]
-    monkeypatch.setattr("multitask_bert.training.trainer.load_encoder", None)
+    monkeypatch.setattr("multitask_bert.training.preparation.load_encoder", None)
     with pytest.raises(InputError, match=r"^task mood: heads\.polarity\.metrics: .*kappa returns strm='x'"):
         Trainer.from_config(config)
 

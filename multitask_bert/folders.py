@@ -1,0 +1,84 @@
+"""What a run's folder holds, and how an earlier run is found again by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name, to_dict
+from multitask_bert.utils.files import finite, write_bytes, write_json
+
+RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
+
+
+def existing_run(config: ExperimentConfig) -> Path:
+    """The folder that `run_dir` names."""
+    assert config.run_dir is not None
+    run_dir = Path(config.run_dir)
+    if not (run_dir / ".hydra" / "config.yaml").is_file():
+        raise InputError(f"run_dir={run_dir}: not the folder of a run (it has no .hydra/config.yaml)")
+    return run_dir
+
+
+def config_of(run_dir: Path) -> ExperimentConfig:
+    """That of an earlier run, as it began."""
+    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    assert isinstance(tree, DictConfig)
+    return from_tree(tree)
+
+
+def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
+    """The config of an earlier run, but for how it is evaluated; and its data root, where the command names another."""
+    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    assert isinstance(tree, DictConfig)
+    tree.logger = {}
+    tree.batching.eval_batch_size, tree.batching.eval_max_tokens = (
+        now.batching.eval_batch_size, now.batching.eval_max_tokens,
+    )  # fmt: skip
+    if now.data_root != ExperimentConfig.data_root:
+        tree.data_root = now.data_root
+    return from_tree(tree)
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """`results.json`: null where a number is not finite, for which JSON has no word."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULTS, finite(results))
+
+
+def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
+    """`reproduce.yaml`: the whole config as a primary config of its own, with nothing left to be looked up."""
+    run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{run_name(config)}"}
+    tree = {
+        "defaults": ["schema", "hydra_settings", "_self_"],
+        **to_dict(replace(config, resume=False)),
+        "hydra": {"run": run},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    command = f"# python run.py --config-dir {shown(folder)} --config-name {Path(REPRODUCE).stem}\n"
+    write_bytes(folder / REPRODUCE, (command + OmegaConf.to_yaml(OmegaConf.create(tree))).encode())
+
+
+def places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
+    """What a user may want to look at after a run, and where it is."""
+    short = shown(folder)
+    found = {
+        "Run folder": f"{short}",
+        "Results": f"{short / RESULTS}",
+        "Best model": f"{short / 'model'}",
+        "Every step": f"{short / 'metrics.jsonl'}",
+    }
+    if "tensorboard" in config.logger:
+        found["TensorBoard"] = f"tensorboard --logdir {short}"
+    if "mlflow" in config.logger:
+        uri = str(config.logger["mlflow"].get("tracking_uri"))
+        found["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    return found
+
+
+def shown(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
