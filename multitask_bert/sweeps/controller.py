@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -137,6 +138,9 @@ class Controller:
             self._fail(trial, error or RuntimeError("the job ended without a result"))
             return
         process = trial.user_attrs["process"]
+        if process == this_process() and isinstance(error, BrokenExecutor):  # before it began, a worker died
+            self._retry(trial, error)
+            return
         if process == this_process():  # it never began, or in this process
             self._fail(trial, error or RuntimeError("the job did not begin"))
             return
@@ -144,9 +148,12 @@ class Controller:
             time.sleep(POLL_SECONDS)
             trial = self._trial(number)
         if trial.state == TrialState.RUNNING and is_here(process):
-            with lock(self.plan.folder):
-                trials.retry(self.study, trial)
-            self.progress.say(f"trial {number}: its process died ({_first_line(error)}); it is tried again")
+            self._retry(trial, error)
+
+    def _retry(self, trial: FrozenTrial, error: Exception | None) -> None:
+        with lock(self.plan.folder):
+            trials.retry(self.study, trial)
+        self.progress.say(f"trial {trial.number}: its process died ({_first_line(error)}); it is tried again")
 
     def _fail(self, trial: FrozenTrial, error: Exception) -> None:
         trials.fail(self.study, trial, f"{type(error).__name__}: {error}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import OmegaConf
 
-from multitask_bert.sweeps.trials import count
+from multitask_bert.sweeps.trials import count, counted
 from tests.composing import CONF, ROOT, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, states_of, study_in, sweep
 
@@ -217,3 +220,20 @@ def test_a_ready_sweep_starts_with_its_command_and_the_command_works(pretended: 
     assert (python, door, arguments[:2]) == ("python", "run.py", ["-m", f"sweep={file.stem}"])
     run_line(*arguments, "model=tiny", "logger=none", "hydra.sweeper.n_trials=1", "hydra.sweeper.seeds=1")
     assert len(pretended.runs) == 1
+
+
+def test_a_trial_whose_worker_pool_broke_before_it_began_is_tried_again(
+    pretended: Pretence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, calls = BasicLauncher.launch, []
+
+    def break_once(self: BasicLauncher, *given: Any, **more: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 1:
+            raise BrokenProcessPool("a worker was terminated")
+        return launch(self, *given, **more)
+
+    monkeypatch.setattr(BasicLauncher, "launch", break_once)
+    study = sweep("hydra.sweeper.n_trials=2")
+    assert [trial.state.name for trial in counted(study)] == ["COMPLETE"] * 2
+    assert study.get_trials()[0].user_attrs["error"] == "its process died (1 of 3 tries)"
