@@ -127,7 +127,7 @@ def compose_config(overrides: Sequence[str]) -> ExperimentConfig:
     from hydra import compose, initialize_config_dir
 
     from multitask_bert import composition
-    from multitask_bert.config import from_tree
+    from multitask_bert.config_tree import from_tree
 
     composition.register()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -17,20 +15,12 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config import ExperimentConfig, InputError, run_name
-from multitask_bert.folders import (
-    REPRODUCE,
-    RESULTS,
-    config_of,
-    earlier_config,
-    existing_run,
-    places,
-    shown,
-    write_reproduction,
-    write_results,
-)  # fmt: skip
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config_tree import without_hydra
+from multitask_bert.folders import RESULTS, config_of, config_to_evaluate, existing_run, shown, write_results
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
+from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +28,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
 
     from multitask_bert.sweeps.plan import Check
-    from multitask_bert.training.trainer import Trainer, Watcher
+    from multitask_bert.training.trainer import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -63,84 +53,11 @@ def train(
     *,
     before: Mapping[str, Any] | None = None,
 ) -> float:
-    """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
-
-    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
-    provenance of a run that is to be reproduced.
-
-    Raises:
-        InputError: bad input; or what `before` was trained on has changed.
-    """
+    """Train, evaluate the best model on dev and test, and leave everything in `folder`; see `run_training`."""
     started = time.perf_counter()
-    from hydra.utils import instantiate
+    from multitask_bert.training.running import run_training
 
-    from multitask_bert.training import provenance
-    from multitask_bert.training.console import Console
-    from multitask_bert.training.evaluation import gather_intervals
-    from multitask_bert.training.reproduction import refuse_other_inputs
-    from multitask_bert.training.resumption import Stopped
-
-    console = Console()
-    if config.resume and (folder / RESULTS).is_file():
-        console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        return float(results["best"]["value"])
-    console.say(f"{run_name(config)}: run folder {shown(folder)}")
-    # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
-    make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
-    trainer: Trainer = make_trainer(config, folder=folder, tags=run_tags(config), console=console, watcher=watcher)
-    try:
-        write_reproduction(config, folder)
-        described = provenance.describe(trainer)
-        provenance.write_start(folder, described)
-        if before is not None:
-            refuse_other_inputs(before, described)
-        with signals.asking(trainer.ask_to_stop):
-            state = trainer.train()
-        metrics = {"eval": state.best_metrics}
-        if state.pruned:
-            console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
-        elif trainer.test_datasets:
-            metrics["test"] = trainer.evaluate(test=True)
-        trainer.best.publish(folder / "model")
-        results = {
-            "metrics": metrics,
-            "test_intervals": gather_intervals(trainer.results.get("test", {})),
-            "best": {
-                "metric": trainer.metric_for_best,
-                "value": state.best_score,
-                "step": state.best_step,
-                "epoch": state.best_epoch,
-            },
-            "steps": state.step,
-            "stopped_early": state.stopped_early,
-            "pruned": state.pruned,
-            "train_seconds": state.train_seconds,
-            "total_seconds": time.perf_counter() - started,
-            "train_tokens": state.num_tokens,
-            "train_examples": state.num_examples,
-            "train_tokens_per_second": state.tokens_per_second,
-            "data": [asdict(report) for report in trainer.data_reports],
-        }
-        write_results(folder, results)
-        provenance.write_end(folder, trainer.model, metrics)
-        for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
-            trainer.reporter.log_artifact(folder / name)
-        if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
-            trainer.reporter.log_artifact(folder / "model")
-        trainer.forget_snapshots()
-    except (KeyboardInterrupt, Stopped) as stop:
-        trainer.best.publish(folder / "model")
-        how = f"stopped by {stop}" if str(stop) else "interrupted"
-        console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
-        if trainer.state.step < trainer.state.num_steps:
-            console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
-        raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
-    finally:
-        trainer.close()
-    console.show_end(state, trainer.metric_for_best, trainer.results, places(config, folder))
-    assert state.best_score is not None
-    return state.best_score
+    return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
 
 
 def evaluate(config: ExperimentConfig, folder: Path) -> None:
@@ -152,7 +69,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.training.trainer import Trainer
 
     run_dir = existing_run(config)
-    earlier = earlier_config(run_dir, config)
+    earlier = config_to_evaluate(run_dir, config)
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
     processor = DataProcessor(
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
@@ -234,9 +151,7 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
         ) from error
     if "final" not in before:
         raise InputError(f"run_dir={run_dir}: this run did not end, so there is nothing to compare with")
-    earlier = config_of(run_dir)
-    data_root = config.data_root if config.data_root != ExperimentConfig.data_root else earlier.data_root
-    train(replace(earlier, data_root=data_root, logger=config.logger, resume=False), folder, before=before)
+    train(replace(config_of(run_dir, config), logger=config.logger, resume=False), folder, before=before)
     found, table = verdict(run_dir, folder)
     console = Console()
     rich.print(table)
@@ -307,11 +222,6 @@ ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
 }  # fmt: skip
 
 
-def without_hydra(tree: DictConfig) -> DictConfig:
-    """What a job's config is of what Hydra composed."""
-    return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
-
-
 def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
     """What a run's tasks call their texts, in tables and objects, and whether its .tsv files are quoted."""
     from multitask_bert.inference.columns import columns_of_task
@@ -327,15 +237,8 @@ def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
     """What finds a run again in a tracking server: its tasks, model, seed, and the code's commit."""
     tags = {"tasks": "+".join(config.tasks), "model": config.model.pretrained or "random", "seed": str(config.seed)}
-    try:
-        git = ["git", "-C", str(Path(__file__).parent)]
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10).stdout
-        tags["git_commit"] = commit.strip() + ("+changes" if changed.strip() else "")
-    except (OSError, subprocess.SubprocessError):
-        log.info("no git commit can be told: the code is not in a git checkout")
+    if code := checkout():
+        tags["git_commit"] = code["commit"] + ("+changes" if code["is_changed"] else "")
     if TRIAL in os.environ:
         tags["trial"] = os.environ[TRIAL]
     if parent := os.environ.get(PARENT_RUN):
@@ -349,9 +252,3 @@ def calm_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|tensorboard|datasets|evaluate|google)\b.*")
-
-
-def _what_is_kept(trainer: Trainer, folder: Path) -> str:
-    if trainer.state.best_score is None:
-        return "no model is kept, since none was evaluated yet (trainer.eval_every=N evaluates more often)"
-    return f"the best model so far, of step {trainer.state.best_step}, is in {shown(folder / 'model')}"

@@ -23,7 +23,8 @@ from yaml import YAMLError
 
 from multitask_bert import composition
 from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig, InputError, explain, from_tree, nearest, needs_list, unknown_key
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
 from multitask_bert.heads import check_heads
 from multitask_bert.training.loggers import METRICS_FILE
 
@@ -104,7 +105,7 @@ class RefuseEarly(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
-            job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            job = without_hydra(config)
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
             make_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:

@@ -1,21 +1,17 @@
 """What a run is made of: `ExperimentConfig` and its children, composed by Hydra from `conf/`.
 
-Every field carries one line: what it means, its unit, and what null does. A key that is not a field here is refused by
-`from_tree`; values that cannot be right, by `multitask_bert.checks`. This file imports neither torch nor transformers.
+Every field carries one line: what it means, its unit, and what null does. A key that is not a field here is refused in
+config_tree.py; values that cannot be right, in checks.py. This file imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, get_args, get_origin, get_type_hints
+from typing import Any, Dict, List, Optional
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
 
 class InputError(ValueError):
@@ -202,58 +198,6 @@ class ExperimentConfig:
     logger: Dict[str, Any] = field(default_factory=dict)  # by name: `_target_` and arguments of a RunLogger
 
 
-def from_tree(tree: DictConfig) -> ExperimentConfig:
-    """The typed config out of Hydra's composed tree, tasks sorted by name so that `a+b` and `b+a` are one run.
-
-    Raises:
-        InputError: unknown keys (all of them), or a value that is missing or of the wrong type, by the full name.
-    """
-    try:
-        # Merged as it comes, the tree would bring keys that `+key=value` or a file added to it past the schema.
-        plain = OmegaConf.to_container(tree, resolve=True)
-        assert isinstance(plain, dict)
-        if problems := list(_unknown_keys(plain, ExperimentConfig)):
-            raise InputError("\n".join(problems))
-        _refuse_unquoted_booleans(plain)
-        typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
-    except OmegaConfBaseException as error:
-        raise InputError(explain(error)) from error
-    assert isinstance(typed, ExperimentConfig)
-    typed.tasks = {name: typed.tasks[name] for name in sorted(typed.tasks)}
-    for task in typed.tasks.values():
-        task.heads = {name: task.heads[name] for name in sorted(task.heads)}
-    return typed
-
-
-def _refuse_unquoted_booleans(plain: dict[Any, Any]) -> None:
-    """In YAML, `no` and `yes` without quotes are not words."""
-    for task_name, task in plain.get("tasks", {}).items():
-        heads = task.get("heads") if isinstance(task, dict) else None
-        for head_name, head in heads.items() if isinstance(heads, dict) else ():
-            labels = head.get("labels") if isinstance(head, dict) else None
-            if isinstance(labels, list) and any(isinstance(label, bool) for label in labels):
-                raise InputError(
-                    f"tasks.{task_name}.heads.{head_name}.labels: yes, no, true and false are no words in YAML unless "
-                    f"they are quoted: labels: ['no', 'yes']"
-                )
-
-
-def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers."""
-    tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`{"optimizer": {"lr": 0.1}}` -> `("optimizer.lr", 0.1)`; an empty dict is a value of its own."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def run_name(config: ExperimentConfig) -> str:
     return config.name or "+".join(config.tasks)
 
@@ -266,68 +210,3 @@ def is_lower_better(metric: str) -> bool:
 def expand_user_path(path: str) -> str:
     """`~` and environment variables written out."""
     return os.path.expandvars(Path(path).expanduser())
-
-
-def explain(error: OmegaConfBaseException) -> str:
-    """OmegaConf's error in one line: the field's full name, and what is wrong with it."""
-    message = str(error).splitlines()[0]
-    if shape := re.search(r"(\w+) is not a subclass of (\w+)", message):
-        names = ", ".join(get_type_hints(globals()[shape[2]])) if shape[2] in globals() else "keys"
-        message = f"found a {shape[1]} where a dict is needed (its keys: {names})"
-    elif needs_list(error):
-        message = f"needs a list, also of one; write `{error.key}: [{error.value}]`"
-    return f"{error.full_key}: {message}" if error.full_key else message
-
-
-def needs_list(error: OmegaConfBaseException) -> bool:
-    """Whether one value stands where a list belongs."""
-    return "is not a ListConfig" in str(error)
-
-
-def unknown_key(full_name: str, siblings: Iterable[str] = ()) -> str:
-    """Says that there is no such key, and which was probably meant: a sibling, or one of like name elsewhere."""
-    if full_name == "experiment":  # where a file's keys land if it does not say otherwise
-        return "experiment: no such key; an experiment file begins with the line '# @package _global_'"
-    where, dot, name = full_name.rpartition(".")
-    near = nearest(name, siblings)
-    if near is not None:
-        return f"{full_name}: no such key; did you mean {where}{dot}{near}?"
-    elsewhere = {key.rpartition(".")[2]: key for key in _known_keys(ExperimentConfig)}
-    near = nearest(name, elsewhere)
-    if near is not None:
-        return f"{full_name}: no such key; did you mean {elsewhere[near]}?"
-    known = f" (known here: {', '.join(siblings)})" if siblings else ""
-    return f"{full_name}: no such key{known}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` probably misspells; None if none is like it."""
-    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.7)), None)
-
-
-def _unknown_keys(tree: dict[Any, Any], schema: type, where: str = "") -> Iterator[str]:
-    """What `tree` has and `schema` has not; dicts of anything (optimizer.options, logger, ...) may hold any key."""
-    fields = get_type_hints(schema)
-    for key, value in tree.items():
-        kind, children = fields.get(key), {f"{where}{key}.": value}
-        if kind is None:
-            yield unknown_key(f"{where}{key}", fields)
-            continue
-        if get_origin(kind) is dict and isinstance(value, dict):
-            kind, children = get_args(kind)[1], {f"{where}{key}.{name}.": child for name, child in value.items()}
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            for prefix, child in children.items():
-                if isinstance(child, dict):  # anything else is of the wrong type, which OmegaConf says
-                    yield from _unknown_keys(child, kind, prefix)
-
-
-def _known_keys(schema: type, where: str = "") -> Iterator[str]:
-    """The full names of all fields, outer ones first; <name> stands for what the user names."""
-    fields = get_type_hints(schema)
-    yield from (f"{where}{key}" for key in fields)
-    for key, kind in fields.items():
-        of_name, kind = (".<name>", get_args(kind)[1]) if get_origin(kind) is dict else ("", kind)
-        if is_dataclass(kind):
-            assert isinstance(kind, type)
-            yield from _known_keys(kind, f"{where}{key}{of_name}.")

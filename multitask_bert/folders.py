@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config import ExperimentConfig, InputError, from_tree, run_name, to_dict
+from multitask_bert.config import ExperimentConfig, InputError, run_name
+from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
@@ -23,24 +24,22 @@ def existing_run(config: ExperimentConfig) -> Path:
     return run_dir
 
 
-def config_of(run_dir: Path) -> ExperimentConfig:
-    """That of an earlier run, as it began."""
+def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentConfig:
+    """That of an earlier run, as it began; but for its data root, where `now` names another."""
     tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
     assert isinstance(tree, DictConfig)
-    return from_tree(tree)
-
-
-def earlier_config(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
-    """The config of an earlier run, but for how it is evaluated; and its data root, where the command names another."""
-    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-    assert isinstance(tree, DictConfig)
-    tree.logger = {}
-    tree.batching.eval_batch_size, tree.batching.eval_max_tokens = (
-        now.batching.eval_batch_size, now.batching.eval_max_tokens,
-    )  # fmt: skip
-    if now.data_root != ExperimentConfig.data_root:
+    if now is not None and now.data_root != ExperimentConfig.data_root:
         tree.data_root = now.data_root
     return from_tree(tree)
+
+
+def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
+    """That of an earlier run without its loggers, evaluated as `now` says."""
+    earlier = config_of(run_dir, now)
+    batching = replace(
+        earlier.batching, eval_batch_size=now.batching.eval_batch_size, eval_max_tokens=now.batching.eval_max_tokens
+    )
+    return replace(earlier, logger={}, batching=batching)
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

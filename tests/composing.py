@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import run
 from multitask_bert import command_line, composition
-from multitask_bert.config import ExperimentConfig, from_tree
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.config_tree import from_tree
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"

@@ -15,7 +15,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from multitask_bert import actions, folders
-from multitask_bert.config import ExperimentConfig, InputError, to_dict
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config_tree import to_dict
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.trainer import Trainer
 

@@ -12,7 +12,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.completion_plugin import CompletionPlugin
 from omegaconf import OmegaConf
 
-from multitask_bert.config import ExperimentConfig, to_dict
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.config_tree import to_dict
 from tests.composing import CONF, MOOD_YAML, composed, config_of, error_of, run_line
 
 

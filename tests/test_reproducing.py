@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from multitask_bert import actions, folders
-from multitask_bert.config import ExperimentConfig, InputError, from_tree, to_dict
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.training import provenance
 from multitask_bert.training.reproduction import DIFFERENT, SAME, WITHIN_SPREAD, refuse_other_inputs, verdict
 from multitask_bert.training.trainer import Trainer

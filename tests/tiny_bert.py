@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, BertConfig
 
-from multitask_bert.data.batching import collate
+from multitask_bert.data.collation import collate
 from multitask_bert.heads import Head
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.config import BatchingConfig, MixingConfig
-from multitask_bert.data.batching import Indices, ids_in, lengths_of, make_loader, plan_batches
+from multitask_bert.data.batching import ids_in, lengths_of, plan_batches
+from multitask_bert.data.collation import Indices, make_loader
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.records import Batch, EncodedExample
 

@@ -21,6 +21,7 @@ from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.config import InputError
+from multitask_bert.folders import shown
 from multitask_bert.sweeps import conf_files, trials
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
 from multitask_bert.sweeps.plan import Plan
@@ -80,7 +81,7 @@ class Controller:
         settings, folder = self.plan.settings, self.plan.folder
         if self.tracker is not None:
             self.parent_run = self.tracker.start(settings.study, folder, self.study.user_attrs)
-        self.progress.say(f"sweep {settings.study}: folder {_shown(folder)}")
+        self.progress.say(f"sweep {settings.study}: folder {shown(folder)}")
         status = "FAILED"
         try:
             while batch := self._next_batch():
@@ -178,7 +179,7 @@ class Controller:
         folder = self.plan.folder / TRIAL_FOLDER.format(number=number)
         if folder.exists():
             raise InputError(
-                f"{_shown(folder)}: is there already, and no trial of this study made it; move it away, or name "
+                f"{shown(folder)}: is there already, and no trial of this study made it; move it away, or name "
                 f"another study with hydra.sweeper.study=NAME"
             )
 
@@ -210,7 +211,7 @@ class Controller:
         if path is None:
             return None
         self.progress.say(table_of(study))
-        self.progress.say(f"Best config  python run.py --config-dir {_shown(folder)} --config-name {path.stem}")
+        self.progress.say(f"Best config  python run.py --config-dir {shown(folder)} --config-name {path.stem}")
         return next(iter(best_values(study).values()))
 
 
@@ -220,7 +221,3 @@ def _first_line(error: Exception | None) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

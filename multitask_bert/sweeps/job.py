@@ -26,7 +26,9 @@ from omegaconf import OmegaConf
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from multitask_bert.config import ExperimentConfig, to_dict
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.config_tree import to_dict
+from multitask_bert.folders import RESULTS
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
@@ -35,7 +37,6 @@ from multitask_bert.utils.sharing import sharing
 
 log = logging.getLogger(__name__)
 
-RESULTS = "results.json"
 ERROR_LENGTH = 2000  # characters of an error that are kept in the study
 
 
@@ -80,6 +81,8 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
         return None
     trial = Trial(study, frozen._trial_id)
     trial.set_user_attr("process", this_process())
+    # A trial is tried again from its beginning, so it needs no checkpoints to go on from.
+    config = replace(config, trainer=replace(config.trainer, keep_last=0))
     if THREADS in os.environ:
         torch.set_num_threads(int(os.environ[THREADS]))
     with _heartbeat(trial), sharing():

@@ -10,7 +10,8 @@ from typing import Any
 from optuna import pruners, samplers
 from optuna.exceptions import ExperimentalWarning
 
-from multitask_bert.config import InputError, nearest
+from multitask_bert.config import InputError
+from multitask_bert.config_tree import nearest
 from multitask_bert.sweeps.settings import MAXIMIZE, MINIMIZE, SweepConfig
 from multitask_bert.sweeps.space import FIELD, Dimension
 

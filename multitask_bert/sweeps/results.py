@@ -16,6 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from multitask_bert.config import InputError
+from multitask_bert.folders import shown
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
 from multitask_bert.sweeps.trials import count, counted
@@ -112,7 +113,7 @@ def best_config(overrides: Sequence[str], trial: FrozenTrial, study: optuna.Stud
         f"{metric} {value:.4f}" for metric, value in zip(study.user_attrs["metrics"], trial.values, strict=True)
     )
     lines = [
-        f"# python run.py --config-dir {_shown(folder)} --config-name {BEST}",
+        f"# python run.py --config-dir {shown(folder)} --config-name {BEST}",
         "#",
         f"# Trial {trial.number} of study {study.study_name}: {scores}.",
         OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]})),
@@ -132,11 +133,6 @@ def table_of(study: optuna.Study) -> Table:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
         table.add_row(str(trial.number), *scores, "  ".join(map(_shortened, trial.user_attrs["overrides"])))
     return table
-
-
-def _shown(path: Path) -> Path:
-    """As short as it can be typed from here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _with_spread(trial: FrozenTrial, place: int) -> str:

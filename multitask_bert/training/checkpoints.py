@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import asdict
@@ -50,6 +51,13 @@ class BestCheckpoint:
             shutil.copytree(
                 self.folder, folder, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("state.json")
             )
+
+
+def is_better(score: float, best: float | None, *, higher: bool) -> bool:
+    """Whether a score beats the best so far (None: there is none); what is not a number never beats one that is."""
+    if best is None or math.isnan(best):
+        return best is None or not math.isnan(score)
+    return score > best if higher else score < best
 
 
 def _link_or_copy(source: str, target: str) -> None:

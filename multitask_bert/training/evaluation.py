@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.data.batching import group_windows, lengths_of, make_loader, plan_evaluation
+from multitask_bert.data.batching import group_windows, lengths_of, plan_evaluation
+from multitask_bert.data.collation import make_loader
 from multitask_bert.heads import Head, is_f1
 from multitask_bert.heads.trial import naming
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config import flatten
+from multitask_bert.config_tree import flatten
 from multitask_bert.training.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.mlflow_store import artifact_root, create_database, prepare_environment, sqlite_path
 

@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from multitask_bert.config import flatten
+from multitask_bert.config_tree import flatten
 from multitask_bert.data.batching import examples_in
 from multitask_bert.data.caching import fingerprint_of
 from multitask_bert.data.storage import as_line
 from multitask_bert.utils.files import write_bytes, write_json
+from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,6 @@ PACKAGES = (
 )  # fmt: skip
 INPUTS = ("weights", "tokenizer", "data")  # what has to be the same before it is worth training again
 CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision")
-GIT_SECONDS = 10
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def describe(trainer: Trainer) -> dict[str, Any]:
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": trainer.config.seed,
-        "code": _code(),
+        "code": checkout(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "python": platform.python_version(),
         "hardware": _hardware(trainer.device),
@@ -120,19 +119,6 @@ def _splits(trainer: Trainer) -> Iterator[tuple[str, Mapping[str, Dataset[Encode
     yield "train", trainer.train_datasets
     yield "dev", trainer.eval_datasets
     yield "test", trainer.test_datasets
-
-
-def _code() -> dict[str, Any]:
-    """Commit and uncommitted changes of the checkout that runs; nothing where there is none."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_SECONDS).stdout
-
-    try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "changes": git("diff", "HEAD") or None}
-    except (OSError, subprocess.SubprocessError):
-        return {}
 
 
 def _hardware(device: torch.device) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from multitask_bert.config import InputError
+from multitask_bert.folders import RESULTS
 from multitask_bert.training import provenance
 
 SAME, WITHIN_SPREAD, DIFFERENT = "the same, to the bit", "the same within the spread", "different"
@@ -32,7 +33,7 @@ def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> No
 def verdict(before: Path, now: Path) -> tuple[str, Table]:
     """How two complete runs compare, and their test scores (else those on dev) in a table."""
     finals = [provenance.read(folder).get("final") for folder in (before, now)]
-    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (before, now)]
+    results = [json.loads((folder / RESULTS).read_text(encoding="utf-8")) for folder in (before, now)]
     split = "test" if all("test" in result["metrics"] for result in results) else "eval"
     then, again = (result["metrics"][split] for result in results)
     intervals: Mapping[str, Any] = results[0].get("test_intervals", {}) if split == "test" else {}

@@ -8,16 +8,19 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from multitask_bert.config import ExperimentConfig, InputError, flatten, to_dict
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config_tree import flatten, to_dict
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.training.optimization import Updater
-from multitask_bert.training.snapshots import Snapshot
+from multitask_bert.training.snapshots import Snapshot, Snapshots
 from multitask_bert.training.state import TrainState
 
 # Keys of the config that may be others when a run goes on: they change nothing that is learnt.
@@ -26,6 +29,43 @@ MAY_CHANGE = (
     "trainer.log_every", "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
 MODEL, OPTIMIZER, ROWS, RANDOM = "model.", "optimizer.", "rows", "random."
+
+
+class Savepoints:
+    """The snapshots of a run in `folder`; without a folder, or where none are wanted, nothing is written."""
+
+    def __init__(self, folder: Path | None, config: ExperimentConfig) -> None:
+        self.folder, self.config = folder, config
+        self._snapshots = None if folder is None else Snapshots(folder, num_kept=config.trainer.keep_last)
+
+    def save(self, model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any) -> None:
+        """The run as it stands, with its config and the length of its log; `more`: see `take`.
+
+        Raises:
+            InputError: it cannot be written; those before it are whole.
+        """
+        if self.folder is None or self._snapshots is None or not self._snapshots.num_kept:
+            return
+        log_file = self.folder / METRICS_FILE
+        num_bytes_logged = log_file.stat().st_size if log_file.is_file() else 0
+        snapshot = take(model, updater, state, config=to_dict(self.config), num_bytes_logged=num_bytes_logged, **more)
+        self._snapshots.write(state.step, snapshot)
+
+    def last(self) -> Snapshot | None:
+        """Where the config asks to go on from; None: from the beginning.
+
+        Raises:
+            InputError: it is of a run with another config.
+        """
+        snapshot = self._snapshots.read() if self.config.resume and self._snapshots is not None else None
+        if snapshot is not None:
+            refuse_another_config(snapshot, self.config)
+        return snapshot
+
+    def remove(self) -> None:
+        """Free the disk of what a complete run does not need."""
+        if self._snapshots is not None:
+            self._snapshots.remove()
 
 
 class Stopped(BaseException):

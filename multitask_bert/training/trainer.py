@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name, to_dict
+from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name
+from multitask_bert.config_tree import to_dict
 from multitask_bert.data.processor import SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
@@ -29,15 +30,15 @@ from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
-from multitask_bert.training.checkpoints import BestCheckpoint
+from multitask_bert.training.checkpoints import BestCheckpoint, is_better
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
-from multitask_bert.training.loggers import METRICS_FILE, RunLogger, RunStart, make_loggers
+from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.preparation import prepare
 from multitask_bert.training.reporting import Reporter
-from multitask_bert.training.resumption import Stopped, put_back, refuse_another_config, take
-from multitask_bert.training.snapshots import Snapshot, Snapshots
+from multitask_bert.training.resumption import Savepoints, Stopped, put_back
+from multitask_bert.training.snapshots import Snapshot
 from multitask_bert.training.state import TrainState
 from multitask_bert.utils.seeding import seed_everything
 
@@ -91,6 +92,8 @@ class Trainer:
         self.state = TrainState()
         self.best = BestCheckpoint(folder)
         self.metric_for_best = metric_for_best(config)
+        higher = config.trainer.higher_is_better
+        self._is_higher_better = not is_lower_better(self.metric_for_best) if higher is None else higher
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.watcher = watcher
@@ -99,7 +102,7 @@ class Trainer:
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
         self._mean_counts: dict[tuple[str, str], float] = {}
-        self._snapshots = Snapshots(folder, num_kept=config.trainer.keep_last) if folder is not None else None
+        self.savepoints = Savepoints(folder, config)
         self._stop: str | None = None  # the signal by which the run was asked to end
         self._is_finished = False
 
@@ -154,7 +157,7 @@ class Trainer:
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
         self._mean_counts = stream.mean_counts()
-        snapshot = self._last_snapshot()
+        snapshot = self.savepoints.last()
         if self.folder is not None:
             self.reporter.start(self._start_of_run(self.folder, snapshot))
         self.console.start_training(state.num_steps)
@@ -224,31 +227,9 @@ class Trainer:
             raise Stopped(self._stop)
 
     def _save(self, updater: Updater) -> None:
-        if self._snapshots is None or not self._snapshots.num_kept:
-            return
-        assert self.folder is not None
         self._flush_steps()
-        log_file = self.folder / METRICS_FILE
-        snapshot = take(
-            self.model, updater, self.state,
-            config=to_dict(self.config),
-            balancer=self.balancer.state_dict(),
-            best={task: result.summary() for task, result in self.results.get("best", {}).items()},
-            num_bytes_logged=log_file.stat().st_size if log_file.is_file() else 0,
-        )  # fmt: skip
-        self._snapshots.write(self.state.step, snapshot)
-
-    def forget_snapshots(self) -> None:
-        """Free the disk of what a complete run does not need."""
-        if self._snapshots is not None:
-            self._snapshots.remove()
-
-    def _last_snapshot(self) -> Snapshot | None:
-        """Where the config asks to go on from; None: from the beginning."""
-        snapshot = self._snapshots.read() if self.config.resume and self._snapshots is not None else None
-        if snapshot is not None:
-            refuse_another_config(snapshot, self.config)
-        return snapshot
+        best = {task: result.summary() for task, result in self.results.get("best", {}).items()}
+        self.savepoints.save(self.model, updater, self.state, balancer=self.balancer.state_dict(), best=best)
 
     def _go_on_from(self, snapshot: Snapshot, updater: Updater) -> None:
         put_back(snapshot, self.model, updater, self.state)
@@ -322,7 +303,7 @@ class Trainer:
         metrics = self.evaluate()
         if self.metric_for_best not in metrics:
             raise InputError(f"trainer.metric_for_best={self.metric_for_best}: not among {', '.join(metrics)}")
-        is_best = self._is_better(metrics[self.metric_for_best])
+        is_best = is_better(metrics[self.metric_for_best], state.best_score, higher=self._is_higher_better)
         state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
         if is_best:
             state.best_score, state.best_metrics = metrics[self.metric_for_best], metrics
@@ -338,16 +319,6 @@ class Trainer:
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
         if self.watcher is not None:
             state.pruned = self.watcher(state.step, metrics) and not self._is_over()
-
-    def _is_better(self, score: float) -> bool:
-        """Whether a score beats the best so far; what is not a number never beats one that is."""
-        config, best = self.config.trainer, self.state.best_score
-        if best is None or math.isnan(best):
-            return best is None or not math.isnan(score)
-        higher = config.higher_is_better
-        if higher is None:
-            higher = not is_lower_better(self.metric_for_best)
-        return score > best if higher else score < best
 
     # Telling
 

@@ -11,14 +11,8 @@ import pytest
 import torch
 
 from multitask_bert.config import BatchingConfig
-from multitask_bert.data.batching import (
-    TaskDataset,
-    collate,
-    lengths_of,
-    make_loader,
-    plan_batches,
-    plan_evaluation,
-)
+from multitask_bert.data.batching import TaskDataset, lengths_of, plan_batches, plan_evaluation
+from multitask_bert.data.collation import collate, make_loader
 from multitask_bert.records import UNKNOWN, Batch, EncodedExample, Example, Target
 
 PAD = 99

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
 from multitask_bert.config import InputError
-from multitask_bert.data.batching import collate, plan_blocks
+from multitask_bert.data.collation import collate, plan_blocks
 from multitask_bert.model import attention
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.records import Batch, EncodedExample, Example

@@ -37,15 +37,20 @@ def stop_after(trainer: Trainer, step: int) -> None:
     trainer._step = step_and_ask  # type: ignore[method-assign]
 
 
+def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
+    """Train, asked to stop after this step."""
+    trainer = make_trainer(config, folder)
+    stop_after(trainer, step)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    assert trainer.state.step == step
+
+
 def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
     """Train, stopped after these steps, each time to go on in another process' place: with everything made anew."""
     for step in stops:
-        trainer = make_trainer(config, folder)
-        stop_after(trainer, step)
-        with pytest.raises(Stopped):
-            trainer.train()
-        trainer.close()
-        assert trainer.state.step == step
+        train_until(config, folder, step)
         config = replace(config, resume=True)
     trainer = make_trainer(config, folder)
     trainer.train()
@@ -115,11 +120,7 @@ def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeCo
     """As where a run is killed some steps after its last checkpoint."""
     config = make_config()
     whole = train(config, tmp_path / "whole")
-    trainer = make_trainer(config, tmp_path / "killed")
-    stop_after(trainer, 5)
-    with pytest.raises(Stopped):
-        trainer.train()
-    trainer.close()
+    train_until(config, tmp_path / "killed", 5)
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "time": 1.0, "train_loss": 9.0}\n{"step": 7, "ti')
     assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
@@ -130,11 +131,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
 ) -> None:
     config = make_config(save_every=4)
     whole = train(config, tmp_path / "whole")
-    trainer = make_trainer(config, tmp_path / "stopped")
-    stop_after(trainer, 10)
-    with pytest.raises(Stopped):
-        trainer.train()
-    trainer.close()
+    train_until(config, tmp_path / "stopped", 10)
     newest = tmp_path / "stopped" / "checkpoints" / "last" / "step_00000010" / "tensors.safetensors"
     newest.write_bytes(newest.read_bytes()[:-9] + b"damaged!!")
     assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
@@ -152,11 +149,7 @@ def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_pat
 
 def test_another_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
-    trainer = make_trainer(config, tmp_path)
-    stop_after(trainer, 3)
-    with pytest.raises(Stopped):
-        trainer.train()
-    trainer.close()
+    train_until(config, tmp_path, 3)
     other = replace(make_config(log_every=3), resume=True)  # when lines are handed over changes nothing
     other.optimizer.lr = 0.25
     with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Go on"):
@@ -165,11 +158,7 @@ def test_another_config_is_refused_and_the_difference_named(make_config: MakeCon
 
 def test_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
     config = make_config()
-    trainer = make_trainer(config, tmp_path)
-    stop_after(trainer, 3)
-    with pytest.raises(Stopped):
-        trainer.train()
-    trainer.close()
+    train_until(config, tmp_path, 3)
     config = replace(make_config(), resume=True)
     config.tasks["mood"].source.train = "dev.tsv"
     with pytest.raises(InputError, match=r"tasks\.mood\.source\.train was train\.tsv, now dev\.tsv"):

@@ -1,0 +1,222 @@
+"""Step 4 of the flow: the examples of a batch become tensors, padded or packed; the same for every head type."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from multitask_bert.records import Batch, Block, EncodedExample, TargetBatch
+
+BLOCK_COST = 4  # tokens in whose time a block of its own is attended to, on a CPU (measured: docs/experiments.md)
+
+Indices = Mapping[str, Sequence[int]]  # of the examples of a batch, by task
+
+
+def make_loader(
+    datasets: Mapping[str, Dataset[EncodedExample]],
+    batches: Sequence[Indices],
+    *,
+    pad_id: int,
+    layout: str = "padded",
+    micro_batch_size: int | None = None,
+    micro_batch_tokens: int | None = None,
+    num_workers: int = 0,
+) -> Iterable[list[Batch]]:
+    """Yields each batch as its micro-batches, collated in the order given.
+
+    One micro-batch is at most `micro_batch_size` examples and `micro_batch_tokens` tokens (None: no limit; one example
+    is never split); where the layout is padded, it is of one task.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Mixed(datasets),
+        batch_sampler=_Listed(batches),
+        collate_fn=_Collate(pad_id, layout, micro_batch_size, micro_batch_tokens),
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # a loader draws a seed; not from the generator that dropout draws from
+    )
+    return loader
+
+
+class _Mixed(Dataset[tuple[str, EncodedExample]]):
+    """Several data sets as one; an item is asked for by task and index."""
+
+    def __init__(self, datasets: Mapping[str, Dataset[EncodedExample]]) -> None:
+        self.datasets = datasets
+
+    def __getitem__(self, place: tuple[str, int]) -> tuple[str, EncodedExample]:
+        task, index = place
+        return task, self.datasets[task][index]
+
+
+class _Listed(torch.utils.data.Sampler[list[tuple[str, int]]]):
+    def __init__(self, batches: Sequence[Indices]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+        for batch in self.batches:
+            yield [(task, index) for task, indices in batch.items() for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Collate:
+    """Examples -> micro-batches; a class so that worker processes can receive it."""
+
+    def __init__(self, pad_id: int, layout: str, max_examples: int | None, max_tokens: int | None) -> None:
+        self.pad_id, self.layout, self.max_examples, self.max_tokens = pad_id, layout, max_examples, max_tokens
+
+    def __call__(self, examples: list[tuple[str, EncodedExample]]) -> list[Batch]:
+        if self.layout == "padded":
+            parts = [list(part) for _, part in itertools.groupby(examples, key=lambda example: example[0])]
+        else:
+            parts = [examples]
+        return [
+            collate(micro_batch, pad_id=self.pad_id, layout=self.layout)
+            for part in parts
+            for micro_batch in self._split(part)
+        ]
+
+    def _split(self, examples: list[tuple[str, EncodedExample]]) -> Iterator[list[tuple[str, EncodedExample]]]:
+        part: list[tuple[str, EncodedExample]] = []
+        longest = num_tokens = 0
+        for example in examples:
+            length = len(example[1].input_ids)
+            longest, num_tokens = max(longest, length), num_tokens + length
+            places = longest * (len(part) + 1) if self.layout == "padded" else num_tokens
+            is_too_big = self.max_tokens is not None and places > self.max_tokens
+            if part and (is_too_big or len(part) == self.max_examples):
+                yield part
+                part, longest, num_tokens = [], length, length
+            part.append(example)
+        yield part
+
+
+def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layout: str = "padded") -> Batch:
+    """Examples, of one or several tasks, as one batch.
+
+    padded: a row per sequence, padded on the right to the longest. packed: one row, of blocks of sequences of like
+    length, each padded to the longest of its block.
+    """
+    sequences = [
+        (number, begin, end)
+        for number, (_, example) in enumerate(examples)
+        for begin, end in itertools.pairwise((*example.sequence_starts, len(example.input_ids)))
+    ]
+    lengths = [end - begin for _, begin, end in sequences]
+    is_packed = layout == "packed"
+    blocks = plan_blocks(lengths) if is_packed else [(list(range(len(lengths))), max(lengths))]
+    places = [0] * len(sequences)  # where each begins, in the grid read row by row
+    boundaries: set[int] = set()
+    num_places = 0
+    for members, width in blocks:
+        for member in members:
+            places[member] = num_places
+            boundaries |= {num_places, num_places + lengths[member]}
+            num_places += width
+    input_ids = np.full(num_places, pad_id, dtype=np.int64)
+    token_types = np.zeros(num_places, dtype=np.int64)
+    owners = np.full(num_places, -1, dtype=np.int64)
+    for owner, ((number, begin, end), place) in enumerate(zip(sequences, places, strict=True)):
+        stop = place + end - begin
+        input_ids[place:stop] = examples[number][1].input_ids[begin:end]
+        token_types[place:stop] = examples[number][1].token_type_ids[begin:end]
+        owners[place:stop] = owner
+    positions = np.concatenate([np.tile(np.arange(width), len(members)) for members, width in blocks])
+    shape = (1, num_places) if is_packed else (len(sequences), blocks[0][1])
+    targets = _collate_targets(examples, places)
+    anchors = [np.empty(0, np.int64), *(target.anchor_M.numpy() for target in targets.values())]
+    return Batch(
+        input_ids_BS=torch.from_numpy(input_ids).view(shape),
+        position_BS=torch.from_numpy(positions).view(shape),
+        token_type_BS=torch.from_numpy(token_types).view(shape),
+        example_BS=torch.from_numpy(owners).view(shape),
+        num_examples=len(examples),
+        num_sequences=len(sequences),
+        num_tokens=sum(lengths),
+        targets=targets,
+        anchor_R=torch.from_numpy(np.unique(np.concatenate(anchors))),
+        blocks=tuple(
+            Block(len(members), width, is_full=all(lengths[member] == width for member in members))
+            for members, width in blocks
+        )
+        if is_packed
+        else (),
+        boundaries=torch.tensor(sorted({*boundaries, num_places}), dtype=torch.int32) if is_packed else None,
+    )
+
+
+def plan_blocks(lengths: Sequence[int], *, cost: int = BLOCK_COST) -> list[tuple[list[int], int]]:
+    """Sequences of like length together: the places of each block's members, and its width.
+
+    The cut into blocks for which padding, and `cost` tokens for each block, are the least: exact, by dynamic
+    programming over the different lengths. `cost=0`: no padding at all.
+    """
+    by_length: dict[int, list[int]] = {}
+    for place, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(place)
+    widths = sorted(by_length)
+    least, first = [0.0], [0]  # of the first n widths: tokens in the best cut, and where its last block begins
+    for end, width in enumerate(widths, start=1):
+        num_members = 0
+        best, best_start = float("inf"), 0
+        for start in range(end - 1, -1, -1):
+            num_members += len(by_length[widths[start]])
+            total = least[start] + num_members * width + cost
+            if total < best:
+                best, best_start = total, start
+        least.append(best)
+        first.append(best_start)
+    blocks: list[tuple[list[int], int]] = []
+    end = len(widths)
+    while end:
+        members = [place for width in widths[first[end] : end] for place in by_length[width]]
+        blocks.append((members, widths[end - 1]))
+        end = first[end]
+    return blocks[::-1]
+
+
+def _collate_targets(
+    examples: Sequence[tuple[str, EncodedExample]], places: Sequence[int]
+) -> dict[tuple[str, str], TargetBatch]:
+    columns: dict[tuple[str, str], _TargetColumns] = {}
+    first_sequence = 0
+    for number, (task, example) in enumerate(examples):
+        for head, target in example.targets.items():
+            column = columns.setdefault((task, head), _TargetColumns())
+            for anchor in target.anchors:
+                inside = bisect.bisect_right(example.sequence_starts, anchor) - 1
+                sequence = first_sequence + inside
+                column.anchors.append(places[sequence] + anchor - example.sequence_starts[inside])
+                column.sequences.append(sequence)
+            column.examples += [number] * len(target.anchors)
+            column.values += target.values
+            column.num_known += target.num_known
+        first_sequence += len(example.sequence_starts)
+    return {key: column.to_tensors() for key, column in columns.items()}
+
+
+@dataclass(slots=True)
+class _TargetColumns:
+    anchors: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    examples: list[int] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    num_known: int = 0
+
+    def to_tensors(self) -> TargetBatch:
+        return TargetBatch(
+            anchor_M=torch.tensor(self.anchors, dtype=torch.long),
+            sequence_M=torch.tensor(self.sequences, dtype=torch.long),
+            example_M=torch.tensor(self.examples, dtype=torch.long),
+            value_M=torch.tensor(self.values, dtype=None if self.values else torch.long),
+            num_known=self.num_known,
+        )

@@ -1,0 +1,108 @@
+"""One run from its config to its folder: train, evaluate, and leave everything behind that it takes to believe it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from multitask_bert.config import ExperimentConfig, run_name
+from multitask_bert.folders import REPRODUCE, RESULTS, places, shown, write_reproduction, write_results
+from multitask_bert.training import provenance, signals
+from multitask_bert.training.console import Console
+from multitask_bert.training.evaluation import gather_intervals
+from multitask_bert.training.reproduction import refuse_other_inputs
+from multitask_bert.training.resumption import Stopped
+from multitask_bert.training.trainer import Trainer, Watcher
+
+
+def run_training(
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    tags: Mapping[str, str],
+    watcher: Watcher | None = None,
+    before: Mapping[str, Any] | None = None,
+    started: float | None = None,
+) -> float:
+    """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
+
+    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
+    provenance of a run that is to be reproduced. `started`: when the run began, by `time.perf_counter`; None: now.
+
+    Raises:
+        InputError: bad input; or what `before` was trained on has changed.
+    """
+    started = time.perf_counter() if started is None else started
+    console = Console()
+    if config.resume and (folder / RESULTS).is_file():
+        console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return float(results["best"]["value"])
+    console.say(f"{run_name(config)}: run folder {shown(folder)}")
+    # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
+    make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
+    trainer: Trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher)
+    try:
+        write_reproduction(config, folder)
+        described = provenance.describe(trainer)
+        provenance.write_start(folder, described)
+        if before is not None:
+            refuse_other_inputs(before, described)
+        with signals.asking(trainer.ask_to_stop):
+            state = trainer.train()
+        metrics = {"eval": state.best_metrics}
+        if state.pruned:
+            console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
+        elif trainer.test_datasets:
+            metrics["test"] = trainer.evaluate(test=True)
+        trainer.best.publish(folder / "model")
+        results = {
+            "metrics": metrics,
+            "test_intervals": gather_intervals(trainer.results.get("test", {})),
+            "best": {
+                "metric": trainer.metric_for_best,
+                "value": state.best_score,
+                "step": state.best_step,
+                "epoch": state.best_epoch,
+            },
+            "steps": state.step,
+            "stopped_early": state.stopped_early,
+            "pruned": state.pruned,
+            "train_seconds": state.train_seconds,
+            "total_seconds": time.perf_counter() - started,
+            "train_tokens": state.num_tokens,
+            "train_examples": state.num_examples,
+            "train_tokens_per_second": state.tokens_per_second,
+            "data": [asdict(report) for report in trainer.data_reports],
+        }
+        write_results(folder, results)
+        provenance.write_end(folder, trainer.model, metrics)
+        for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
+            trainer.reporter.log_artifact(folder / name)
+        if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
+            trainer.reporter.log_artifact(folder / "model")
+        trainer.savepoints.remove()
+    except (KeyboardInterrupt, Stopped) as stop:
+        trainer.best.publish(folder / "model")
+        how = f"stopped by {stop}" if str(stop) else "interrupted"
+        console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
+        if trainer.state.step < trainer.state.num_steps:
+            console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
+        raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
+    finally:
+        trainer.close()
+    console.show_end(state, trainer.metric_for_best, trainer.results, places(config, folder))
+    assert state.best_score is not None
+    return state.best_score
+
+
+def _what_is_kept(trainer: Trainer, folder: Path) -> str:
+    if trainer.state.best_score is None:
+        return "no model is kept, since none was evaluated yet (trainer.eval_every=N evaluates more often)"
+    return f"the best model so far, of step {trainer.state.best_step}, is in {shown(folder / 'model')}"
