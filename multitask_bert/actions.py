@@ -137,26 +137,19 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
     """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
     import rich
 
-    from multitask_bert.training import provenance
     from multitask_bert.training.console import Console
-    from multitask_bert.training.reproduction import DIFFERENT, circumstances, verdict
+    from multitask_bert.training.reproduction import DIFFERENT, circumstances, read_earlier, verdict
 
     run_dir = existing_run(config)
-    try:
-        before = provenance.read(run_dir)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"run_dir={run_dir}: {provenance.PROVENANCE} cannot be read there ({error}); only a run that finished "
-            f"training can be reproduced"
-        ) from error
-    if "final" not in before:
-        raise InputError(f"run_dir={run_dir}: this run did not end, so there is nothing to compare with")
-    train(replace(config_of(run_dir, config), logger=config.logger, resume=False), folder, before=before)
-    found, table = verdict(run_dir, folder)
+    earlier = read_earlier(run_dir)
+    again = replace(config_of(run_dir, config), logger=config.logger, resume=False)
+    train(again, folder, before=earlier.provenance)
+    now = read_earlier(folder)
+    found, table = verdict(earlier, now)
     console = Console()
     rich.print(table)
     console.say(f"{shown(folder)} beside {shown(run_dir)}: {found}")
-    for line in circumstances(before, provenance.read(folder)):
+    for line in circumstances(earlier.provenance, now.provenance):
         console.say(f"  {line}")
     if found == DIFFERENT:
         sys.exit(1)

@@ -61,6 +61,15 @@ def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
     write_bytes(folder / REPRODUCE, (command + OmegaConf.to_yaml(OmegaConf.create(tree))).encode())
 
 
+def read_reproduction(folder: Path) -> dict[str, Any] | None:
+    """The config in `reproduce.yaml`, as plain dicts; None where there is none."""
+    if not (folder / REPRODUCE).is_file():
+        return None
+    tree = OmegaConf.to_container(OmegaConf.load(folder / REPRODUCE), resolve=False)
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
+
+
 def places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     """What a user may want to look at after a run, and where it is."""
     short = shown(folder)

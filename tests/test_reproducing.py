@@ -17,7 +17,14 @@ from multitask_bert import actions, folders
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.training import provenance
-from multitask_bert.training.reproduction import DIFFERENT, SAME, WITHIN_SPREAD, refuse_other_inputs, verdict
+from multitask_bert.training.reproduction import (
+    DIFFERENT,
+    SAME,
+    WITHIN_SPREAD,
+    read_earlier,
+    refuse_other_inputs,
+    verdict,
+)
 from multitask_bert.training.trainer import Trainer
 from tests.composing import CONF, composed
 from tests.test_actions import trained
@@ -73,15 +80,15 @@ def test_weights_that_changed_are_named(run_dir: Path) -> None:
 def test_scores_in_the_interval_are_the_same_within_the_spread(run_dir: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(run_dir, other)
-    assert verdict(run_dir, other)[0] == SAME
+    assert verdict(read_earlier(run_dir), read_earlier(other))[0] == SAME
     described = provenance.read(other)
     described["final"]["weights"] = "0000"
     (other / "provenance.json").write_text(json.dumps(described), encoding="utf-8")
-    assert verdict(run_dir, other)[0] == WITHIN_SPREAD
+    assert verdict(read_earlier(run_dir), read_earlier(other))[0] == WITHIN_SPREAD
     results = json.loads((other / "results.json").read_text(encoding="utf-8"))
     results["metrics"]["test"]["eval_mood_polarity_f1"] = 2.0
     (other / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    assert verdict(run_dir, other)[0] == DIFFERENT
+    assert verdict(read_earlier(run_dir), read_earlier(other))[0] == DIFFERENT
 
 
 def test_what_came_out_different_ends_with_status_1_and_the_circumstances_that_changed(
@@ -101,12 +108,29 @@ def test_what_came_out_different_ends_with_status_1_and_the_circumstances_that_c
     assert "  packages.torch: 1.0.0, now " in told
 
 
-@pytest.mark.parametrize("content", [None, "{", "{}"])
-def test_a_run_that_did_not_end_is_refused(run_dir: Path, tmp_path: Path, content: str | None) -> None:
-    path = run_dir / "provenance.json"
+@pytest.mark.parametrize(
+    "content", [None, "{", "{}", "[]", '{"final": {}}', '{"final": {"weights": "a", "metrics": "b"}}']
+)
+@pytest.mark.parametrize("name", ["provenance.json", "results.json"])
+def test_a_run_that_did_not_end_or_is_damaged_is_refused_before_anything_is_trained(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None
+) -> None:
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it was trained"))
+    path = run_dir / name
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=f"run_dir={run_dir}: "):
+    with pytest.raises(InputError, match=f"run_dir={run_dir}: .*(has no {name}|is damaged|did not end)"):
         reproduce(run_dir, tmp_path / "again")
+
+
+def test_a_complete_run_is_not_mistaken_for_one_with_another_config(
+    run_dir: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(make_config(num_epochs=1), resume=True)
+    actions.train(config, run_dir)
+    assert "this run is complete; there is nothing to go on with" in capsys.readouterr().out
+    config.optimizer.lr = 0.25
+    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25"):
+        actions.train(config, run_dir)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,37 @@ from multitask_bert.folders import RESULTS
 from multitask_bert.training import provenance
 
 SAME, WITHIN_SPREAD, DIFFERENT = "the same, to the bit", "the same within the spread", "different"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a run that ended has left to compare with."""
+
+    provenance: Mapping[str, Any]
+    results: Mapping[str, Any]
+
+
+def read_earlier(folder: Path) -> Earlier:
+    """Raises:
+    InputError: the run did not end, or one of its files is missing or damaged.
+    """
+    for name in (provenance.PROVENANCE, RESULTS):
+        if not (folder / name).is_file():
+            raise InputError(f"run_dir={folder}: has no {name}; only a run that ended can be compared with")
+    try:
+        described = provenance.read(folder)
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        # What is compared has to be there: if it were missed only after the training, that would have been in vain.
+        needed = [*(described[name] for name in provenance.INPUTS), results["metrics"]["eval"]]
+        has_ended = "final" in described
+        needed += [described["final"]["weights"], described["final"]["metrics"]] if has_ended else []
+        if not all(needed):
+            raise ValueError("an entry is empty")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"run_dir={folder}: {provenance.PROVENANCE} or {RESULTS} is damaged ({error!r})") from error
+    if not has_ended:
+        raise InputError(f"run_dir={folder}: this run did not end, so there is nothing to compare with")
+    return Earlier(described, results)
 
 
 def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -30,10 +62,10 @@ def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> No
         )
 
 
-def verdict(before: Path, now: Path) -> tuple[str, Table]:
-    """How two complete runs compare, and their test scores (else those on dev) in a table."""
-    finals = [provenance.read(folder).get("final") for folder in (before, now)]
-    results = [json.loads((folder / RESULTS).read_text(encoding="utf-8")) for folder in (before, now)]
+def verdict(before: Earlier, now: Earlier) -> tuple[str, Table]:
+    """How two runs compare, and their test scores (else those on dev) in a table."""
+    finals = [run.provenance["final"] for run in (before, now)]
+    results = [run.results for run in (before, now)]
     split = "test" if all("test" in result["metrics"] for result in results) else "eval"
     then, again = (result["metrics"][split] for result in results)
     intervals: Mapping[str, Any] = results[0].get("test_intervals", {}) if split == "test" else {}
@@ -48,7 +80,7 @@ def verdict(before: Path, now: Path) -> tuple[str, Table]:
         table.add_row(
             key, *map(_shown, (then.get(key), again.get(key))), "" if low is None else f"{low:.4f} {high:.4f}"
         )
-    if finals[0] is not None and finals[0] == finals[1]:
+    if finals[0] == finals[1]:
         return SAME, table
     return WITHIN_SPREAD if is_within else DIFFERENT, table
 

@@ -59,7 +59,7 @@ class Savepoints:
         """
         snapshot = self._snapshots.read() if self.config.resume and self._snapshots is not None else None
         if snapshot is not None:
-            refuse_another_config(snapshot, self.config)
+            refuse_another_config(snapshot.state["config"], self.config)
         return snapshot
 
     def remove(self) -> None:
@@ -72,11 +72,11 @@ class Stopped(BaseException):
     """The run was asked to end, and has left a checkpoint to go on from. No `except Exception` is to take it."""
 
 
-def refuse_another_config(snapshot: Snapshot, config: ExperimentConfig) -> None:
+def refuse_another_config(began_with: Mapping[str, Any], config: ExperimentConfig) -> None:
     """Raises:
-    InputError: the snapshot is of a run that would have gone on in another way.
+    InputError: with what it began with, the run would have gone on in another way.
     """
-    before, now = (dict(flatten(tree)) for tree in (snapshot.state["config"], to_dict(config)))
+    before, now = (dict(flatten(tree)) for tree in (began_with, to_dict(config)))
     changed = [
         f"{key} was {before.get(key, 'not there')}, now {now.get(key, 'not there')}"
         for key in sorted({*before, *now})

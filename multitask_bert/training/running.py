@@ -12,12 +12,20 @@ from typing import Any
 from hydra.utils import instantiate
 
 from multitask_bert.config import ExperimentConfig, run_name
-from multitask_bert.folders import REPRODUCE, RESULTS, places, shown, write_reproduction, write_results
+from multitask_bert.folders import (
+    REPRODUCE,
+    RESULTS,
+    places,
+    read_reproduction,
+    shown,
+    write_reproduction,
+    write_results,
+)
 from multitask_bert.training import provenance, signals
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.reproduction import refuse_other_inputs
-from multitask_bert.training.resumption import Stopped
+from multitask_bert.training.resumption import Stopped, refuse_another_config
 from multitask_bert.training.trainer import Trainer, Watcher
 
 
@@ -41,6 +49,8 @@ def run_training(
     started = time.perf_counter() if started is None else started
     console = Console()
     if config.resume and (folder / RESULTS).is_file():
+        if (began_with := read_reproduction(folder)) is not None:
+            refuse_another_config(began_with, config)
         console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return float(results["best"]["value"])
