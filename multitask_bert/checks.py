@@ -23,6 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "batching.layout": ("padded", "packed"),
     "trainer.update": ("task", "round"),
     "trainer.precision": ("fp32", "bf16", "fp16"),
+    "trainer.on_non_finite": ("stop", "skip"),
 }
 AT_LEAST: dict[str, float] = {
     "seed": 0,

@@ -165,6 +165,7 @@ class TrainerConfig:
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
     patience: Optional[int] = None  # evaluations without a new best after which training stops; null: never
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped
+    on_non_finite: str = "stop"  # at a loss that is infinite or no number: stop | skip (the step is left out, counted)
     save_every: Optional[int] = None  # steps between checkpoints to go on from; null: one at each evaluation
     keep_last: int = 2  # of these, how many stay while the run goes on; 0: none are written
     log_every: int = 10  # steps between hand-overs to the loggers (each step has its own line all the same)
@@ -182,6 +183,7 @@ class ExperimentConfig:
     action: str = "train"  # train | evaluate | inspect | predict | reproduce | report | upload
     name: Optional[str] = None  # name of the run in the loggers; null: the names of its tasks, joined
     seed: int = 1  # of weights, dropout, order of examples and splits
+    deterministic: Optional[bool] = None  # the same bits from the same seed and machine; null: on a CPU yes, else no
     data_root: str = "data"  # folder of the tasks' files
     resume: bool = False  # train: go on from the last checkpoint in run_dir (or hydra.run.dir), if there is one
     run_dir: Optional[str] = None  # folder of an earlier run, for actions on it and `resume`; report: of a sweep

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -65,6 +66,10 @@ class TrainingStream:
             micro_batch_tokens=self.batching.micro_batch_tokens,
             num_workers=self.batching.num_workers,
         )
+
+    def limit(self, micro_batch_tokens: int | None) -> None:
+        """From the next `epoch` on, at most so many places per forward pass."""
+        self.batching = replace(self.batching, micro_batch_tokens=micro_batch_tokens)
 
     def mean_counts(self) -> dict[tuple[str, str], float]:
         """Known targets that a batch has in the mean, at least 1, by task and head. None are told, so that a step may

@@ -1,8 +1,10 @@
-"""What makes a step quicker or smaller at a price: precision, recomputation, compiling; and how much fits in memory."""
+"""What makes a step quicker, smaller or repeatable at a price: precision, recomputation, compiling, one order of sums;
+and how much fits in memory."""
 
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +33,27 @@ def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
         backbone.compile(dynamic=True)
 
 
+def be_deterministic(wanted: bool | None, device: torch.device) -> None:
+    """From here on in this process, only algorithms that give the same bits each time; None: on a CPU, where they cost
+    nothing.
+
+    Raises:
+        RuntimeError: from torch, later, where an operation has no such algorithm.
+    """
+    is_on = device.type == "cpu" if wanted is None else wanted
+    if is_on and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(is_on)
+    torch.backends.cudnn.deterministic = is_on
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # for bugs that we test for
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what torch holds of a GPU's memory without using it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def fit_batching(batching: BatchingConfig, model: MultiTaskModel, device: torch.device) -> BatchingConfig:
     """The batching that this encoder can do (padded where it cannot be packed) and that fits into this memory."""
     layout = batching.layout
@@ -43,7 +66,8 @@ def fit_batching(batching: BatchingConfig, model: MultiTaskModel, device: torch.
 
 
 def tokens_that_fit(model: MultiTaskModel, device: torch.device, *, max_length: int) -> int:
-    """Places of a batch whose activations take half of the free memory, by a formula and not by trial.
+    """Places of a batch whose activations take half of the free memory, by a formula and not by trial; a power of two,
+    so that a little more or less of it does not cut a step in other places, where dropout would draw other numbers.
 
     Per place and layer, 34 H + 5 A S bytes in 16 bits and twice that in 32, for width H, A attention heads and texts of
     S tokens (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", eq. 1).
@@ -51,7 +75,8 @@ def tokens_that_fit(model: MultiTaskModel, device: torch.device, *, max_length: 
     config = model.encoder.config
     per_layer = 34 * config.hidden_size + 5 * config.num_attention_heads * max_length
     bytes_per_place = config.num_hidden_layers * per_layer * (2 if model.autocast is None else 1)
-    return max(max_length, int(SHARE_OF_MEMORY * _free_bytes(device) / bytes_per_place))
+    num_places = int(SHARE_OF_MEMORY * _free_bytes(device) / bytes_per_place)
+    return max(max_length, 1 << (num_places.bit_length() - 1) if num_places else 0)
 
 
 def _free_bytes(device: torch.device) -> int:

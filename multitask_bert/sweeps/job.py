@@ -112,7 +112,7 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
         if len(metrics) > 1:
             return False
         trial.report(scores[metrics[0]], step)
-        return trial.should_prune()
+        return bool(trial.should_prune())  # some pruners answer with a NumPy bool, which JSON does not know
 
     if settings.seeds == 1:
         train(config, folder, report)
@@ -128,7 +128,7 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
         if len(metrics) == 1:
             own_score, mean = outcome.by_seed[seed][metrics[0]], outcome.mean(metrics[0])
             trial.report(own_score if settings.pruner_name == "wilcoxon" else mean, len(outcome.by_seed))
-            outcome.is_pruned = trial.should_prune() and not is_last
+            outcome.is_pruned = bool(trial.should_prune()) and not is_last
         _write_summary(folder, outcome, metrics)
         if outcome.is_pruned:
             print(f"pruned after {len(outcome.by_seed)} of {settings.seeds} seeds: other trials do better", flush=True)

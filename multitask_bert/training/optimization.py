@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from hydra.utils import get_class
@@ -46,17 +47,34 @@ class Updater:
         """Add a loss's gradients to those of the step; in fp16, of the loss scaled up, so that they do not vanish."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
+    def clip(self) -> bool:
+        """Shorten the gradient; False where it is infinite or not a number, as far as that is known without waiting for
+        the device. (A scaler looks for itself.)"""
+        if self.max_grad_norm is None:
+            return True
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
+        return norm.device.type != "cpu" or self.scaler.is_enabled() or math.isfinite(norm.numpy())
+
     def step(self) -> None:
-        """Clip, update, forget the gradients, and move the learning rate on."""
-        if self.max_grad_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
+        """Update, forget the gradients, and move the learning rate on."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.forget()
         if self.rows is not None:
             self.rows.decay *= 1.0 - self.rate * self.weight_decay
         self.scheduler.step()
+
+    def skip(self) -> None:
+        """Leave the update out; the learning rate moves on."""
+        self.forget()
+        with warnings.catch_warnings():  # torch warns where the very first update is left out, which is what is meant
+            warnings.simplefilter("ignore")
+            self.scheduler.step()
+
+    def forget(self) -> None:
+        """Drop the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -20,13 +20,13 @@ from multitask_bert.config_tree import flatten, to_dict
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.training.optimization import Updater
-from multitask_bert.training.snapshots import Snapshot, Snapshots
+from multitask_bert.training.snapshots import FAILED, Snapshot, Snapshots
 from multitask_bert.training.state import TrainState
 
 # Keys of the config that may be others when a run goes on: they change nothing that is learnt.
 MAY_CHANGE = (
     "resume", "run_dir", "data_root", "name", "logger", "trainer.device", "trainer.save_every", "trainer.keep_last",
-    "trainer.log_every", "batching.num_workers", "batching.encoding_processes",
+    "trainer.log_every", "trainer.on_non_finite", "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
 MODEL, OPTIMIZER, ROWS, RANDOM = "model.", "optimizer.", "rows", "random."
 
@@ -38,8 +38,12 @@ class Savepoints:
         self.folder, self.config = folder, config
         self._snapshots = None if folder is None else Snapshots(folder, num_kept=config.trainer.keep_last)
 
-    def save(self, model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any) -> None:
+    def save(
+        self, model: MultiTaskModel, updater: Updater, state: TrainState, *, has_failed: bool = False, **more: Any
+    ) -> None:
         """The run as it stands, with its config and the length of its log; `more`: see `take`.
+
+        `has_failed`: to be looked at, not to be gone on from; it does not take the place of those that are.
 
         Raises:
             InputError: it cannot be written; those before it are whole.
@@ -49,7 +53,8 @@ class Savepoints:
         log_file = self.folder / METRICS_FILE
         num_bytes_logged = log_file.stat().st_size if log_file.is_file() else 0
         snapshot = take(model, updater, state, config=to_dict(self.config), num_bytes_logged=num_bytes_logged, **more)
-        self._snapshots.write(state.step, snapshot)
+        place = Snapshots(self.folder, num_kept=1, name=FAILED) if has_failed else self._snapshots
+        place.write(state.step, snapshot)
 
     def last(self) -> Snapshot | None:
         """Where the config asks to go on from; None: from the beginning.

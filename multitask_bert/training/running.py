@@ -24,6 +24,7 @@ from multitask_bert.folders import (
 from multitask_bert.training import provenance, signals
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import gather_intervals
+from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.reproduction import refuse_other_inputs
 from multitask_bert.training.resumption import Stopped, refuse_another_config
 from multitask_bert.training.trainer import Trainer, Watcher
@@ -82,6 +83,7 @@ def run_training(
                 "epoch": state.best_epoch,
             },
             "steps": state.step,
+            "skipped_steps": state.num_skipped,
             "stopped_early": state.stopped_early,
             "pruned": state.pruned,
             "train_seconds": state.train_seconds,
@@ -98,6 +100,10 @@ def run_training(
         if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
             trainer.reporter.log_artifact(folder / "model")
         trainer.savepoints.remove()
+    except NonFiniteLossError:
+        trainer.best.publish(folder / "model")
+        console.say(_what_is_kept(trainer, folder))
+        raise
     except (KeyboardInterrupt, Stopped) as stop:
         trainer.best.publish(folder / "model")
         how = f"stopped by {stop}" if str(stop) else "interrupted"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TENSORS, STATE, CHECKSUMS = "tensors.safetensors", "state.json", "checksums.json"
+LAST, FAILED = "last", "failed"  # below checkpoints/: to go on from; before a step that could not be made
 FORMAT_VERSION = 1
 
 
@@ -41,8 +42,8 @@ class Snapshot:
 class Snapshots:
     """Those of the run in `folder`; the newest `num_kept` (at least 1) stay."""
 
-    def __init__(self, folder: Path, *, num_kept: int = 2) -> None:
-        self.folder, self.num_kept = folder / "checkpoints" / "last", num_kept
+    def __init__(self, folder: Path, *, num_kept: int = 2, name: str = LAST) -> None:
+        self.folder, self.num_kept = folder / "checkpoints" / name, num_kept
 
     def write(self, step: int, snapshot: Snapshot) -> None:
         """Add the snapshot of a step, or replace it.

@@ -13,6 +13,8 @@ class TrainState:
     epoch: int = 0  # finished ones
     epoch_progress: float = 0.0  # share (0 to 1) of the current epoch's steps that is done
     num_steps: int = 0  # updates that the whole run will make
+    num_skipped: int = 0  # steps among them that were left out, since their loss was no number
+    skipped_in_a_row: int = 0  # just now
     num_examples: int = 0  # seen in training
     num_tokens: int = 0  # seen in training; real ones, without padding
     train_seconds: float = 0.0  # wall time in training, without evaluations

@@ -20,11 +20,12 @@ from torch.utils.data import Dataset
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name
 from multitask_bert.config_tree import to_dict
+from multitask_bert.data.collation import Indices
 from multitask_bert.data.processor import SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.heads.trial import try_metrics
-from multitask_bert.model.acceleration import accelerate, fit_batching
+from multitask_bert.model.acceleration import accelerate, be_deterministic, empty_cache, fit_batching
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.multitask import MultiTaskModel
@@ -34,12 +35,20 @@ from multitask_bert.training.checkpoints import BestCheckpoint, is_better
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
+from multitask_bert.training.non_finite import (
+    MAX_SKIPPED_IN_A_ROW,
+    NonFiniteLossError,
+    investigate,
+    way_out,
+    write_report,
+)
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.preparation import prepare
 from multitask_bert.training.reporting import Reporter
 from multitask_bert.training.resumption import Savepoints, Stopped, put_back
 from multitask_bert.training.snapshots import Snapshot
 from multitask_bert.training.state import TrainState
+from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients
 from multitask_bert.utils.seeding import seed_everything
 
 log = logging.getLogger(__name__)
@@ -76,6 +85,7 @@ class Trainer:
         self.device = pick_device(config.trainer.device)
         self.model = model.to(self.device)
         accelerate(model, config.trainer)
+        be_deterministic(config.deterministic, self.device)
         self.tokenizer = tokenizer
         self.train_datasets = dict(sorted(train_datasets.items()))
         self.eval_datasets = dict(sorted(eval_datasets.items()))
@@ -101,7 +111,9 @@ class Trainer:
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
+        self._stream: TrainingStream
         self._mean_counts: dict[tuple[str, str], float] = {}
+        self._eval_max_tokens = config.batching.eval_max_tokens
         self.savepoints = Savepoints(folder, config)
         self._stop: str | None = None  # the signal by which the run was asked to end
         self._is_finished = False
@@ -150,7 +162,7 @@ class Trainer:
         """
         config, state = self.config.trainer, self.state
         seed_everything(self.config.seed)
-        stream = TrainingStream(
+        stream = self._stream = TrainingStream(
             self.train_datasets, fit_batching(self.config.batching, self.model, self.device), self.config.mixing,
             num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed, update=config.update,
         )  # fmt: skip
@@ -171,7 +183,7 @@ class Trainer:
             if snapshot is not None:
                 self._go_on_from(snapshot, updater)
             while not self._is_over():
-                self._train_epoch(stream, updater)
+                self._train_epoch(updater)
         self.console.end_training()
         self.best.restore(self.model)
         self._is_finished = True
@@ -181,16 +193,36 @@ class Trainer:
         """End after the current step, with a checkpoint to go on from; for signal handlers and other threads."""
         self._stop = reason
 
-    def _train_epoch(self, stream: TrainingStream, updater: Updater) -> None:
-        state = self.state
-        steps_of_epoch = stream.num_steps(state.epoch)
-        num_done = round(state.epoch_progress * steps_of_epoch)
+    def _train_epoch(self, updater: Updater) -> None:
+        """What is left of the epoch; from a step on that does not fit into the device's memory, in smaller parts."""
+        while True:
+            try:
+                self._train_steps(updater)
+                break
+            except DoesNotFitError as error:
+                num_places = error.half()
+            self._stream.limit(num_places)
+            log.warning(
+                "step %d: out of memory; from here on at most %d places per forward pass, as "
+                "batching.micro_batch_tokens=%d says from the start",
+                self.state.step + 1, num_places, num_places,
+            )  # fmt: skip
+            empty_cache(self.device)
+        self._end_epoch()
+
+    def _train_steps(self, updater: Updater) -> None:
+        state, stream = self.state, self._stream
+        steps = stream.plan(state.epoch)
+        num_done = round(state.epoch_progress * len(steps))
         first_step = state.step - num_done
         clock = time.perf_counter()
         for micro_batches in stream.epoch(state.epoch, start=num_done):
-            self._step(micro_batches, updater)
+            try:
+                self._step(micro_batches, updater)
+            except NonFiniteStepError as error:
+                self._leave_out(error, steps[state.step - first_step], updater)
             state.step += 1
-            state.epoch_progress = (state.step - first_step) / steps_of_epoch
+            state.epoch_progress = (state.step - first_step) / len(steps)
             state.train_seconds += time.perf_counter() - clock
             if state.step % self.config.trainer.log_every == 0:
                 self._flush_steps()
@@ -201,7 +233,6 @@ class Trainer:
             clock = time.perf_counter()
             if self._is_over():
                 break
-        self._end_epoch()
 
     def _end_epoch(self) -> None:
         self.state.epoch, self.state.epoch_progress = self.state.epoch + 1, 0.0
@@ -226,47 +257,70 @@ class Trainer:
         if self._stop is not None:
             raise Stopped(self._stop)
 
-    def _save(self, updater: Updater) -> None:
+    def _save(self, updater: Updater, *, has_failed: bool = False) -> None:
         self._flush_steps()
         best = {task: result.summary() for task, result in self.results.get("best", {}).items()}
-        self.savepoints.save(self.model, updater, self.state, balancer=self.balancer.state_dict(), best=best)
+        self.savepoints.save(
+            self.model, updater, self.state,
+            has_failed=has_failed, balancer=self.balancer.state_dict(), best=best,
+            micro_batch_tokens=self._stream.batching.micro_batch_tokens,
+        )  # fmt: skip
 
     def _go_on_from(self, snapshot: Snapshot, updater: Updater) -> None:
         put_back(snapshot, self.model, updater, self.state)
         if self.state.epoch_progress == 1.0:
             self._end_epoch()
         self.balancer.load_state_dict(snapshot.state["balancer"])
+        self._stream.limit(snapshot.state["micro_batch_tokens"])
         self.results["best"] = {task: TaskResult(**summary) for task, summary in snapshot.state["best"].items()}
         self.console.say(f"going on from step {self.state.step} of {self.state.num_steps}")
 
     def _step(self, micro_batches: list[Batch], updater: Updater) -> None:
-        """One update. Losses are sums, divided once for the whole step, so that 1 x 8 and 4 x 2 are the same step: by
-        the mean count of a batch (see `TrainingStream.mean_counts`), else by the step's own."""
-        counts: dict[tuple[str, str], float] = {}
-        for batch in micro_batches:
-            for key, target in batch.targets.items():
-                counts[key] = counts.get(key, 0) + target.num_known
-        counts |= {key: self._mean_counts[key] for key in counts if key in self._mean_counts}
-        total = torch.zeros((), device=self.device)
-        by_task: dict[str, Tensor] = {}
-        for batch in micro_batches:
-            outputs = self.model(batch.to(self.device))
-            losses = {key: out.loss_sum / max(1, counts[key]) for key, out in outputs.items()}
-            loss = self.balancer.combine(losses)
-            updater.backward(loss)
-            total += loss.detach()
-            for (task, head), value in losses.items():
-                by_task[task] = by_task.get(task, 0.0) + self.weights[task, head] * value.detach()
+        """One update.
+
+        Raises:
+            NonFiniteStepError, DoesNotFitError: it cannot be made, and nothing has changed.
+        """
+        losses = make_gradients(
+            self.model, micro_batches, updater,
+            balancer=self.balancer, mean_counts=self._mean_counts, device=self.device,
+        )  # fmt: skip
         rate = updater.rate
         updater.step()
+        self.state.skipped_in_a_row = 0
         self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
         self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
-        of_tasks = {f"train_{task}_loss": value for task, value in by_task.items()}
-        self.reporter.hold({"train_loss": total, **of_tasks, "train_lr": rate}, step=self.state.step + 1)
+        of_tasks: dict[str, Tensor] = {}
+        for (task, head), loss in losses.by_head.items():
+            name = f"train_{task}_loss"
+            of_tasks[name] = of_tasks.get(name, 0.0) + self.weights[task, head] * loss
+        self.reporter.hold({"train_loss": losses.total, **of_tasks, "train_lr": rate}, step=self.state.step + 1)
+
+    def _leave_out(self, error: NonFiniteStepError, indices: Indices, updater: Updater) -> None:
+        """Go on without a step whose loss is no number, where the config allows it.
+
+        Raises:
+            NonFiniteLossError: it does not, or too many in a row were left out.
+        """
+        state = self.state
+        finding = investigate(
+            error, self.model, self.train_datasets, indices,
+            step=state.step + 1, pad_id=self._pad_id, device=self.device,
+        )  # fmt: skip
+        if self.config.trainer.on_non_finite == "skip" and state.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
+            log.warning("%s; the step is left out", finding.summary())
+            updater.skip()
+            state.num_skipped, state.skipped_in_a_row = state.num_skipped + 1, state.skipped_in_a_row + 1
+            self.reporter.hold({"train_skipped_steps": float(state.num_skipped)}, step=state.step + 1)
+            return
+        if self.folder is not None:
+            write_report(finding, self.folder)
+        self._save(updater, has_failed=True)
+        raise NonFiniteLossError(finding.summary() + way_out(self.folder, finding.step))
 
     def _flush_steps(self) -> None:
         """Hand the losses of the last steps over."""
-        losses = [metrics["train_loss"] for metrics in self.reporter.hand_over()]
+        losses = [metrics["train_loss"] for metrics in self.reporter.hand_over() if "train_loss" in metrics]
         if losses:
             self.reporter.tell({"train_tokens_per_second": self.state.tokens_per_second}, step=self.state.step)
             self.console.show_step(self.state, sum(losses) / len(losses))
@@ -283,20 +337,28 @@ class Trainer:
         if not datasets:
             raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
         self._flush_steps()
-        joint = {name for name, task in self.config.tasks.items() if task.joint_accuracy}
-        results = {
-            task: evaluate_task(
-                self.model, task, dataset,
-                batch_size=self.config.batching.eval_batch_size, max_tokens=self.config.batching.eval_max_tokens,
-                pad_id=self._pad_id, device=self.device,
-                tune=not test, intervals=test, joint_accuracy=task in joint,
-            )
-            for task, dataset in datasets.items()
-        }  # fmt: skip
+        results = {task: self._evaluate_task(task, dataset, test=test) for task, dataset in datasets.items()}
         self.results["test" if test else "eval"] = results
         metrics = gather_metrics(results, self.weights)
         self.reporter.tell(as_test(metrics) if test else metrics, step=self.state.step)
         return metrics
+
+    def _evaluate_task(self, task: str, dataset: Dataset[EncodedExample], *, test: bool) -> TaskResult:
+        """In smaller batches from now on, where the device's memory is too small."""
+        while True:
+            try:
+                return evaluate_task(
+                    self.model, task, dataset,
+                    batch_size=self.config.batching.eval_batch_size, max_tokens=self._eval_max_tokens,
+                    pad_id=self._pad_id, device=self.device,
+                    tune=not test, intervals=test, joint_accuracy=self.config.tasks[task].joint_accuracy,
+                )  # fmt: skip
+            except torch.OutOfMemoryError as error:
+                if self._eval_max_tokens == 1:
+                    raise InputError("evaluating: out of memory; one example does not fit into the device's") from error
+            self._eval_max_tokens //= 2
+            log.warning("evaluating: out of memory; from here on batching.eval_max_tokens=%d", self._eval_max_tokens)
+            empty_cache(self.device)
 
     def _evaluate_and_keep_best(self) -> None:
         config, state = self.config.trainer, self.state
@@ -318,7 +380,7 @@ class Trainer:
         self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
         if self.watcher is not None:
-            state.pruned = self.watcher(state.step, metrics) and not self._is_over()
+            state.pruned = bool(self.watcher(state.step, metrics)) and not self._is_over()
 
     # Telling
 

@@ -42,6 +42,7 @@ def train(optimizer: OptimizerConfig, *, only_used: bool, ids: range = range(10,
         updater = Updater(encoder, optimizer, SchedulerConfig(), num_steps=12, max_grad_norm=0.5, rows=rows)
         for step in range(12):
             encoder(make_batch(examples[step % 4 :: 2], "padded")).square().mean().backward()
+            updater.clip()
             updater.step()
             if step == 6:
                 other = make_batch(make_examples(range(50, 90)), "padded")

@@ -143,7 +143,7 @@ def test_memory_decides_how_much_goes_through_at_once(make_config: MakeConfig, m
     cpu = torch.device("cpu")
     monkeypatch.setattr(acceleration, "_free_bytes", lambda _: 2**30)
     per_place = 2 * (34 * 32 + 5 * 2 * 32) * 2  # two layers, 32 wide, two attention heads, 32 tokens; 32 bits
-    assert tokens_that_fit(model, cpu, max_length=32) == 2**29 // per_place
+    assert tokens_that_fit(model, cpu, max_length=32) == 2**16 <= 2**29 // per_place < 2**17
     monkeypatch.setattr(acceleration, "_free_bytes", lambda _: 1000)
     assert tokens_that_fit(model, cpu, max_length=32) == 32
 

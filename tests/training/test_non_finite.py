@@ -1,0 +1,190 @@
+"""A loss that is infinite or not a number never reaches the weights, and says where it comes from."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.heads import Head
+from multitask_bert.training.non_finite import MAX_SKIPPED_IN_A_ROW, NonFiniteLossError
+from multitask_bert.training.snapshots import FAILED, Snapshots
+from multitask_bert.training.trainer import Trainer
+from tests.training.test_trainer import recorded
+
+MakeConfig = Callable[..., ExperimentConfig]
+POISON = "siku 7 mbaya"  # in one text of mood/train.tsv
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make the loss of one training text what it should not be, whichever batch it is in."""
+
+    def poison(trainer: Trainer, value: float = math.nan) -> None:
+        pieces = trainer.tokenizer(POISON, add_special_tokens=False)["input_ids"]
+        head = trainer.model.heads["mood"]["polarity"]
+        loss = head.loss
+        rows: list[torch.Tensor] = []
+
+        def remember(_: Any, inputs: Any) -> None:
+            batch = inputs[0]
+            rows[:] = [_contains(ids, pieces) for ids in batch.input_ids_BS]
+
+        def poisoned_loss(logits: Any, target: Any) -> Any:
+            output = loss(logits, target)
+            return replace(output, loss_sum=output.loss_sum * value) if any(rows) else output
+
+        trainer.model.register_forward_pre_hook(remember)
+        monkeypatch.setattr(head, "loss", poisoned_loss)
+
+    return poison
+
+
+def _contains(ids: torch.Tensor, pieces: list[int]) -> bool:
+    found = ids.tolist()
+    return any(found[n : n + len(pieces)] == pieces for n in range(len(found)))
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_run_stops_before_the_update_and_names_head_and_example(
+    make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None], value: float
+) -> None:
+    trainer = Trainer.from_config(make_config(), folder=tmp_path)
+    poisoned(trainer, value)
+    after: dict[int, dict[str, torch.Tensor]] = {}
+    step = trainer._step
+
+    def remembering(*given: Any) -> None:
+        after[trainer.state.step] = weights_of(trainer)
+        step(*given)
+
+    trainer._step = remembering  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteLossError) as refusal:
+        trainer.train()
+    trainer.close()
+    number = trainer.state.step + 1
+    line = next(n for n, row in enumerate(_rows(trainer), start=1) if row.startswith(POISON))
+    message = str(refusal.value)
+    assert f"step {number}: the loss of mood.polarity is infinite or not a number; nothing was updated" in message
+    assert f"It comes from mood (mood/train.tsv:{line})\n" in message.replace(str(trainer.config.data_root) + "/", "")
+    assert all(torch.equal(weight, after[number - 1][name]) for name, weight in weights_of(trainer).items())
+    report = json.loads((tmp_path / "non_finite.json").read_text(encoding="utf-8"))
+    culprits = [example["text"] for example in report["examples"] if example["losses_alone"]]
+    assert len(report["examples"]) == 8
+    assert len(culprits) == 1
+    assert culprits[0].startswith(POISON)
+
+
+def _rows(trainer: Trainer) -> list[str]:
+    return (Path(trainer.config.data_root) / "mood" / "train.tsv").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_state_before_the_step_is_kept_to_look_at(
+    make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
+) -> None:
+    trainer = Trainer.from_config(make_config(save_every=1), folder=tmp_path)
+    poisoned(trainer)
+    with pytest.raises(NonFiniteLossError):
+        trainer.train()
+    trainer.close()
+    failed = Snapshots(tmp_path, name=FAILED).read()
+    last = Snapshots(tmp_path).read()
+    assert failed is not None
+    assert last is not None
+    assert failed.state["train"]["step"] == last.state["train"]["step"] == trainer.state.step
+    assert failed.tensors.keys() == last.tensors.keys()
+    # The random numbers of the step are not drawn either: whoever makes it again drops the same.
+    assert all(torch.equal(tensor, last.tensors[name]) for name, tensor in failed.tensors.items())
+
+
+def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
+    make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
+) -> None:
+    config = make_config(num_epochs=1)
+    messages = []
+    for resume in (False, True):
+        trainer = Trainer.from_config(replace(config, resume=resume), folder=tmp_path)
+        poisoned(trainer)
+        with pytest.raises(NonFiniteLossError) as refusal:
+            trainer.train()
+        trainer.close()
+        messages.append(str(refusal.value))
+    assert messages[0] == messages[1]
+    skipping = replace(config, resume=True, trainer=replace(config.trainer, on_non_finite="skip"))
+    trainer = Trainer.from_config(skipping, folder=tmp_path)
+    poisoned(trainer)
+    assert trainer.train().num_skipped == 1
+    trainer.close()
+
+
+def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
+    make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config(num_epochs=1, on_non_finite="skip")
+    trainer, recorder = recorded(config, tmp_path)
+    poisoned(trainer)
+    with caplog.at_level(logging.WARNING):
+        state = trainer.train()
+    assert (state.step, state.num_skipped) == (9, 1)
+    (skipped,) = recorder.values("train_skipped_steps")
+    assert set(recorder.values("train_loss")) == set(range(1, 10)) - {skipped}
+    assert "the step is left out" in caplog.text
+    assert all(weight.isfinite().all() for weight in trainer.model.parameters())
+    rates = recorder.values("train_lr")
+    plain, plain_recorder = recorded(make_config(num_epochs=1), tmp_path / "plain")
+    plain.train()
+    expected = plain_recorder.values("train_lr")
+    assert rates == {step: rate for step, rate in expected.items() if step != skipped}, "the schedule goes on"
+
+
+def test_too_many_such_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), folder=tmp_path)
+    make_loss_nan(trainer.model.heads)
+    with pytest.raises(NonFiniteLossError, match=f"step {MAX_SKIPPED_IN_A_ROW + 1}: "):
+        trainer.train()
+    trainer.close()
+
+
+def make_loss_nan(heads: dict[str, dict[str, Head]]) -> None:
+    for head in (head for of_task in heads.values() for head in of_task.values()):
+        loss = head.loss
+
+        def broken(logits: Any, target: Any, loss: Any = loss) -> Any:
+            output = loss(logits, target)
+            return replace(output, loss_sum=output.loss_sum * math.nan)
+
+        head.loss = broken  # type: ignore[method-assign]
+
+
+def test_a_run_that_diverges_stops_with_weights_that_are_numbers(make_config: MakeConfig, tmp_path: Path) -> None:
+    """A rate far too high: without the look at the gradient, the weights would be lost first."""
+    config = make_config(max_grad_norm=1e30)
+    config.optimizer._target_, config.optimizer.lr, config.optimizer.options = "torch.optim.SGD", 1e25, {}
+    config.scheduler.warmup_ratio = 0.0
+    trainer = Trainer.from_config(config, folder=tmp_path)
+    with pytest.raises(NonFiniteLossError, match=r"lower optimizer\.lr"):
+        trainer.train()
+    trainer.close()
+    assert all(weight.isfinite().all() for weight in trainer.model.parameters())
+
+
+def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(make_config(), folder=tmp_path)
+    weights = dict(trainer.model.encoder.named_parameters())
+    weights["backbone.embeddings.LayerNorm.weight"].register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(NonFiniteLossError, match=r"step 1: the gradient is infinite or not a number; nothing was"):
+        trainer.train()
+    trainer.close()
+    assert all(weight.isfinite().all() for weight in trainer.model.parameters())

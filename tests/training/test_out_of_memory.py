@@ -1,0 +1,114 @@
+"""A step that does not fit into a device's memory is made in smaller parts, and the run goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.training.trainer import Trainer
+from tests.training.test_resuming import assert_same, train_until
+from tests.training.test_steps import assert_same_weights
+
+MakeConfig = Callable[..., ExperimentConfig]
+
+
+class SmallMemory:
+    """Stands for a device: forward passes over more places end as on a GPU whose memory is full."""
+
+    def __init__(self, trainer: Trainer, num_places: int, *, in_backward: bool = False) -> None:
+        self.num_places, self.num_failures = num_places, 0
+        self.shapes: list[int] = []  # of training batches that fitted
+        self._model, self._is_too_big = trainer.model, False
+        if in_backward:  # after some gradients are there already
+            weights = dict(trainer.model.encoder.named_parameters())
+            weights["backbone.embeddings.LayerNorm.weight"].register_hook(
+                lambda gradient: self._fail() if self._is_too_big else gradient
+            )
+        trainer.model.register_forward_pre_hook(lambda _, inputs: self._look(inputs[0], fail=not in_backward))
+
+    def _look(self, batch: Any, *, fail: bool) -> None:
+        self._is_too_big = batch.input_ids_BS.numel() > self.num_places
+        if self._is_too_big and fail:
+            self._fail()
+        if self._model.training and not self._is_too_big:
+            self.shapes.append(batch.input_ids_BS.numel())
+
+    def _fail(self) -> None:
+        self.num_failures += 1
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("in_backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_the_same_is_learnt_in_smaller_parts(make_config: MakeConfig, layout: str, in_backward: bool) -> None:
+    config = make_config(dropout=0.0, layout=layout, max_steps=6)
+    whole = Trainer.from_config(config)
+    whole.train()
+    trainer = Trainer.from_config(config)
+    memory = SmallMemory(trainer, 30, in_backward=in_backward)
+    trainer.train()
+    assert memory.num_failures > 0
+    assert_same_weights(whole.model.state_dict(), trainer.model.state_dict())
+
+
+def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And with dropout the run is the one that asks for such parts from the start."""
+    trainer = Trainer.from_config(make_config())
+    memory = SmallMemory(trainer, 30)
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    (num_places,) = {record.args[1] for record in caplog.records if record.message.startswith("step ")}  # type: ignore[index]
+    assert memory.num_failures == 1
+    assert max(memory.shapes) <= num_places <= 30
+    asked = Trainer.from_config(make_config(micro_batch_tokens=num_places))
+    asked.train()
+    for name, weight in asked.model.state_dict().items():
+        assert torch.equal(trainer.model.state_dict()[name], weight), name
+
+
+def test_an_example_that_does_not_fit_alone_is_told_with_the_way_out(make_config: MakeConfig) -> None:
+    trainer = Trainer.from_config(make_config())
+    SmallMemory(trainer, 3)
+    with pytest.raises(InputError, match=r"one example of . places does not fit .*gradient_checkpointing=true"):
+        trainer.train()
+
+
+def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> None:
+    trainer = Trainer.from_config(make_config())
+    expected = trainer.evaluate()
+    memory = SmallMemory(trainer, 60)
+    assert trainer.evaluate(test=False) == pytest.approx(expected, abs=1e-5)
+    assert memory.num_failures > 0
+    num_failures = memory.num_failures
+    trainer.evaluate()
+    assert memory.num_failures == num_failures, "what was found out once is kept"
+
+
+def test_a_run_that_goes_on_cuts_its_steps_as_it_did_before(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever memory is free by then: dropout would draw other numbers."""
+    config = make_config()
+
+    def free(num_places: int) -> None:
+        monkeypatch.setattr("multitask_bert.model.acceleration.tokens_that_fit", lambda *_, **__: num_places)
+
+    free(16)
+    whole = Trainer.from_config(config, folder=tmp_path / "whole")
+    whole.train()
+    whole.close()
+    train_until(config, tmp_path / "stopped", 7)
+    free(10**6)
+    resumed = Trainer.from_config(replace(config, resume=True), folder=tmp_path / "stopped")
+    resumed.train()
+    resumed.close()
+    assert_same(whole, resumed)
