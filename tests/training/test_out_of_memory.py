@@ -28,9 +28,8 @@ class SmallMemory:
         self._model, self._is_too_big = trainer.model, False
         if in_backward:  # after some gradients are there already
             weights = dict(trainer.model.encoder.named_parameters())
-            weights["backbone.embeddings.LayerNorm.weight"].register_hook(
-                lambda gradient: self._fail() if self._is_too_big else gradient
-            )
+            norm = weights["backbone.embeddings.LayerNorm.weight"]
+            norm.register_hook(lambda gradient: self._fail() if self._is_too_big else gradient)
         trainer.model.register_forward_pre_hook(lambda _, inputs: self._look(inputs[0], fail=not in_backward))
 
     def _look(self, batch: Any, *, fail: bool) -> None:
@@ -63,12 +62,12 @@ def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
 ) -> None:
     """And with dropout the run is the one that asks for such parts from the start."""
     trainer = Trainer.from_config(make_config())
-    memory = SmallMemory(trainer, 30)
+    memory = SmallMemory(trainer, 40)
     with caplog.at_level(logging.WARNING):
         trainer.train()
-    (num_places,) = {record.args[1] for record in caplog.records if record.message.startswith("step ")}  # type: ignore[index]
-    assert memory.num_failures == 1
-    assert max(memory.shapes) <= num_places <= 30
+    (warning,) = [record.message for record in caplog.records if record.message.startswith("step ")]
+    num_places = int(warning.rpartition("=")[2].split()[0])
+    assert max(memory.shapes) <= num_places <= 40
     asked = Trainer.from_config(make_config(micro_batch_tokens=num_places))
     asked.train()
     for name, weight in asked.model.state_dict().items():
