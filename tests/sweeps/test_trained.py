@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, BertConfig
@@ -31,7 +32,7 @@ def _nothing_kept() -> Any:
 def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: trial.number == 1)
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: np.bool_(trial.number == 1))  # as Optuna's own
     calls: list[Any] = []
     original = preparation._process
     monkeypatch.setattr(preparation, "_process", lambda *args: (calls.append(args), original(*args))[1])
