@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from multitask_bert.model.multitask import MultiTaskModel
 log = logging.getLogger(__name__)
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+WORTH_A_WARNING = 2.0  # times as slow
 SHARE_OF_MEMORY = 0.5  # of what is free, that the activations of one forward pass may take
 
 
@@ -23,6 +25,8 @@ def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
     """Make the model work as `precision`, `tf32`, `gradient_checkpointing` and `compile` say; parameters stay fp32."""
     backbone: Any = model.encoder.backbone
     model.autocast = AUTOCAST[config.precision]
+    if model.autocast is not None and next(model.parameters()).device.type == "cpu":
+        warn_if_slower(config.precision)
     torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
     if config.gradient_checkpointing:
         enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
@@ -31,6 +35,18 @@ def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
         model.encoder.finishes_some = False  # what is read is told from outside: not seen again when layers are redone
     if config.compile:
         backbone.compile(dynamic=True)
+
+
+def warn_if_slower(precision: str) -> None:
+    """Products of 16 bits pay only on processors with instructions for them; elsewhere they take many times as long."""
+    dtype = AUTOCAST[precision]
+    assert dtype is not None
+    ratio = _seconds_of_product(dtype) / _seconds_of_product(torch.float32)
+    if ratio > WORTH_A_WARNING:
+        log.warning(
+            "trainer.precision=%s: this processor takes %.0f times as long for it as for fp32; set trainer.precision=fp32",
+            precision, ratio,
+        )  # fmt: skip
 
 
 def be_deterministic(wanted: bool | None, device: torch.device) -> None:
@@ -77,6 +93,17 @@ def tokens_that_fit(model: MultiTaskModel, device: torch.device, *, max_length: 
     bytes_per_place = config.num_hidden_layers * per_layer * (2 if model.autocast is None else 1)
     num_places = int(SHARE_OF_MEMORY * _free_bytes(device) / bytes_per_place)
     return max(max_length, 1 << (num_places.bit_length() - 1) if num_places else 0)
+
+
+def _seconds_of_product(dtype: torch.dtype) -> float:
+    """The quickest of three, 256 by 256 by 256."""
+    matrix = torch.ones(256, 256, dtype=dtype)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        torch.mm(matrix, matrix)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -221,3 +221,17 @@ def test_evaluation_batches_keep_to_their_budget(make_config: MakeConfig) -> Non
     assert any(one < other for one, other in itertools.pairwise(lengths)), "two tasks, each from long to short"
     expected = Trainer.from_config(make_config()).evaluate()
     assert scores == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("seconds", "is_warned"), [(9.0, True), (0.4, False)])
+def test_a_processor_that_is_slow_in_16_bits_is_warned_of(
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
+    is_warned: bool,
+) -> None:
+    monkeypatch.setattr(acceleration, "_seconds_of_product", lambda dtype: seconds if dtype == torch.bfloat16 else 1.0)
+    with caplog.at_level(logging.WARNING):
+        Trainer.from_config(make_config(precision="bf16"))
+    assert ("takes 9 times as long for it as for fp32; set trainer.precision=fp32" in caplog.text) == is_warned
