@@ -44,7 +44,8 @@ def warn_if_slower(precision: str) -> None:
     ratio = _seconds_of_product(dtype) / _seconds_of_product(torch.float32)
     if ratio > WORTH_A_WARNING:
         log.warning(
-            "trainer.precision=%s: this processor takes %.0f times as long for it as for fp32; set trainer.precision=fp32",
+            "trainer.precision=%s: this processor takes %.0f times as long for it as for fp32; "
+            "set trainer.precision=fp32",
             precision, ratio,
         )  # fmt: skip
 
