@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from multitask_bert.records import Batch, Block, EncodedExample, TargetBatch
 
@@ -19,56 +18,7 @@ BLOCK_COST = 4  # tokens in whose time a block of its own is attended to, on a C
 Indices = Mapping[str, Sequence[int]]  # of the examples of a batch, by task
 
 
-def make_loader(
-    datasets: Mapping[str, Dataset[EncodedExample]],
-    batches: Sequence[Indices],
-    *,
-    pad_id: int,
-    layout: str = "padded",
-    micro_batch_size: int | None = None,
-    micro_batch_tokens: int | None = None,
-    num_workers: int = 0,
-) -> Iterable[list[Batch]]:
-    """Yields each batch as its micro-batches, collated in the order given.
-
-    One micro-batch is at most `micro_batch_size` examples and `micro_batch_tokens` tokens (None: no limit; one example
-    is never split); where the layout is padded, it is of one task.
-    """
-    loader: DataLoader[Any] = DataLoader(
-        _Mixed(datasets),
-        batch_sampler=_Listed(batches),
-        collate_fn=_Collate(pad_id, layout, micro_batch_size, micro_batch_tokens),
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # a loader draws a seed; not from the generator that dropout draws from
-    )
-    return loader
-
-
-class _Mixed(Dataset[tuple[str, EncodedExample]]):
-    """Several data sets as one; an item is asked for by task and index."""
-
-    def __init__(self, datasets: Mapping[str, Dataset[EncodedExample]]) -> None:
-        self.datasets = datasets
-
-    def __getitem__(self, place: tuple[str, int]) -> tuple[str, EncodedExample]:
-        task, index = place
-        return task, self.datasets[task][index]
-
-
-class _Listed(torch.utils.data.Sampler[list[tuple[str, int]]]):
-    def __init__(self, batches: Sequence[Indices]) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        for batch in self.batches:
-            yield [(task, index) for task, indices in batch.items() for index in indices]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class _Collate:
+class Collate:
     """Examples -> micro-batches; a class so that worker processes can receive it."""
 
     def __init__(self, pad_id: int, layout: str, max_examples: int | None, max_tokens: int | None) -> None:

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from multitask_bert.config import BatchingConfig, MixingConfig
 from multitask_bert.data.batching import ids_in, lengths_of, plan_batches
-from multitask_bert.data.collation import Indices, make_loader
+from multitask_bert.data.collation import Indices
+from multitask_bert.data.loading import Loader
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.records import Batch, EncodedExample
 
@@ -44,6 +45,10 @@ class TrainingStream:
         self.num_epochs, self.pad_id, self.seed = num_epochs, pad_id, seed
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
         self._planned: tuple[int, list[Indices]] | None = None
+        self._loader = Loader(
+            datasets, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
+            micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
+        )  # fmt: skip
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
@@ -57,15 +62,7 @@ class TrainingStream:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[list[Batch]]:
         """The steps of an epoch from `start` on, each as its micro-batches."""
-        yield from make_loader(
-            self.datasets,
-            self.plan(epoch)[start:],
-            pad_id=self.pad_id,
-            layout=self.batching.layout,
-            micro_batch_size=self.batching.micro_batch_size,
-            micro_batch_tokens=self.batching.micro_batch_tokens,
-            num_workers=self.batching.num_workers,
-        )
+        yield from self._loader.load(self.plan(epoch)[start:])
 
     def limit(self, micro_batch_tokens: int | None) -> None:
         """From the next `epoch` on, at most so many places per forward pass."""

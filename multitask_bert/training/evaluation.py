@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from multitask_bert.data.batching import group_windows, lengths_of, plan_evaluation
-from multitask_bert.data.collation import make_loader
+from multitask_bert.data.loading import Loader
 from multitask_bert.heads import Head, is_f1
 from multitask_bert.heads.trial import naming
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
@@ -61,8 +61,8 @@ def evaluate_task(
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
-    loader = make_loader({task: dataset}, [{task: batch} for batch in batches], pad_id=pad_id)
-    for indices, (batch,) in zip(batches, loader, strict=True):
+    loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batch} for batch in batches])
+    for indices, (batch,) in zip(batches, loaded, strict=True):
         outputs = model(batch.to(device))
         for name, head in heads.items():
             output, target = outputs[task, name], batch.targets[task, name]

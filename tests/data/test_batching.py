@@ -12,7 +12,8 @@ import torch
 
 from multitask_bert.config import BatchingConfig
 from multitask_bert.data.batching import TaskDataset, lengths_of, plan_batches, plan_evaluation
-from multitask_bert.data.collation import collate, make_loader
+from multitask_bert.data.collation import collate
+from multitask_bert.data.loading import Loader
 from multitask_bert.records import UNKNOWN, Batch, EncodedExample, Example, Target
 
 PAD = 99
@@ -202,7 +203,7 @@ def test_lengths_are_those_of_the_pieces() -> None:
 def test_a_loader_gives_the_batches_in_the_order_of_the_plan() -> None:
     examples = random_examples(20)
     batches = plan(6, 1, lengths=[len(example.input_ids) for example in examples])
-    loaded = list(make_loader({"ner": TaskDataset(examples)}, [{"ner": batch} for batch in batches], pad_id=PAD))
+    loaded = list(Loader({"ner": TaskDataset(examples)}, pad_id=PAD).load([{"ner": batch} for batch in batches]))
     assert len(loaded) == len(batches) == 4
     for indices, micro_batches in zip(batches, loaded, strict=True):
         (batch,) = micro_batches
@@ -212,10 +213,8 @@ def test_a_loader_gives_the_batches_in_the_order_of_the_plan() -> None:
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4, 5, 8, 100])
 def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
     examples = random_examples(8)
-    loader = make_loader(
-        {"ner": TaskDataset(examples)}, [{"ner": range(8)}], micro_batch_size=micro_batch_size, pad_id=PAD
-    )
-    (micro_batches,) = loader
+    loader = Loader({"ner": TaskDataset(examples)}, micro_batch_size=micro_batch_size, pad_id=PAD)
+    (micro_batches,) = loader.load([{"ner": range(8)}])
     assert [batch.num_examples for batch in micro_batches] == [
         min(micro_batch_size, 8 - first) for first in range(0, 8, micro_batch_size)
     ]
@@ -235,22 +234,8 @@ def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
         assert torch.equal(torch.cat(tokens), whole.input_ids_BS.flatten()[target.anchor_M])
 
 
-def test_background_workers_give_the_same_batches_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # it warns of forks otherwise
-    dataset = TaskDataset(random_examples(30))
-    listed = [{"ner": batch} for batch in plan(4, 2, lengths=lengths_of(dataset))]
-    here, there = (
-        list(make_loader({"ner": dataset}, listed, micro_batch_size=3, pad_id=PAD, num_workers=num_workers))
-        for num_workers in (0, 2)
-    )
-    assert [len(micro_batches) for micro_batches in here] == [len(micro_batches) for micro_batches in there]
-    for one, other in zip(here, there, strict=True):
-        for a, b in zip(one, other, strict=True):
-            assert_equal_batches(a, b)
-
-
 def test_loading_draws_nothing_from_the_generator_of_dropout() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(make_loader({"ner": TaskDataset(random_examples(4))}, [{"ner": [0, 1]}, {"ner": [2, 3]}], pad_id=PAD))
+    list(Loader({"ner": TaskDataset(random_examples(4))}, pad_id=PAD).load([{"ner": [0, 1]}, {"ner": [2, 3]}]))
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,102 @@
+"""Two runs with the same seed are one and the same: weights and scores to the bit, however they are loaded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.data import loading
+from multitask_bert.training.resumption import Stopped
+from multitask_bert.training.trainer import Trainer
+from tests.training.test_resuming import assert_same, make_trainer, stop_after, train, train_until
+
+MakeConfig = Callable[..., ExperimentConfig]
+
+
+def with_workers(config: ExperimentConfig, num_workers: int, **more: Any) -> ExperimentConfig:
+    return replace(config, batching=replace(config.batching, num_workers=num_workers), **more)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"layout": "packed", "micro_batch_size": 3}, {"layout": "packed", "update": "round", "max_tokens": 60}],
+    ids=["padded", "packed-in-parts", "packed-rounds"],
+)
+def test_the_number_of_loader_workers_changes_nothing(
+    make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    config = make_config(**options)
+    one = train(config, tmp_path / "one")
+    assert_same(one, train(with_workers(config, 2), tmp_path / "two"))
+
+
+def test_the_number_of_loader_workers_may_change_when_a_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(layout="packed", micro_batch_size=3)
+    train_until(with_workers(config, 2), tmp_path / "stopped", 4)
+    train_until(with_workers(config, 0, resume=True), tmp_path / "stopped", 11)
+    stopped = train(with_workers(config, 1, resume=True), tmp_path / "stopped")
+    assert_same(train(config, tmp_path / "whole"), stopped)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_loader_worker_that_is_killed_costs_nothing(
+    make_config: MakeConfig, tmp_path: Path, short_of_breath: None, caplog: pytest.LogCaptureFixture, step: int
+) -> None:
+    config = make_config(micro_batch_size=3)
+    whole = train(config, tmp_path / "whole")
+    trainer = make_trainer(with_workers(config, 2), tmp_path / "killed")
+    kill_the_workers_after(trainer, step)
+    trainer.train()
+    trainer.close()
+    assert_same(whole, trainer)
+    (record,) = (record for record in caplog.records if "batching.num_workers=2" in record.getMessage())
+    assert "a worker process was killed (SIGKILL)" in record.getMessage()
+
+
+def test_a_run_that_lost_a_worker_can_be_stopped_and_goes_on(
+    make_config: MakeConfig, tmp_path: Path, short_of_breath: None
+) -> None:
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    trainer = make_trainer(with_workers(config, 2), tmp_path / "killed")
+    stop_after(trainer, 6)
+    kill_the_workers_after(trainer, 1)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        trainer.train()
+    trainer.close()
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
+
+
+def kill_the_workers_after(trainer: Trainer, step: int) -> None:
+    """As the system does when memory runs out."""
+    make_step = trainer._step
+
+    def step_and_kill(*given: Any) -> None:
+        make_step(*given)
+        if trainer.state.step + 1 == step:
+            for worker in multiprocessing.active_children():
+                assert worker.pid is not None
+                os.kill(worker.pid, signal.SIGKILL)
+
+    trainer._step = step_and_kill  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def short_of_breath(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader worker sends two batches of an epoch, and is then too slow for whoever kills it."""
+    work = loading._work
+
+    def work_a_little(make: Any, batches: Any, pipe: Any, others: Any) -> None:
+        work(make, batches[:2], pipe, others)
+        time.sleep(60)
+
+    monkeypatch.setattr(loading, "_work", work_a_little)
