@@ -14,22 +14,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import get_class
 
 from multitask_bert.config import InputError
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from multitask_bert.training.event_file import EventFile
 
 log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 SPLITS = ("train", "eval", "test")  # `eval_loss` is shown as `eval/loss` in TensorBoard
-TENSORBOARD_FLUSH_SECONDS = 10  # what a killed run may lose in TensorBoard; its own default is 120
 
 
 @dataclass(frozen=True)
@@ -123,32 +121,27 @@ class TensorBoardLogger(RunLogger):
 
     def __init__(self, log_dir: str = "tensorboard") -> None:
         self.log_dir = log_dir
-        self._writer: SummaryWriter | None = None
+        self._file: EventFile | None = None
 
     def start(self, run: RunStart) -> None:
         self._attempt(lambda: self._open(run))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        writer = self._writer
-        if writer is not None:
-            self._attempt(lambda: _add_scalars(writer, metrics, step))
+        file = self._file
+        if file is not None:
+            for name, value in metrics.items():
+                self._attempt(partial(file.add_scalar, _tag(name), value, step))
 
     def close(self, status: str = "FINISHED") -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            self._attempt(writer.close)
+        file, self._file = self._file, None
+        if file is not None:
+            self._attempt(file.flush)
 
     def _open(self, run: RunStart) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        writer = SummaryWriter(
-            str(run.folder / self.log_dir),
-            purge_step=None if run.num_bytes_kept is None else run.step + 1,  # what follows is logged again
-            flush_secs=TENSORBOARD_FLUSH_SECONDS,
-        )
+        is_resumed = run.num_bytes_kept is not None  # what follows is logged again
+        self._file = EventFile(run.folder / self.log_dir, first_step=run.step + 1 if is_resumed else None)
         text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
-        writer.add_text("config", f"```json\n{text}\n```")
-        self._writer = writer
+        self._file.add_text("config", f"```json\n{text}\n```")
 
 
 def make_loggers(config: Mapping[str, Any]) -> list[RunLogger]:
@@ -173,8 +166,6 @@ def _json_number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _add_scalars(writer: SummaryWriter, metrics: Mapping[str, float], step: int) -> None:
-    for name, value in metrics.items():
-        split, _, rest = name.partition("_")
-        tag = f"{split}/{rest}" if split in SPLITS and rest else name
-        writer.add_scalar(tag, value, step)
+def _tag(name: str) -> str:
+    split, _, rest = name.partition("_")
+    return f"{split}/{rest}" if split in SPLITS and rest else name

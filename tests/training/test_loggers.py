@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from multitask_bert.config import InputError
+from multitask_bert.training import event_file
 from multitask_bert.training.loggers import (
     METRICS_FILE,
     JsonlLogger,
@@ -122,6 +125,76 @@ def test_a_disk_that_fills_up_is_one_warning_and_the_run_goes_on(
     logger.close("FAILED")
     (record,) = caplog.records
     assert "No space left" in record.getMessage()
+
+
+def scalars_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard itself reads."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_a_file_in_place_of_the_tensorboard_folder_is_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tensorboard").write_text("no folder")
+    logger = TensorBoardLogger()
+    logger.start(run_in(tmp_path))
+    logger.log_metrics({"train_loss": 0.5}, step=1)
+    logger.close()
+    (record,) = caplog.records
+    assert str(tmp_path / "tensorboard") in record.getMessage()
+    assert record.getMessage().endswith("the run goes on")
+
+
+def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(event_file, "FLUSH_SECONDS", 0)
+    logger = TensorBoardLogger()
+    logger.start(run_in(tmp_path))
+    shutil.rmtree(tmp_path / "tensorboard")
+    for step in range(100):  # more than any queue holds
+        logger.log_metrics({"train_loss": 0.5}, step=step)
+    logger.close()
+    (record,) = caplog.records
+    assert "No such file or directory" in record.getMessage()
+
+
+def test_a_disk_that_is_full_for_a_while_leaves_a_gap_and_curves_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The limit of a file's size stands for the disk's: the system writes what fits, and refuses the rest."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(event_file, "FLUSH_SECONDS", 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    logger = TensorBoardLogger()
+    logger.start(run_in(tmp_path))
+    logger.log_metrics({"train_loss": 0.5}, step=1)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, before[1]))
+    try:
+        for step in range(2, 50):
+            logger.log_metrics({"train_loss": 0.5}, step=step)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    logger.log_metrics({"train_loss": 0.25}, step=50)
+    logger.close()
+    (record,) = caplog.records
+    assert "TensorBoardLogger" in record.getMessage()
+    assert scalars_in(tmp_path / "tensorboard") == {"train/loss": [(1, 0.5), (50, 0.25)]}
+
+
+def test_a_run_that_goes_on_shows_each_step_once_in_tensorboard(tmp_path: Path) -> None:
+    for first, start in (0, run_in(tmp_path)), (3, replace(run_in(tmp_path), step=3, num_bytes_kept=0)):
+        logger = TensorBoardLogger()
+        logger.start(start)
+        for step in range(first + 1, 7):
+            logger.log_metrics({"train_loss": float(step + first)}, step=step)
+        logger.close()
+    expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 7.0), (5, 8.0), (6, 9.0)]
+    assert scalars_in(tmp_path / "tensorboard") == {"train/loss": expected}
 
 
 def test_an_argument_that_a_logger_does_not_know_is_named() -> None:
