@@ -76,6 +76,7 @@ class UploadState:
     status: str | None = None  # FINISHED, FAILED, KILLED; None: not ended
     ended_at: float | None = None
     is_status_sent: bool = False
+    is_to_reopen: bool = False  # it goes on, and MLflow may still have the status with which its first part ended
 
 
 class Upload:
@@ -99,7 +100,7 @@ class Upload:
         if (run.folder / STATE_FILE).is_file():
             upload = cls.load(run.folder)
             if (upload.state.tracking_uri, upload.state.experiment) == (tracking_uri, experiment):
-                upload._change(status=None, ended_at=None, is_status_sent=False)
+                upload._change(status=None, ended_at=None, is_status_sent=False, is_to_reopen=True)
                 upload._go_back(run.num_bytes_kept)
                 return upload
         params = as_params(run.config)
@@ -157,6 +158,9 @@ class Upload:
         client = self._connect()
         if state.run_id is None:
             self._change(run_id=self._find_or_create_run(client))
+        if state.is_to_reopen:
+            client.update_run(state.run_id, status="RUNNING")
+            self._change(is_to_reopen=False)
         if not state.are_params_sent:
             self._send_params(client)
         for metrics, num_lines, num_bytes in self._metric_batches():

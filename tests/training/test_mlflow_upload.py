@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,10 +112,14 @@ def points_in_mlflow(client: MlflowClient, run: Any) -> list[Point]:
     return sorted((point.key, point.step, point.timestamp, str(point.value)) for point in history)
 
 
-def the_only_run(client: MlflowClient) -> Any:
+def runs_in(client: MlflowClient) -> list[Any]:
     experiment = client.get_experiment_by_name("greetings")
     assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def the_only_run(client: MlflowClient) -> Any:
+    (run,) = runs_in(client)
     return run
 
 
@@ -274,16 +278,38 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert points_in_mlflow(client, run) == points_in_file(folder)
 
 
+def wait_until(what: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_run_that_starts_again_in_its_folder_continues_its_mlflow_run(database: Path, tmp_path: Path) -> None:
-    for steps, status in (range(3), "FAILED"), (range(3, 6), "FINISHED"):
+    client = MlflowClient(f"sqlite:///{database}")
+    for steps, status in (range(3), "FAILED"), (range(3, 6), "KILLED"), (range(6, 9), "FINISHED"):
         loggers = begin(tmp_path / "run", f"sqlite:///{database}")
         log_steps(loggers, steps)
+        wait_until(lambda: bool(client.search_experiments(filter_string="name = 'greetings'")))
+        wait_until(lambda: [run.info.status for run in runs_in(client)] == ["RUNNING"])
         for logger in loggers:
             logger.close(status)
-    client = MlflowClient(f"sqlite:///{database}")
+        assert the_only_run(client).info.status == status
     run = the_only_run(client)
-    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= max(when for _, _, when, _ in points_in_mlflow(client, run))
     assert points_in_mlflow(client, run) == points_in_file(tmp_path / "run")
+
+
+def test_run_that_goes_on_after_an_outage_is_not_left_as_running(database: Path, tmp_path: Path) -> None:
+    """The second part never reached MLflow: what was kept has both its beginning and its end."""
+    folder, uri = tmp_path / "run", f"sqlite:///{database}"
+    loggers = begin(folder, uri)
+    for logger in loggers:
+        logger.close("KILLED")
+    upload = Upload.begin(RunStart(folder, "hello", CONFIG), uri, "greetings")
+    upload.end("FINISHED", time.time())
+    upload_run(folder)
+    assert the_only_run(MlflowClient(uri)).info.status == "FINISHED"
 
 
 def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -332,7 +358,7 @@ def free_port() -> int:
 
 @contextmanager
 def mlflow_server(database: Path, port: int) -> Iterator[str]:
-    """A real server on this database; ended, with the workers it started, when the block ends."""
+    """A real server on this database, leading a process group; ended, with its workers, when the block ends."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{database}"]
     command += ["--artifacts-destination", str(database.parent / "served")]
@@ -341,6 +367,7 @@ def mlflow_server(database: Path, port: int) -> Iterator[str]:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
+    (database.parent / "server.pid").write_text(str(process.pid))
     try:
         deadline = time.monotonic() + 60
         while not is_healthy(port):
@@ -397,3 +424,43 @@ def test_server_that_stops_during_a_run_gets_everything_later(
         assert run.info.status == "FINISHED"
         assert points_in_mlflow(client, run) == points_in_file(folder)
         assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["results.json"]
+
+
+def test_server_that_is_late_and_then_hangs_for_a_while_gets_everything_without_a_warning(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mlflow_logger, "MAX_RETRY_SECONDS", 0.5)
+    caplog.set_level(logging.INFO)
+    folder, port = tmp_path / "run", free_port()
+    loggers = begin(folder, f"http://127.0.0.1:{port}", timeout_seconds=1.0)
+    assert log_steps(loggers, range(20)) < 0.05
+    wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
+
+    def is_sent(num_lines: int) -> bool:
+        return bool(json.loads((folder / mlflow_upload.STATE_FILE).read_text())["num_lines_sent"] == num_lines)
+
+    with mlflow_server(database, port) as uri:
+        wait_until(lambda: is_sent(20))
+        with frozen(database):
+            caplog.clear()
+            assert log_steps(loggers, range(20, 40)) < 0.05
+            wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
+        wait_until(lambda: is_sent(40))
+        for logger in loggers:
+            logger.close()
+        client = MlflowClient(uri)
+        run = the_only_run(client)
+        assert run.info.status == "FINISHED"
+        assert points_in_mlflow(client, run) == points_in_file(folder)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@contextmanager
+def frozen(database: Path) -> Iterator[None]:
+    """The server of this database takes connections, and says nothing."""
+    group = int((database.parent / "server.pid").read_text())
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
