@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,11 @@ def make_writable(config: DictConfig, key: str) -> None:
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        probe.write_text("a full disk makes files, and writes nothing into them", encoding="utf-8")
         probe.unlink()
     except OSError as error:
+        with suppress(OSError):
+            probe.unlink()
         raise InputError(
             f"{key}={folder}: this folder cannot be made or written ({error.strerror}); "
             f"name another with {key}=FOLDER, or start where outputs/ can be written"

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from multitask_bert.config import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.state import TrainState
@@ -34,8 +36,11 @@ class BestCheckpoint:
         try:
             model.save(self.folder, tokenizer)
             write_json(self.folder / "state.json", asdict(state))
-        except OSError as error:
-            raise InputError(f"{self.folder}: the best model cannot be written ({error.strerror or error})") from error
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{self.folder}: the best model cannot be written ({error}); make room there and go on with "
+                f"resume=true; the one before it is whole"
+            ) from error
 
     def restore(self, model: MultiTaskModel) -> None:
         """Put the kept weights into the model."""
@@ -45,12 +50,28 @@ class BestCheckpoint:
             model.load_state_dict(self._in_memory)
 
     def publish(self, folder: Path) -> None:
-        """The kept model as a folder of its own, without a second copy of the weights where the disk can link."""
-        if self.folder is not None and self.folder.is_dir():
+        """The kept model as a folder of its own, without a second copy of the weights where the disk can link.
+
+        Raises:
+            InputError: it cannot be written; what was there before is whole.
+        """
+        if self.folder is None or not self.folder.is_dir():
+            return
+        partial = folder.with_name(f".{folder.name}.partial")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for path in self.folder.iterdir():
+                if path.name != "state.json":
+                    _link_or_copy(path, partial / path.name)
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(
-                self.folder, folder, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("state.json")
-            )
+            partial.rename(folder)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise InputError(
+                f"{folder}: the best model cannot be written there ({error}); make room and go on with resume=true; "
+                f"it is whole in {self.folder}"
+            ) from error
 
 
 def is_better(score: float, best: float | None, *, higher: bool) -> bool:
@@ -60,7 +81,7 @@ def is_better(score: float, best: float | None, *, higher: bool) -> bool:
     return score > best if higher else score < best
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

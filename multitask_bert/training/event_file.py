@@ -38,12 +38,12 @@ class EventFile:
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         from torch.utils.tensorboard.summary import scalar
 
-        self._add(step=step, summary=scalar(tag, value))
+        self._add(step=step, summary=scalar(tag, value))  # type: ignore[no-untyped-call]
 
     def add_text(self, tag: str, markdown: str) -> None:
         from torch.utils.tensorboard.summary import text
 
-        self._add(step=0, summary=text(tag, markdown))
+        self._add(step=0, summary=text(tag, markdown))  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
         """Write what is pending; what cannot be written is dropped, and the file stays readable.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,13 @@ class Savepoints:
             return
         log_file = self.folder / METRICS_FILE
         num_bytes_logged = log_file.stat().st_size if log_file.is_file() else 0
-        snapshot = take(model, updater, state, config=to_dict(self.config), num_bytes_logged=num_bytes_logged, **more)
+        snapshot = take(model, updater, state, config=self._config_tree, num_bytes_logged=num_bytes_logged, **more)
         place = Snapshots(self.folder, num_kept=1, name=FAILED) if has_failed else self._snapshots
         place.write(state.step, snapshot)
+
+    @cached_property
+    def _config_tree(self) -> dict[str, Any]:
+        return to_dict(self.config)  # once: it takes longer than writing a small model
 
     def last(self) -> Snapshot | None:
         """Where the config asks to go on from; None: from the beginning.

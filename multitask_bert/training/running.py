@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 
-from multitask_bert.config import ExperimentConfig, run_name
+from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.folders import (
     REPRODUCE,
     RESULTS,
@@ -26,7 +27,7 @@ from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.reproduction import refuse_other_inputs
-from multitask_bert.training.resumption import Stopped, refuse_another_config
+from multitask_bert.training.resumption import Savepoints, Stopped, refuse_another_config
 from multitask_bert.training.trainer import Trainer, Watcher
 
 
@@ -53,69 +54,109 @@ def run_training(
         if (began_with := read_reproduction(folder)) is not None:
             refuse_another_config(began_with, config)
         console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
+        Savepoints(folder, config).remove()  # as the run did itself, unless it was killed over it
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return float(results["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
-    # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
-    make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
-    trainer: Trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher)
+    trainer: Trainer | None = None
     try:
-        write_reproduction(config, folder)
-        described = provenance.describe(trainer)
-        provenance.write_start(folder, described)
-        if before is not None:
-            refuse_other_inputs(before, described)
-        with signals.asking(trainer.ask_to_stop):
-            state = trainer.train()
-        metrics = {"eval": state.best_metrics}
-        if state.pruned:
-            console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
-        elif trainer.test_datasets:
-            metrics["test"] = trainer.evaluate(test=True)
-        trainer.best.publish(folder / "model")
-        results = {
-            "metrics": metrics,
-            "test_intervals": gather_intervals(trainer.results.get("test", {})),
-            "best": {
-                "metric": trainer.metric_for_best,
-                "value": state.best_score,
-                "step": state.best_step,
-                "epoch": state.best_epoch,
-            },
-            "steps": state.step,
-            "skipped_steps": state.num_skipped,
-            "stopped_early": state.stopped_early,
-            "pruned": state.pruned,
-            "train_seconds": state.train_seconds,
-            "total_seconds": time.perf_counter() - started,
-            "train_tokens": state.num_tokens,
-            "train_examples": state.num_examples,
-            "train_tokens_per_second": state.tokens_per_second,
-            "data": [asdict(report) for report in trainer.data_reports],
-        }
-        write_results(folder, results)
-        provenance.write_end(folder, trainer.model, metrics)
-        for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
-            trainer.reporter.log_artifact(folder / name)
-        if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
-            trainer.reporter.log_artifact(folder / "model")
-        trainer.savepoints.remove()
+        with signals.asking(_end_at_once):
+            # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
+            make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
+            trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher)
+            assert trainer is not None
+            with _writing_to(folder):
+                write_reproduction(config, folder)
+            described = provenance.describe(trainer)
+            with _writing_to(folder):
+                provenance.write_start(folder, described)
+            if before is not None:
+                refuse_other_inputs(before, described)
+            with signals.asking(trainer.ask_to_stop):
+                state = trainer.train()
+            _finish(trainer, folder, started)
     except NonFiniteLossError:
+        assert trainer is not None
         trainer.best.publish(folder / "model")
         console.say(_what_is_kept(trainer, folder))
         raise
     except (KeyboardInterrupt, Stopped) as stop:
-        trainer.best.publish(folder / "model")
-        how = f"stopped by {stop}" if str(stop) else "interrupted"
-        console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
-        if trainer.state.step < trainer.state.num_steps:
-            console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
+        _tell_what_is_kept(trainer, folder, console, f"stopped by {stop}" if str(stop) else "interrupted")
         raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
     finally:
-        trainer.close()
+        if trainer is not None:
+            trainer.close()
     console.show_end(state, trainer.metric_for_best, trainer.results, places(config, folder))
     assert state.best_score is not None
     return state.best_score
+
+
+def _finish(trainer: Trainer, folder: Path, started: float) -> None:
+    """Test the best model, and leave what came out; `results.json` is the last of it, and says that all is there."""
+    state = trainer.state
+    metrics = {"eval": state.best_metrics}
+    if state.pruned:
+        trainer.console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
+    elif trainer.test_datasets:
+        metrics["test"] = trainer.evaluate(test=True)
+    trainer.best.publish(folder / "model")
+    results = {
+        "metrics": metrics,
+        "test_intervals": gather_intervals(trainer.results.get("test", {})),
+        "best": {
+            "metric": trainer.metric_for_best,
+            "value": state.best_score,
+            "step": state.best_step,
+            "epoch": state.best_epoch,
+        },
+        "steps": state.step,
+        "skipped_steps": state.num_skipped,
+        "stopped_early": state.stopped_early,
+        "pruned": state.pruned,
+        "train_seconds": state.train_seconds,
+        "total_seconds": time.perf_counter() - started,
+        "train_tokens": state.num_tokens,
+        "train_examples": state.num_examples,
+        "train_tokens_per_second": state.tokens_per_second,
+        "data": [asdict(report) for report in trainer.data_reports],
+    }
+    with _writing_to(folder):
+        provenance.write_end(folder, trainer.model, metrics)
+        write_results(folder, results)
+    for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
+        trainer.reporter.log_artifact(folder / name)
+    if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
+        trainer.reporter.log_artifact(folder / "model")
+    trainer.savepoints.remove()
+
+
+def _end_at_once(signal_name: str) -> None:
+    """Before and after training: what is done there is done again when the run goes on."""
+    raise KeyboardInterrupt if signal_name == "SIGINT" else Stopped(signal_name)
+
+
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Raises:
+    InputError: a file cannot be written; each is written whole or not at all.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{folder}: a file of the run cannot be written there ({error}); make room and go on with   "
+            f"python run.py run_dir={shown(folder)} resume=true"
+        ) from error
+
+
+def _tell_what_is_kept(trainer: Trainer | None, folder: Path, console: Console, how: str) -> None:
+    if trainer is None or not trainer.state.num_steps:
+        console.say(f"{how} before training began")
+        return
+    trainer.best.publish(folder / "model")
+    console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
+    if not (folder / RESULTS).is_file():
+        console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
 
 
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:

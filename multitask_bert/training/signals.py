@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -22,14 +23,21 @@ def exit_status(signal_name: str) -> int:
 def asking(ask: Callable[[str], None]) -> Iterator[None]:
     """Meanwhile signals call `ask` with their name. A second Ctrl-C is a `KeyboardInterrupt`, as ever.
 
-    Outside the main thread, where Python takes no handlers, nothing is changed.
+    Processes that are forked meanwhile are ended by them, as if nothing had been asked. Outside the main thread, where
+    Python takes no handlers, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    owner = os.getpid()
+
     def handle(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
+        if os.getpid() != owner:
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         if name == "SIGINT":
             signal.signal(signal.SIGINT, signal.default_int_handler)
         ask(name)
