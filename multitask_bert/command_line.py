@@ -107,6 +107,8 @@ class RefuseEarly(Callback):
         with _exit_on_bad_input(), _hydra_knows(config):
             job = without_hydra(config)
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
+            if job.action == "train" and job.resume:
+                refuse_new_folder(config)
             make_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
@@ -114,6 +116,15 @@ class RefuseEarly(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
             make_writable(config, "hydra.sweep.dir")
+
+
+def refuse_new_folder(config: DictConfig) -> None:
+    """In a folder that is named after the time there is never a run to go on with."""
+    if "${now:" in str(OmegaConf.to_container(config.hydra.run, resolve=False)):
+        raise InputError(
+            "resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true; or with one that may "
+            "not have begun yet, as in a job that is queued again: hydra.run.dir=FOLDER resume=true"
+        )
 
 
 def refuse_used_folder(folder: Path) -> None:

@@ -301,6 +301,29 @@ def test_a_folder_that_holds_a_run_is_not_trained_into_again(ran: list[Experimen
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+def test_going_on_needs_to_know_with_which_run(
+    ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = error_of("tasks=ner", "resume=true")
+    assert message.startswith("error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true")
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+    run_line("tasks=ner", "resume=true", "hydra.run.dir=somewhere")
+    assert len(ran) == 1
+
+
+def test_a_full_disk_is_told_before_the_run_begins(
+    ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
+    assert "this folder cannot be made or written (No space left on device)" in message
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
     overrides = ["action=evaluate", "run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
     assert list(overrides_without_effect("evaluate", overrides)) == [

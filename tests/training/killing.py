@@ -63,7 +63,8 @@ class Struck:
         self.blow, self.told = blow, told
         self.num_calls: Counter[str] = Counter()
         self.num_events: Counter[str] = Counter()
-        self._num_left = 0 if blow is None else 1 + int(blow.share * mean_events[blow.phase])
+        self._num_counted = 0
+        self._strikes_at = None if blow is None else 1 + int(blow.share * mean_events[blow.phase])
 
     def wrapped(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*values: Any, **options: Any) -> Any:
@@ -71,26 +72,21 @@ class Struck:
             blow = self.blow
             if blow is not None and (phase, self.num_calls[phase]) != (blow.phase, blow.call):
                 return function(*values, **options)
-            sys.setprofile(self._count if blow is None else self._count_down)
+            before, num_before = sys.getprofile(), self._num_counted  # phases lie within each other
+            sys.setprofile(self._count)
             try:
                 return function(*values, **options)
             finally:
-                sys.setprofile(None)
                 if blow is not None:
                     self._strike()  # where there were fewer function calls than in the mean
-                self.num_events[phase] += self._num_counted
-                self._num_counted = 0
+                sys.setprofile(before)
+                self.num_events[phase] += self._num_counted - num_before
 
         return call
 
-    _num_counted = 0
-
     def _count(self, frame: Any, event: str, argument: Any) -> None:
         self._num_counted += 1
-
-    def _count_down(self, frame: Any, event: str, argument: Any) -> None:
-        self._num_left -= 1
-        if not self._num_left:
+        if self._num_counted == self._strikes_at:
             self._strike()
 
     def _strike(self) -> None:

@@ -41,8 +41,8 @@ def processes() -> Any:
 
 @pytest.fixture
 def config(make_config: Callable[..., ExperimentConfig]) -> ExperimentConfig:
-    """27 steps; the last checkpoint is of step 24."""
-    config = make_config(num_epochs=3, eval_every=7, save_every=4, log_every=3)
+    """18 steps; the last checkpoint is of step 16."""
+    config = make_config(num_epochs=2, eval_every=7, save_every=4, log_every=3)
     return replace(config, logger={"tensorboard": {"_target_": "multitask_bert.training.loggers.TensorBoardLogger"}})
 
 

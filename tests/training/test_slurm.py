@@ -1,0 +1,124 @@
+"""The batch script for Slurm, run by a real bash, with a `scontrol` that writes down what it is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.composing import ROOT
+
+SCRIPT = ROOT / "docs" / "slurm" / "train.sbatch"
+SHORT = ["tasks=sentiment", "model=tiny", "logger=none", "trainer.max_steps=50", "batching.batch_size=4"]
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="this system has no bash")
+
+
+class Cluster:
+    """Starts the script as Slurm does; `requeued` is what was asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.commands = folder / "bin"
+        self.commands.mkdir()
+        self.add_command("scontrol", f'echo "$@" >> {folder}/asked')
+
+    def add_command(self, name: str, body: str) -> Path:
+        path = self.commands / name
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(0o755)
+        return path
+
+    def start(self, *arguments: str, python: str | Path = sys.executable) -> subprocess.Popen[str]:
+        own = {"SLURM_JOB_ID": "17", "PYTHON": str(python), "RUNS": str(self.folder)}
+        path = f"{self.commands}:{os.environ['PATH']}"
+        return subprocess.Popen(
+            ["bash", str(SCRIPT), *arguments], cwd=ROOT, env={**os.environ, "PATH": path, **own}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    @property
+    def asked(self) -> str:
+        path = self.folder / "asked"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+def wait_until(what: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) -> None:
+    folder = cluster.folder / "slurm-17"
+    metrics = folder / "metrics.jsonl"
+    job = cluster.start(*SHORT)
+    wait_until(lambda: metrics.is_file() and "train_loss" in metrics.read_text())
+    job.send_signal(signal.SIGUSR1)  # to the batch shell alone, as --signal=B:USR1@120 has it
+    output, _ = job.communicate(timeout=120)
+    assert (job.returncode, cluster.asked) == (75, "requeue 17\n"), output
+    assert "stopped by SIGUSR1 at step" in output
+    assert not (folder / "results.json").exists()
+
+    job = cluster.start(*SHORT)  # the same command, with the same number
+    output, _ = job.communicate(timeout=240)
+    assert (job.returncode, cluster.asked) == (0, "requeue 17\n"), output
+    assert "going on from step" in output
+    assert (folder / "results.json").exists()
+
+
+# A program in the run's place, that does one thing.
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 75, 130, 137])
+def test_what_a_run_ends_with_is_what_the_job_ends_with(cluster: Cluster, status: int) -> None:
+    job = cluster.start(python=cluster.add_command("ends", f"exit {status}"))
+    job.communicate(timeout=30)
+    assert (job.returncode, cluster.asked) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "asked"),
+    [
+        ("SIGUSR1", "trap 'sleep 0.3; exit 75' USR1", 75, "requeue 17\n"),
+        ("SIGUSR1", "trap 'exit 0' USR1", 0, ""),  # it was done in time
+        ("SIGUSR1", "trap 'exit 1' USR1", 1, ""),  # a full disk
+        ("SIGUSR1", "", 138, "requeue 17\n"),  # it was still loading
+        ("SIGTERM", "trap 'sleep 0.3; exit 75' TERM", 75, ""),  # scancel
+    ],
+)
+def test_only_a_run_that_saved_as_time_was_up_is_queued_again(
+    cluster: Cluster, name: str, body: str, status: int, asked: str
+) -> None:
+    body += f"\ntouch {cluster.folder}/began\nwhile true; do sleep 0.05; done"
+    job = cluster.start(python=cluster.add_command("listens", body))
+    wait_until((cluster.folder / "began").exists)
+    job.send_signal(getattr(signal, name))
+    output, _ = job.communicate(timeout=30)
+    assert (job.returncode, cluster.asked) == (status, asked), output
+
+
+def test_the_run_is_told_its_settings_and_to_go_on(cluster: Cluster) -> None:
+    job = cluster.start("tasks=a b", "seed=2", python=cluster.add_command("tells", 'printf "%s\\n" "$@"'))
+    output, _ = job.communicate(timeout=30)
+    told = ["run.py", "tasks=a b", "seed=2", f"hydra.run.dir={cluster.folder}/slurm-17", "resume=true"]
+    assert output.splitlines() == told
+
+
+def test_the_script_is_one_that_bash_and_shellcheck_accept() -> None:
+    assert subprocess.run(["bash", "-n", str(SCRIPT)], capture_output=True).stderr == b""
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    assert subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True).stdout == ""
