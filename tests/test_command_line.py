@@ -306,7 +306,9 @@ def test_going_on_needs_to_know_with_which_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     message = error_of("tasks=ner", "resume=true")
-    assert message.startswith("error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true")
+    assert message.startswith(
+        "error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true"
+    )
     assert (ran, list(tmp_path.iterdir())) == ([], [])
     run_line("tasks=ner", "resume=true", "hydra.run.dir=somewhere")
     assert len(ran) == 1

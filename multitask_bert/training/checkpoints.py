@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from multitask_bert.config import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.state import TrainState
@@ -36,7 +34,7 @@ class BestCheckpoint:
         try:
             model.save(self.folder, tokenizer)
             write_json(self.folder / "state.json", asdict(state))
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # for a full disk, safetensors and tokenizers have exceptions of their own
             raise InputError(
                 f"{self.folder}: the best model cannot be written ({error}); make room there and go on with "
                 f"resume=true; the one before it is whole"

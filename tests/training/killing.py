@@ -43,10 +43,10 @@ class Blow:
 
 
 def run(config: ExperimentConfig, folder: Path, blow: Blow | None, mean_events: dict[str, int], told: Any) -> None:
-    """Train, evaluate, publish. Tells by `told`, a pipe, the phase in which it is struck, just before; or, where nothing
-    strikes, how many calls and function calls each phase had."""
+    """Train, evaluate, publish. Tells by `told`, a pipe, the phase in which it is struck, just before; or, where
+    nothing strikes, how many calls and function calls each phase had."""
     torch.set_num_threads(1)
-    sys.stdout = Path(os.devnull).open("w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     struck = Struck(blow, mean_events, told)
     for phase, functions in PHASES.items():
         for owner, name in functions:
