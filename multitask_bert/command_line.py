@@ -66,6 +66,7 @@ def plain_errors() -> Iterator[None]:
             raise carrier.error from None
         return
     os.environ[FULL_ERROR] = "1"  # asks Hydra to raise its errors instead of printing them
+    logging.raiseExceptions = False  # a full disk under run.log is no reason for a traceback per line
     try:
         with _exit_on_bad_input():
             yield
@@ -80,6 +81,7 @@ def plain_errors() -> Iterator[None]:
         sys.exit(f"error: {error}" + (GROUP_HINT if is_group else ""))
     finally:
         del os.environ[FULL_ERROR]
+        logging.raiseExceptions = True
 
 
 def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from multitask_bert import actions
+from multitask_bert import actions, command_line
 from multitask_bert.command_line import FULL_ERROR, in_its_folder, overrides_without_effect
 from multitask_bert.config import ExperimentConfig, InputError
 from tests.composing import CONF, ROOT, error_of, run_line
@@ -324,6 +326,18 @@ def test_a_full_disk_is_told_before_the_run_begins(
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
     assert "this folder cannot be made or written (No space left on device)" in message
     assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_that_cannot_be_written_gives_no_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.FileHandler("/dev/full")
+    with command_line.plain_errors():
+        handler.handle(logging.makeLogRecord({"msg": "hello"}))
+    assert capsys.readouterr().err == ""
+    handler.handle(logging.makeLogRecord({"msg": "hello"}))
+    assert "No space left on device" in capsys.readouterr().err  # as Python has it
+    with suppress(OSError):
+        handler.close()
 
 
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
