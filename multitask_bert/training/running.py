@@ -29,6 +29,7 @@ from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.reproduction import refuse_other_inputs
 from multitask_bert.training.resumption import Savepoints, Stopped, refuse_another_config
 from multitask_bert.training.trainer import Trainer, Watcher
+from multitask_bert.utils.files import remove_half_written
 
 
 def run_training(
@@ -58,6 +59,8 @@ def run_training(
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return float(results["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
+    if config.resume:
+        remove_half_written(folder)
     trainer: Trainer | None = None
     try:
         with signals.asking(_end_at_once):

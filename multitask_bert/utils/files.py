@@ -31,6 +31,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_half_written(folder: Path) -> None:
+    """What `write_bytes` left in a folder when its process was killed; nobody else may be writing there."""
+    for path in folder.glob(".*.*.partial"):
+        if path.is_file():
+            path.unlink()
+
+
 def finite(value: Any) -> Any:
     """The same with null for NaN and infinity, at any depth: JSON has no word for them."""
     if isinstance(value, dict):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,10 @@ import pytest
 import torch
 
 from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.training import provenance
 from multitask_bert.training.resumption import Stopped
+from multitask_bert.training.running import run_training
+from multitask_bert.training.signals import RESUME_ME
 from multitask_bert.training.snapshots import Snapshots
 from multitask_bert.training.trainer import Trainer
 
@@ -186,3 +191,41 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
     assert sorted(path.name for path in (tmp_path / "checkpoints" / "last").iterdir()) == [
         "step_00000002", "step_00000004",
     ]  # fmt: skip
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    (tmp_path / ".results.json.123.partial").write_text('{"metr')
+    run_training(replace(config, resume=True), tmp_path, tags={})
+    assert (tmp_path / "results.json").is_file()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_complete_run_that_was_killed_over_its_checkpoints_removes_them(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    score = run_training(config, tmp_path, tags={})
+    (tmp_path / "checkpoints" / "last" / "step_00000002").mkdir(parents=True)
+    assert run_training(replace(config, resume=True), tmp_path, tags={}) == score
+    assert not (tmp_path / "checkpoints" / "last").exists()
+
+
+def test_a_signal_before_training_is_answered_at_once_and_nothing_is_broken(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    describe = provenance.describe
+
+    def warn(trainer: Trainer) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return describe(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "describe", warn)
+        with pytest.raises(SystemExit) as stop:
+            run_training(config, tmp_path, tags={})
+    assert stop.value.code == RESUME_ME
+    assert "stopped by SIGUSR1 before training began" in capsys.readouterr().out
+    run_training(replace(config, resume=True), tmp_path, tags={})
+    assert (tmp_path / "results.json").is_file()
