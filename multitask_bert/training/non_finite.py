@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import Dataset
 
 from multitask_bert.config import InputError
-from multitask_bert.data.collation import Indices, make_loader
+from multitask_bert.data.collation import Indices
+from multitask_bert.data.loading import Loader
 from multitask_bert.folders import shown
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample
@@ -119,7 +120,7 @@ def _alone(
     was_training = model.training
     model.eval()
     each = [{task: [index]} for task, of_task in indices.items() for index in of_task]
-    for one, (batch,) in zip(each, make_loader(datasets, each, pad_id=pad_id), strict=True):
+    for one, (batch,) in zip(each, Loader(datasets, pad_id=pad_id).load(each), strict=True):
         ((task, (index,)),) = one.items()
         losses = {name: float(output.loss_sum) for (_, name), output in model(batch.to(device)).items()}
         example = datasets[task][index].example

@@ -46,21 +46,21 @@ def config(make_config: Callable[..., ExperimentConfig]) -> ExperimentConfig:
     return replace(config, logger={"tensorboard": {"_target_": "multitask_bert.training.loggers.TensorBoardLogger"}})
 
 
-def outcome(folder: Path) -> tuple[Any, ...]:
+def outcome(folder: Path) -> dict[str, Any]:
     """Final weights, scores, and all that was logged, but for times; and which files there are."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     logged = [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
     weights = (folder / "model" / "model.safetensors").read_bytes()
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    files = {path.relative_to(folder) for path in folder.rglob("*") if "events." not in path.name}
-    return (
-        hashlib.sha256(weights).hexdigest(),
-        {key: value for key, value in results.items() if key not in OF_TIME},
-        provenance["final"],
-        [line for line in logged if len(line) > 1],
-        files,
-    )
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "events." not in path.name)
+    return {
+        "weights": hashlib.sha256(weights).hexdigest(),
+        "results": {key: value for key, value in results.items() if key not in OF_TIME},
+        "final": provenance["final"],
+        "log": [line for line in logged if len(line) > 1],
+        "files": files,
+    }
 
 
 class Runs:
