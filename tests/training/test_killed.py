@@ -53,7 +53,10 @@ def outcome(folder: Path) -> dict[str, Any]:
     weights = (folder / "model" / "model.safetensors").read_bytes()
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "events." not in path.name)
+    of_the_moment = ("events.", "changes.diff")  # named after time and process; of a checkout that is being worked on
+    files = sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if not path.name.startswith(of_the_moment)
+    )
     return {
         "weights": hashlib.sha256(weights).hexdigest(),
         "results": {key: value for key, value in results.items() if key not in OF_TIME},
