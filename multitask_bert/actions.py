@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config import ExperimentConfig, InputError, StudyConfig
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import RESULTS, config_of, config_to_evaluate, existing_run, shown, write_results
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
@@ -39,6 +40,8 @@ def run(config: ExperimentConfig) -> Any:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.action == "train" and config.resume and config.run_dir is not None:
         config = replace(config_of(existing_run(config)), resume=True)
+    if config.action == "train" and config.verify:
+        return verify(config, folder)
     if config.action == "train" and TRIAL in os.environ:
         from multitask_bert.sweeps.job import run_trial
 
@@ -57,7 +60,22 @@ def train(
     started = time.perf_counter()
     from multitask_bert.training.running import run_training
 
+    config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
     return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
+
+
+def verify(config: ExperimentConfig, folder: Path) -> None:
+    """Train with each seed of the study, and say whether what it expects came out; exit status 1 where it did not.
+
+    Raises:
+        InputError: it did not, in one of several jobs, where the next ones are to run.
+    """
+    from multitask_bert.training.verification import FAIL, verify_study
+
+    if not verify_study(config, folder, train).is_passed:
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise InputError(f"{FAIL}: {shown(folder)}")
+        sys.exit(1)
 
 
 def evaluate(config: ExperimentConfig, folder: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, TaskConfig
+from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, StudyConfig, TaskConfig
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("train", "evaluate", "inspect", "predict", "reproduce", "report", "upload"),
@@ -30,6 +30,7 @@ AT_LEAST: dict[str, float] = {
     "optimizer.lr": 0.0,
     "optimizer.weight_decay": 0.0,
     "mixing.temperature": 1.0,
+    "mixing.steps_per_epoch": 1,
     "batching.batch_size": 1,
     "batching.max_tokens": 1,
     "batching.micro_batch_size": 1,
@@ -76,6 +77,8 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             if (value := getattr(config, name)) is not None:
                 yield f"{name}={value} has no effect with action={config.action}: it belongs to action=predict"
     if config.action != "train":
+        if config.verify:
+            yield f"verify=true has no effect with action={config.action}: it belongs to action=train"
         return
     if config.run_dir is not None and not config.resume:
         yield f"run_dir={config.run_dir} has no effect with action=train: the new run's folder is hydra.run.dir"
@@ -86,6 +89,8 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
         yield "model.sha256 has no effect: with model.pretrained=null there are no weights to check"
     if mixing.rule != "temperature" and mixing.temperature != MixingConfig.temperature:
         yield f"mixing.temperature={mixing.temperature:g} has no effect with mixing.rule={mixing.rule}"
+    if mixing.rule == "round_robin" and mixing.steps_per_epoch is not None:
+        yield f"mixing.steps_per_epoch={mixing.steps_per_epoch} has no effect with mixing.rule=round_robin"
     if mixing.rule != "round_robin" and mixing.when_exhausted != MixingConfig.when_exhausted:
         yield f"mixing.when_exhausted={mixing.when_exhausted} has no effect with mixing.rule={mixing.rule}"
     if (micro := batching.micro_batch_size) is not None and micro > batching.batch_size:
@@ -130,6 +135,9 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name, task in config.tasks.items():
         yield from _task_problems(f"tasks.{name}", name, task)
     yield from _clashing_metric_keys(config)
+    yield from _study_problems(config.study)
+    if config.verify and config.action == "train" and not config.study.expected:
+        yield "verify: nothing is expected of this run; choose a study, as in experiment=swahili, or set study.expected"
     if config.action in ("evaluate", "predict", "reproduce", "report", "upload") and config.run_dir is None:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
     if config.action == "predict":
@@ -161,6 +169,21 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     for split in source.downloads:
         if split.partition("/")[0] not in SPLITS:
             yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)} (of several files: train/…)"
+
+
+def _study_problems(study: StudyConfig) -> Iterator[str]:
+    if study.expected and not study.seeds:
+        yield "study.seeds: none is named; write one or several, as in study.seeds=[1,2,3]"
+    if len(set(study.seeds)) < len(study.seeds) or min(study.seeds, default=0) < 0:
+        yield f"study.seeds={study.seeds}: must be different seeds, and none below 0"
+    for key, expected in study.expected.items():
+        where = f"study.expected.{key}"
+        if not math.isfinite(expected.score):
+            yield f"{where}.score={expected.score}: must be a number"
+        if not 0 < expected.tolerance < math.inf:
+            yield f"{where}.tolerance={expected.tolerance}: must be more than 0 and finite"
+        if expected.split not in ("eval", "test"):
+            yield f"{where}.split={expected.split}: choose one of eval, test"
 
 
 def _clashing_metric_keys(config: ExperimentConfig) -> Iterator[str]:

@@ -91,7 +91,7 @@ class TaskConfig:
 class ModelConfig:
     """The shared encoder."""
 
-    pretrained: Optional[str] = None  # directory, hub name or pkg://package/path; null: random weights
+    pretrained: Optional[str] = None  # directory (also RUN/model), hub name or pkg://package/path; null: random weights
     revision: Optional[str] = None  # hub: commit, tag or branch; null: the newest
     sha256: Optional[str] = None  # hex digest that the weights file must have; null: not checked
     tokenizer: Optional[str] = None  # directory, hub name or pkg://package/path; null: as `pretrained`
@@ -126,6 +126,7 @@ class MixingConfig:
     rule: str = "round_robin"  # round_robin | proportional | temperature | annealed
     when_exhausted: str = "spread"  # round_robin: spread | cycle | stop (see multitask_bert/data/mixing.py)
     temperature: float = 2.0  # temperature: a task is drawn with p ~ batches^(1/temperature), 1 or more
+    steps_per_epoch: Optional[int] = None  # drawn rules: batches in an epoch; null: as many as there are
 
 
 @dataclass
@@ -177,6 +178,28 @@ class TrainerConfig:
 
 
 @dataclass
+class ExpectedScore:
+    """What a score is to be; its key, as in results.json, is that of `study.expected`."""
+
+    score: float = MISSING  # as in results.json: 0.925, not 92.5
+    tolerance: float = MISSING  # how far the mean over the seeds may be from it, in the same unit
+    split: str = "test"  # eval | test: on which set
+    at_least: bool = False  # a mean that is higher passes, however much higher
+
+
+@dataclass
+class StudyConfig:
+    """What is to come out, and who says so; `verify=true` trains with each seed and compares."""
+
+    source: Optional[str] = None  # paper with its address, or repository and file; own studies: the page with the runs
+    table: Optional[str] = None  # which table, row and column there
+    seeds: List[int] = field(default_factory=list)  # one run each
+    expected: Dict[str, ExpectedScore] = field(default_factory=dict)  # by key, as eval_ner_ner_head_f1
+    caveats: Optional[str] = None  # what is not as it was there, and why the number may differ
+    status: Optional[str] = None  # when, where and with which commit it was run; or that it was not yet
+
+
+@dataclass
 class ExperimentConfig:
     """Everything that a run needs to know."""
 
@@ -185,6 +208,7 @@ class ExperimentConfig:
     seed: int = 1  # of weights, dropout, order of examples and splits
     deterministic: Optional[bool] = None  # the same bits from the same seed and machine; null: on a CPU yes, else no
     data_root: str = "data"  # folder of the tasks' files
+    verify: bool = False  # train: once per seed of `study`, then compare with what it expects
     resume: bool = False  # train: go on from the last checkpoint in run_dir (or hydra.run.dir), if there is one
     run_dir: Optional[str] = None  # folder of an earlier run, for actions on it and `resume`; report: of a sweep
     input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, or - for standard input
@@ -198,6 +222,7 @@ class ExperimentConfig:
     batching: BatchingConfig = field(default_factory=BatchingConfig)  # conf/batching: how examples become batches
     trainer: TrainerConfig = field(default_factory=TrainerConfig)  # conf/trainer: the training loop
     logger: Dict[str, Any] = field(default_factory=dict)  # by name: `_target_` and arguments of a RunLogger
+    study: StudyConfig = field(default_factory=StudyConfig)  # what conf/experiment says is to come out
 
 
 def run_name(config: ExperimentConfig) -> str:

@@ -5,7 +5,8 @@ Round-robin takes one batch of each task in turn. When tasks differ in size, `wh
             epoch ends on a long tail of one task (the default)
     cycle   every round has a batch of every task; smaller tasks begin anew (reshuffled) until the largest is through
     stop    every round has a batch of every task; the epoch ends with the smallest
-The other rules draw the task of each step with p ~ batches^exponent and take as many steps as there are batches.
+The other rules draw the task of each step with p ~ batches^exponent and take as many steps as there are batches, or
+`steps_per_epoch`; an epoch is then what the annealed exponent counts in.
 """
 
 from __future__ import annotations
@@ -51,5 +52,6 @@ def _drawn(
     weights = [size**power for size in num_batches.values()]
     shares = [weight / sum(weights) for weight in weights]
     names = list(num_batches)
-    draws = generator_for(seed, "mixing", epoch).choice(len(names), size=sum(num_batches.values()), p=shares)
+    size = mixing.steps_per_epoch or sum(num_batches.values())
+    draws = generator_for(seed, "mixing", epoch).choice(len(names), size=size, p=shares)
     return [(names[draw],) for draw in draws]

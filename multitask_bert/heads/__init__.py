@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, TaskConfig
+from multitask_bert.config import ExpectedScore, ExperimentConfig, HeadConfig, InputError, TaskConfig
 from multitask_bert.heads.base import Head
 from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.heads.classification import ClassificationHead
@@ -16,7 +16,9 @@ from multitask_bert.heads.span import SpanHead
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
 
-__all__ = ["HEAD_TYPES", "Head", "check_heads", "is_f1", "make_head", "parse_label", "reported_keys"]
+__all__ = [
+    "HEAD_TYPES", "Head", "check_heads", "expected_here", "is_f1", "make_head", "parse_label", "reported_keys",
+]  # fmt: skip
 
 HEAD_TYPES: dict[str, type[Head]] = {
     "classification": ClassificationHead,
@@ -65,6 +67,7 @@ def check_heads(config: ExperimentConfig) -> None:
         reported = reported_keys(config.tasks)
         if (best := metric_for_best(config)) not in reported:
             problems.append(f"trainer.metric_for_best={best}: no head reports it; choose one of {', '.join(reported)}")
+        problems += _study_problems(config, reported) if config.verify else ()
     if problems:
         raise InputError("\n".join(problems))
 
@@ -93,6 +96,30 @@ def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:
 def is_f1(metric: str) -> bool:
     """Whether a metric counts as its head's F1 in `eval_mean_f1`."""
     return metric == "f1" or metric.startswith("f1_")
+
+
+def expected_here(config: ExperimentConfig) -> dict[str, ExpectedScore]:
+    """What the study expects of the tasks that are in the run; all keys that do not begin with another task's name."""
+    reported = reported_keys(config.tasks)
+    begin = tuple(f"eval_{task}_" for task in config.tasks)
+    return {key: score for key, score in config.study.expected.items() if key in reported or key.startswith(begin)}
+
+
+def _study_problems(config: ExperimentConfig, reported: list[str]) -> Iterator[str]:
+    """Expectations that could not be compared with anything, after the training."""
+    expected = expected_here(config)
+    if config.study.expected and not expected:
+        yield (
+            f"verify: study.expected has no score of {' or '.join(config.tasks)}; choose one of its tasks (it has "
+            f"{', '.join(config.study.expected)})"
+        )
+    for key, score in expected.items():
+        if key not in reported:
+            yield f"study.expected.{key}: no head reports it; choose one of {', '.join(reported)}"
+        for name, task in config.tasks.items():
+            has_test = task.source.test is not None or task.source.test_fraction > 0
+            if score.split == "test" and key.startswith(f"eval_{name}_") and not has_test:
+                yield f"study.expected.{key}.split=test: {name} has no test set; write split: eval"
 
 
 def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:

@@ -16,6 +16,7 @@ from multitask_bert.config import HeadConfig, InputError, expand_user_path
 from multitask_bert.heads import options
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.utils.metric_names import SHOWN, label_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ class Head(ABC):
     """One prediction over a task's text."""
 
     known_metrics: ClassVar[tuple[str, ...]]  # names that `metrics:` may hold
+    knows_metrics_of_label: ClassVar[bool] = False  # and those about one label, as recall_of_<label>
     own_options: ClassVar[tuple[str, ...]] = ()  # fields of HeadConfig that this type reads beside those of all types
     reads_words: ClassVar[bool] = False  # needs words: one target per word
     pools_text: ClassVar[bool] = True  # reads one vector per sequence (see `pooling`); else the token at each anchor
@@ -54,6 +56,8 @@ class Head(ABC):
         self.config = config
         self.labels = labels
         self.metrics = self.metrics_of(config)
+        if strangers := [name for name in map(label_named, self.metrics) if name is not None and name not in labels]:
+            raise InputError(f"metrics: there is no label {', '.join(strangers)} (known: {', '.join(labels.names)})")
 
     # What the type says of a config, before there are labels.
 
@@ -83,8 +87,9 @@ class Head(ABC):
             if is_module(metric):
                 if metric.startswith((".", "/", "~", "$")) and not Path(expand_user_path(metric)).exists():
                     yield f"metrics: there is no folder {metric}"
-            elif metric not in cls.known_metrics:
-                yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(cls.known_metrics)}"
+            elif metric not in cls.known_metrics and not (cls.knows_metrics_of_label and label_named(metric)):
+                known = (*cls.known_metrics, *(SHOWN if cls.knows_metrics_of_label else ()))
+                yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(known)}"
         if repeated := sorted({label for label in config.labels or () if (config.labels or []).count(label) > 1}):
             yield f"labels: {', '.join(repeated)} is named more than once"
         keys = [key_of(metric) for metric in metrics]

@@ -20,6 +20,7 @@ class ClassificationHead(Head):
     known_metrics = (
         "f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation", PER_LABEL,
     )  # fmt: skip
+    knows_metrics_of_label = True
     own_options = ("class_weights", "label_smoothing")
 
     @classmethod

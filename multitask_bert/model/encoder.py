@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import cached_file
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 PACKAGE_PREFIX = "pkg://"
 WEIGHTS_FILE = "model.safetensors"
+OF_A_RUN = "encoder_config.json"  # the encoder's shape in the folder of a model of ours
+BACKBONE = "encoder.backbone."  # how the names of its weights begin there
 ATTENTION_DROPOUT_FIELDS = ("attention_probs_dropout_prob", "attention_dropout")
 DROPOUT_FIELDS = (
     *ATTENTION_DROPOUT_FIELDS,
@@ -143,7 +147,11 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
         else:
             assert place is not None
             location = resolve(place, "model.pretrained")
-            encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
+            if (saved := Path(location) / OF_A_RUN).is_file():
+                shape = json.loads(saved.read_text(encoding="utf-8"))
+                encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
+            else:
+                encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
@@ -170,6 +178,8 @@ def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encod
     if config.sha256 is not None:
         _check_weights(location, config)
     try:
+        if (Path(location) / OF_A_RUN).is_file():
+            return Encoder(_backbone_of_run(Path(location), encoder_config))
         backbone = AutoModel.from_pretrained(
             location,
             config=encoder_config,
@@ -223,6 +233,14 @@ def check_length(max_length: int, encoder_config: PretrainedConfig) -> None:
         raise InputError(
             f"batching.max_length={max_length}: this encoder has {positions} positions; set it to at most that"
         )
+
+
+def _backbone_of_run(folder: Path, encoder_config: PretrainedConfig) -> nn.Module:
+    """The encoder of a model that a run left; its heads stay behind."""
+    backbone: nn.Module = AutoModel.from_config(encoder_config, trust_remote_code=False, dtype=torch.float32)
+    weights = load_file(folder / WEIGHTS_FILE).items()
+    backbone.load_state_dict({name.removeprefix(BACKBONE): own for name, own in weights if name.startswith(BACKBONE)})
+    return backbone
 
 
 def default_dropout(encoder_config: PretrainedConfig) -> float:

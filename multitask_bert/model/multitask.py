@@ -21,11 +21,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
-from multitask_bert.model.encoder import Encoder, default_dropout
+from multitask_bert.model.encoder import OF_A_RUN, WEIGHTS_FILE, Encoder, default_dropout
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
 from multitask_bert.utils.files import write_json
 
-WEIGHTS, ENCODER_CONFIG, DESCRIPTION = "model.safetensors", "encoder_config.json", "multitask.json"
+WEIGHTS, ENCODER_CONFIG, DESCRIPTION = WEIGHTS_FILE, OF_A_RUN, "multitask.json"
 FORMAT_VERSION = 1
 POOLINGS_OF_ALL = ("mean", "max")  # that read all tokens of a text
 

@@ -142,6 +142,8 @@ def _probes(dimensions: Sequence[Dimension], define: Define | None) -> list[list
 def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: Sequence[str]) -> None:
     if config.action != "train":
         raise InputError(f"action={config.action}: a sweep trains; leave it out")
+    if config.verify:
+        raise InputError("verify=true: a sweep searches, and compares with no study; leave one of the two out")
     reported = reported_keys(config.tasks)
     for metric in settings.metrics:
         if metric not in reported:

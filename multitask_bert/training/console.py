@@ -90,6 +90,14 @@ class Console:
                 rows.append((task, "all heads right", joint))
         self._show([f"{title}: {'  '.join(row)}" for row in rows], _table(title, ("task", "head", "scores"), rows))
 
+    def show_rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; where there is no terminal, a line per row with the name of each cell before it."""
+        lines = [
+            f"{title}: " + "  ".join(f"{name} {cell}".strip() for name, cell in zip(columns, row, strict=True) if cell)
+            for row in rows
+        ]
+        self._show(lines, _table(title, columns, rows))
+
     def end_training(self) -> None:
         if self._progress is not None:
             self._progress.stop()

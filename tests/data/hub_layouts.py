@@ -121,6 +121,11 @@ LAYOUTS["go_emotions"] = (
     [{"text": "a", "labels": [0, 1], "id": "x"}, {"text": "b", "labels": [2], "id": "y"}],
     [{"emotions": {"admiration": True, "anger": True}}, {"emotions": {"neutral": True}}],
 )  # fmt: skip
+LAYOUTS["clinc150"] = (
+    {"text": TEXT, "intent": ClassLabel(names=["restaurant_reviews", "oos", "no"])},
+    [{"text": "a", "intent": 0}, {"text": "b", "intent": 1}],
+    [{"intent": "restaurant_reviews"}, {"intent": "oos"}],
+)  # fmt: skip
 LAYOUTS["squad"] = (
     {"id": TEXT, "title": TEXT, "context": TEXT, "question": TEXT, "answers": ANSWERS},
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -86,6 +87,12 @@ def test_drawn_shares_are_powers_of_the_sizes(mixing: MixingConfig, epoch: int) 
         share = size**power / sum(other**power for other in sizes.values())
         standard_error = (share * (1 - share) / num_steps) ** 0.5
         assert abs(counts(rounds)[task] / num_steps - share) < 4 * standard_error
+
+
+@pytest.mark.parametrize("mixing", DRAWN, ids=lambda mixing: mixing.rule)
+def test_an_epoch_of_drawn_batches_has_as_many_as_are_asked_for(mixing: MixingConfig) -> None:
+    short = replace(mixing, steps_per_epoch=7)
+    assert [len(plan(short, {"a": 60, "b": 40}, epoch=epoch)) for epoch in (0, 1)] == [7, 7]
 
 
 def test_temperature_one_and_the_first_annealed_epoch_are_proportional() -> None:

@@ -106,6 +106,28 @@ def test_f1_by_label_is_reported_under_flat_keys() -> None:
     assert found == {"accuracy": 0.5, "f1_of_bad": 0.0, "f1_of_good": pytest.approx(2 / 3)}
 
 
+def test_scores_about_one_label_are_reported_under_their_names() -> None:
+    config = HeadConfig("classification", metrics=["accuracy_without_bad", "recall_of_bad", "f1_of_king_of_good"])
+    labels = LabelSet(("bad", "good", "king_of_good"))
+    assert list(ClassificationHead.problems(config)) == []
+    golds = ["bad", "bad", "good", None]
+    found = ClassificationHead(config, labels).score(golds, predictions("bad", "good", "good", "bad"))
+    assert found == {"accuracy_without_bad": 1.0, "recall_of_bad": 0.5, "f1_of_king_of_good": 0.0}
+    assert ClassificationHead.keys_of(config) == ("accuracy_without_bad", "recall_of_bad", "f1_of_king_of_good")
+
+
+def test_a_score_about_a_label_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InputError, match=r"metrics: there is no label oos \(known: bad, good\)"):
+        ClassificationHead(HeadConfig("classification", metrics=["f1", "recall_of_oos"]), HEAD.labels)
+
+
+@pytest.mark.parametrize("metric", ["recall_of_", "kappa_of_bad", "accuracy_without_", "recall_off_bad"])
+def test_a_name_that_only_looks_like_a_score_about_a_label_is_refused(metric: str) -> None:
+    (problem,) = ClassificationHead.problems(HeadConfig("classification", metrics=[metric]))
+    assert f"does not report {metric}; choose from f1, " in problem
+    assert problem.endswith("f1_of_<label>, precision_of_<label>, recall_of_<label>, accuracy_without_<label>")
+
+
 def test_keys_by_label_are_announced_where_the_config_names_the_labels() -> None:
     config = HeadConfig("classification", metrics=["f1", "f1_per_label"])
     assert ClassificationHead.keys_of(config) == ("f1",)

@@ -10,9 +10,12 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
-from multitask_bert.config import InputError, ModelConfig
+from multitask_bert.config import HeadConfig, InputError, ModelConfig
+from multitask_bert.heads import make_head
+from multitask_bert.labels import LabelSet
 from multitask_bert.model import encoder
 from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.utils.files import sha256_of
 from tests.conftest import PACKAGED, TINY
 
@@ -42,6 +45,27 @@ def test_an_encoder_in_a_directory_gives_the_hidden_states_of_automodel(folder: 
     input_ids_BS = torch.tensor([[101, 2023, 102]])
     expected = theirs(input_ids=input_ids_BS).last_hidden_state
     assert torch.equal(ours(input_ids=input_ids_BS).last_hidden_state, expected)
+
+
+def test_an_encoder_from_a_model_of_ours_is_the_one_that_was_trained(tmp_path: Path, tokenizer: Any) -> None:
+    torch.manual_seed(0)
+    trained = load(ModelConfig(tokenizer=PACKAGED, architecture=dict(TINY)))
+    head = make_head(HeadConfig("classification"), LabelSet(("bad", "good")))
+    MultiTaskModel(trained, {"mood": {"polarity": head}}).save(tmp_path / "model", tokenizer)
+    config = ModelConfig(str(tmp_path / "model"), dropout=0.25)
+    loaded = load(config)
+    assert loaded.config.hidden_dropout_prob == 0.25
+    assert loaded.backbone.state_dict().keys() == trained.backbone.state_dict().keys()
+    for name, weight in trained.backbone.state_dict().items():
+        assert torch.equal(loaded.backbone.state_dict()[name], weight), name
+    assert load_tokenizer(config)("Asha alikuja").input_ids == tokenizer("Asha alikuja").input_ids
+
+
+def test_a_damaged_model_of_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"model\.pretrained: the weights in .* cannot be read"):
+        load(ModelConfig(str(tmp_path)))
 
 
 def test_the_tokenizer_neither_cuts_nor_pads_by_itself() -> None:

@@ -122,6 +122,32 @@ def test_the_f1_of_one_label_equals_scikit_learn(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["precision", "recall"])
+def test_precision_and_recall_of_one_label_equal_scikit_learn(seed: int, name: str) -> None:
+    random = Random(seed)
+    gold, found = ([random.choice("abc") for _ in range(12)] for _ in range(2))
+    ours = metrics.compute_all(metrics.CLASSIFICATION, [f"{name}_of_a"], gold, found)
+    theirs = getattr(sklearn.metrics, f"{name}_score")(gold, found, labels=["a"], average="macro", zero_division=0)
+    assert ours == {f"{name}_of_a": pytest.approx(theirs, abs=1e-12)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_accuracy_without_a_label_is_that_of_the_examples_that_do_not_have_it(seed: int) -> None:
+    random = Random(seed)
+    gold, found = ([random.choice(["a", "b", "oos"]) for _ in range(20)] for _ in range(2))
+    in_scope = [(label, other) for label, other in zip(gold, found, strict=True) if label != "oos"]
+    ours = metrics.compute_all(metrics.CLASSIFICATION, ["accuracy_without_oos", "accuracy_without_never"], gold, found)
+    assert ours["accuracy_without_oos"] == pytest.approx(sklearn.metrics.accuracy_score(*zip(*in_scope, strict=True)))
+    assert ours["accuracy_without_never"] == pytest.approx(sklearn.metrics.accuracy_score(gold, found))
+
+
+def test_where_only_the_label_that_is_left_out_occurs_the_accuracy_is_zero() -> None:
+    assert metrics.compute_all(metrics.CLASSIFICATION, ["accuracy_without_oos"], ["oos"], ["a"]) == {
+        "accuracy_without_oos": 0.0
+    }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_f1_of_one_entity_type_equals_seqeval(seed: int) -> None:
     gold, found = random_tags(Random(seed))
     with warnings.catch_warnings():

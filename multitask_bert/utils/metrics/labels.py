@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 
 from multitask_bert.utils.bootstrap import Floats
+from multitask_bert.utils.metric_names import label_left_out, measure_of_label
 from multitask_bert.utils.metrics.base import CountedMetric, averaged, measure, ratio
 
 OF_LABEL = "f1_of_"
@@ -17,7 +18,8 @@ OF_LABEL = "f1_of_"
 class LabelMetric(CountedMetric):
     """One label per example: f1 (macro), f1_weighted, f1_micro, precision, recall, accuracy, matthews_correlation.
 
-    `f1_of_X` is the F1 of label X. A macro average is over the labels that occur as gold or as prediction.
+    `f1_of_X`, `precision_of_X` and `recall_of_X` are those of label X; `accuracy_without_X` is over the examples whose
+    gold label is another. A macro average is over the labels that occur as gold or as prediction.
     """
 
     kind_of_value = datasets.Value("string")
@@ -34,9 +36,11 @@ class LabelMetric(CountedMetric):
         owner = np.repeat(np.arange(len(references)), lengths)
         names = sorted({*golds, *founds})
         ids = {name: place for place, name in enumerate(names)}
-        if self.config_name.startswith(OF_LABEL):
-            names = [self.config_name.removeprefix(OF_LABEL)]
+        if (of_label := measure_of_label(self.config_name)) is not None:
+            names = [of_label[1]]
             ids = {name: 0 if name == names[0] else -1 for name in ids}
+        elif (left_out := label_left_out(self.config_name)) is not None:
+            ids[left_out] = -1
         gold = np.array([ids[name] for name in golds], dtype=np.int64)
         found = np.array([ids[name] for name in founds], dtype=np.int64)
         rows_N3L = np.zeros((len(references), 3, len(names)))
@@ -47,12 +51,12 @@ class LabelMetric(CountedMetric):
 
     def statistic(self, sums_RK: Floats) -> Floats:
         right_RL, gold_RL, found_RL = np.split(sums_RK, 3, axis=1)
-        if self.config_name == "accuracy":
+        if self.config_name == "accuracy" or label_left_out(self.config_name) is not None:
             return ratio(right_RL.sum(axis=1), gold_RL.sum(axis=1))
         if self.config_name == "matthews_correlation":
             return _matthews(right_RL.sum(axis=1), gold_RL, found_RL)
-        if self.config_name.startswith(OF_LABEL):
-            return measure("f1", right_RL[:, 0], gold_RL[:, 0], found_RL[:, 0])
+        if (of_label := measure_of_label(self.config_name)) is not None:
+            return measure(of_label[0], right_RL[:, 0], gold_RL[:, 0], found_RL[:, 0])
         return averaged(self.config_name, right_RL, gold_RL, found_RL, ((gold_RL + found_RL) > 0).astype(float))
 
 
