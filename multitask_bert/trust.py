@@ -38,9 +38,9 @@ OF_LAUNCHER = (
     "n_jobs", "array_parallelism", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb",
     "partition", "qos", "account", "constraint",
 )  # fmt: skip
-PLUGIN_FIELDS = ("hydra.launcher._target_", "hydra.sweeper._target_")
 OF_THE_COMMAND = ("output", "run_dir")  # written to, or read as a run: the command line names them
 NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *OF_THE_COMMAND)
+STORE, METRIC = re.compile(r"logger\.[^.]+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
 PLAIN_WORD = re.compile(r"[\w.+=,@&|-]*")
 REFERENCE = re.compile(
     r"\$\{(?:\.*[\w.+-]+|now:[^${}]*|hydra:[\w.]+|oc\.env:(?P<variable>\w+)(?:,[^${}]*)?)\}"
@@ -99,8 +99,10 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
             yield from _hydra_problem(key, value)
         elif key in OF_THE_COMMAND and value is not None:
             yield f"{key}={value}: a file cannot say this; {typed_words(key, value)}"
-        elif re.fullmatch(r"logger\.[^.]+\.tracking_uri", key) and not is_inner_store(value):
+        elif STORE.fullmatch(key) and not is_inner_store(value):
             yield f"{key}={value}: a file can name a server, or a database below this folder; {typed_words(key, value)}"
+        elif METRIC.fullmatch(key) and "/" in str(value) and (problem := metric_problem(str(value))):
+            yield f"{key}: {problem}"
         if isinstance(value, str):
             yield from reference_problems(key, value)
 
@@ -108,7 +110,7 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
 def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     room, _, field = key.removeprefix("hydra.").partition(".")
     top = field.partition(".")[0]
-    if key in PLUGIN_FIELDS:
+    if key.endswith("._target_"):
         return  # checked as all classes are
     if key in FOLDERS:
         if not is_inside(OF_FOLDERS.sub("x", str(value))):
@@ -119,6 +121,8 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     elif key == "hydra.sweeper.function" and isinstance(value, str):
         if not is_allowed(value):
             yield f"{key}={value}: names code, which a file cannot; {typed_words(key, value)}"
+    elif room == "sweeper" and top == "space" and (problem := searched_key_problem(field.removeprefix("space."))):
+        yield f"{key}={_short(value)}: {problem}"
     elif room == "launcher" and field in OF_LAUNCHER:
         if isinstance(value, list | dict) or not PLAIN_WORD.fullmatch(str(value)):
             yield f"{key}={value}: must be a number or a plain word; {typed_words(key, value)}"
@@ -142,7 +146,7 @@ def reference_problems(key: str, text: str) -> Iterator[str]:
 def searched_key_problem(key: str) -> str | None:
     """A key that a search space may not have: it would change what only the command line may."""
     plain = key.lstrip("+~")
-    if plain.partition(".")[0] in NOT_SEARCHED or plain.endswith("_target_") or "@" in plain:
+    if plain.partition(".")[0] in NOT_SEARCHED or "_target_" in plain or "@" in plain:
         return "a search cannot change this; set it on the command line, outside of the space"
     return None
 
