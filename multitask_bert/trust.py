@@ -118,6 +118,9 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     elif key == "hydra.sweeper.study":
         if not PLAIN_WORD.fullmatch(rest := OF_STUDY.sub("x", str(value))) or rest.startswith("."):
             yield f"{key}={value}: must be a plain name; {typed_words(key, value)}"
+    elif key == "hydra.sweeper.storage" and value is not None:
+        if not (str(value).startswith(("postgresql://", "postgres://")) or is_inner_store(value)):
+            yield f"{key}={value}: a file can name a server, or a database below this folder; {typed_words(key, value)}"
     elif key == "hydra.sweeper.function" and isinstance(value, str):
         if not is_allowed(value):
             yield f"{key}={value}: names code, which a file cannot; {typed_words(key, value)}"
@@ -126,7 +129,7 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     elif room == "launcher" and field in OF_LAUNCHER:
         if isinstance(value, list | dict) or not PLAIN_WORD.fullmatch(str(value)):
             yield f"{key}={value}: must be a number or a plain word; {typed_words(key, value)}"
-    elif not (room == "sweeper" and top in OF_SWEEPER):
+    elif value is not None and not (room == "sweeper" and top in OF_SWEEPER):
         yield f"{key}={_short(value)}: a file cannot tell Hydra this; {typed_words(key, value)}, or {opened(key)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,15 +16,17 @@ import torch
 from omegaconf import OmegaConf
 from transformers import AutoModel, BertConfig
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, ModelConfig
+from multitask_bert.config import DownloadConfig, ExperimentConfig, HeadConfig, InputError, ModelConfig, SourceConfig
 from multitask_bert.config_tree import to_dict
+from multitask_bert.data.downloads import locate
 from multitask_bert.data.storage import _load
-from multitask_bert.folders import write_reproduction
+from multitask_bert.folders import config_of, write_reproduction
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Prediction
+from multitask_bert.utils.files import sha256_of
 from tests.composing import error_of
 from tests.conftest import PACKAGED, TINY
 from tests.metric_modules import module_code
@@ -58,40 +59,44 @@ def run_dir(trace: Path, make_config: MakeConfig) -> Path:
 
 
 def change(run_dir: Path, **values: Any) -> None:
-    """Entries of the run's config, by dotted name with `__` for the dots."""
+    """Entries of the run's config, by their full names."""
     path = run_dir / ".hydra" / "config.yaml"
     tree = OmegaConf.load(path)
     for key, value in values.items():
-        OmegaConf.update(tree, key.replace("__", "."), value, force_add=True)
+        OmegaConf.update(tree, key, value, force_add=True)
     OmegaConf.save(tree, path)
 
 
 # Runs
 
 
-@pytest.mark.parametrize("action", ["evaluate", "reproduce", "resume"])
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("balancing__target_", "payload.Payload"),
-        ("trainer__target_", "payload.Payload"),
-        ("logger__evil", {"_target_": "payload.Payload"}),
-        ("optimizer__options__x", [{"_target_": "os.system"}]),
+        ("balancing._target_", "payload.Payload"),
+        ("trainer._target_", "payload.Payload"),
+        ("logger.evil._target_", "payload.Payload"),
+        ("optimizer.options.x", [{"_target_": "os.system"}]),
         ("name", "${oc.env:SECRET}"),
-        ("optimizer__options", "${oc.create:'{a: {_target_: os.system}}'}"),
+        ("optimizer.options", "${oc.create:'{a: {_target_: os.system}}'}"),
+        ("tasks.mood.heads.polarity.class_weights", {"_target_": "payload.Payload"}),
     ],
 )
-def test_the_config_in_a_strangers_run_is_read_with_the_same_care(
-    action: str, key: str, value: object, run_dir: Path, trace: Path
-) -> None:
-    key = key.replace("_target_", "._target_").replace("__.", ".")
+def test_the_config_in_a_strangers_run_is_read_with_the_same_care(key: str, value: object, run_dir: Path) -> None:
     change(run_dir, **{key: value})
+    with pytest.raises(InputError) as refusal:
+        config_of(run_dir)
+    assert str(refusal.value).startswith(f"{run_dir}/.hydra/config.yaml: {key}")
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("how", ["action=evaluate", "action=reproduce", "resume=true"])
+def test_no_action_on_a_strangers_run_runs_its_code(how: str, run_dir: Path, trace: Path) -> None:
+    change(run_dir, **{"balancing._target_": "payload.Payload"})
     for name in ("provenance.json", "results.json"):
         (run_dir / name).write_text(json.dumps(COMPARED), encoding="utf-8")
-    how = ("resume=true",) if action == "resume" else (f"action={action}",)
-    told = error_of(*how, f"run_dir={run_dir}")
-    assert told.startswith(f"error: {run_dir}/.hydra/config.yaml: {key.replace('__', '.')}")
-    assert "s3cret" not in told
+    told = error_of(how, f"run_dir={run_dir}")
+    assert told.startswith(f"error: {run_dir}/.hydra/config.yaml: balancing._target_=payload.Payload")
     assert not trace.exists()
     assert "payload" not in sys.modules
 
@@ -104,26 +109,35 @@ COMPARED = {
 
 def test_a_strangers_run_does_not_download_to_where_it_says(run_dir: Path, trace: Path) -> None:
     payload = trace.parent / "payload.py"
-    sha256 = hashlib.sha256(payload.read_bytes()).hexdigest()
-    change(run_dir, data_root=str(trace), tasks__mood__source__downloads={
-        "train": {"url": payload.as_uri(), "sha256": sha256}
-    })  # fmt: skip
-    told = error_of("action=evaluate", f"run_dir={run_dir}")
-    assert f"data_root={trace}: a file names this folder" in told
-    assert "MULTITASK_BERT_ALLOW=data_root" in told
-    assert not trace.exists()
+    download = {"url": payload.as_uri(), "sha256": sha256_of(payload)}
+    change(run_dir, **{"data_root": str(trace), "tasks.mood.source.downloads": {"train": download}})
+    with pytest.raises(InputError, match=rf"data_root={trace}: a file names this .*MULTITASK_BERT_ALLOW=data_root"):
+        config_of(run_dir)
+    assert config_of(run_dir, ExperimentConfig(data_root="mine")).data_root == "mine"
+
+
+@pytest.mark.parametrize("place", [{"folder": "../home"}, {"folder": "mood/../../home"}, {"train": "../home/x.tsv"}])
+def test_a_strangers_task_does_not_download_to_above_the_data(place: dict[str, str], trace: Path) -> None:
+    payload = trace.parent / "payload.py"
+    download = {"train": DownloadConfig(payload.as_uri(), sha256_of(payload))}
+    source = SourceConfig(**{"format": "tsv", "folder": "mood", "train": "x.tsv", "downloads": download, **place})
+    with pytest.raises(InputError, match=r"`source\.folder` and `source\.train` leave data_root="):
+        locate(source, "train", data_root=str(trace.parent / "data"))
+    assert not (trace.parent / "home").exists()
 
 
 def test_going_on_in_a_strangers_run_makes_no_database_where_it_says(run_dir: Path, trace: Path) -> None:
     target = "multitask_bert.training.mlflow_logger.MlflowLogger"
-    change(run_dir, logger__mlflow={"_target_": target, "tracking_uri": f"sqlite:///{trace}"})
+    change(run_dir, **{"logger.mlflow": {"_target_": target, "tracking_uri": f"sqlite:///{trace}"}})
     told = error_of("resume=true", f"run_dir={run_dir}")
     assert told.startswith(f"error: {run_dir}: logger.mlflow.tracking_uri=sqlite:///{trace}: this database is not")
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../secret.txt", "model"])
-@pytest.mark.parametrize("how", ["action=upload", "resume=true"])
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [("action=upload", "/etc/hostname"), ("action=upload", "../secret.txt"), ("resume=true", "model")],
+)
 def test_files_of_elsewhere_are_not_uploaded(how: str, name: str, run_dir: Path) -> None:
     (run_dir.parent / "secret.txt").write_text("s3cret", encoding="utf-8")
     (run_dir / "model").mkdir()
@@ -297,6 +311,6 @@ def test_a_metric_that_a_model_names_is_run_only_where_the_user_opens_it(
 def test_a_cached_array_of_objects_is_not_unpickled(trace: Path) -> None:
     path = trace.parent / "array.npy"
     np.save(path, np.array([Touch(trace)], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="[Pp]ickle|[Oo]bject"):
+    with pytest.raises(ValueError, match=r"[Pp]ickle|[Oo]bject"):
         _load(path)
     assert not trace.exists()
