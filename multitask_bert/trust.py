@@ -41,12 +41,14 @@ OF_LAUNCHER = (
 OF_THE_COMMAND = ("output", "run_dir")  # written to, or read as a run: the command line names them
 NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *OF_THE_COMMAND)
 STORE, METRIC = re.compile(r"logger\.[^.]+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
+PLUGIN = re.compile(r"hydra\.(?:callbacks\.[^.]+|launcher|sweeper)\._target_")
 PLAIN_WORD = re.compile(r"[\w.+=,@&|-]*")
 REFERENCE = re.compile(
     r"\$\{(?:\.*[\w.+-]+|now:[^${}]*|hydra:[\w.]+|oc\.env:(?P<variable>\w+)(?:,[^${}]*)?)\}"
 )  # another key, the time, what Hydra knows, a variable; nothing that computes, and nothing inside another
 OF_FOLDERS = re.compile(r"\$\{(?:now:[%\w-]*|hydra:(?:job\.num|runtime\.choices\.\w+)|hydra\.sweeper\.study)\}")
 OF_STUDY = re.compile(r"\$\{hydra[.:]runtime\.choices\.\w+\}")
+LAST_PLACE = re.compile(r"(\.\d+)+$")  # of a value in a list
 OUR_VARIABLES = "MULTITASK_BERT_"
 
 
@@ -93,7 +95,7 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
     `typed`: keys that the command line sets, so that what the file says of them counts for nothing.
     """
     for key, value in leaves(tree):
-        if re.sub(r"(\.\d+)+$", "", key) in typed or is_allowed(key):  # a list is replaced whole
+        if LAST_PLACE.sub("", key) in typed or is_allowed(key):  # a list is replaced whole
             continue
         if key.partition(".")[0] == "hydra" and value is not None:
             yield from _hydra_problem(key, value)
@@ -110,7 +112,7 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
 def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     room, _, field = key.removeprefix("hydra.").partition(".")
     top = field.partition(".")[0]
-    if key.endswith("._target_"):
+    if PLUGIN.fullmatch(key):
         return  # checked as all classes are
     if key in FOLDERS:
         if not is_inside(OF_FOLDERS.sub("x", str(value))):
@@ -130,7 +132,8 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
         if isinstance(value, list | dict) or not PLAIN_WORD.fullmatch(str(value)):
             yield f"{key}={value}: must be a number or a plain word; {typed_words(key, value)}"
     elif value is not None and not (room == "sweeper" and top in OF_SWEEPER):
-        yield f"{key}={_short(value)}: a file cannot tell Hydra this; {typed_words(key, value)}, or {opened(key)}"
+        way_out = f"{typed_words(key, value)}, or {opened(LAST_PLACE.sub('', key))}"
+        yield f"{key}={_short(value)}: a file cannot tell Hydra this; {way_out}"
 
 
 def reference_problems(key: str, text: str) -> Iterator[str]:
@@ -238,7 +241,8 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def typed_words(key: str, value: Any) -> str:
-    return f"if you want it, type it: {key}={_short(value)}"
+    name = LAST_PLACE.sub("", key)
+    return f"if you want it, type it: {name}={_short(value) if name == key else f'[{_short(value)}]'}"
 
 
 def opened(name: str) -> str:
