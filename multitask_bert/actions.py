@@ -16,11 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from multitask_bert import foreign_folders, trust
 from multitask_bert.config import ExperimentConfig, InputError, StudyConfig
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import RESULTS, config_of, config_to_evaluate, existing_run, shown, write_results
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
+from multitask_bert.training.mlflow_upload import STATE_FILE as MLFLOW_STATE
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -39,7 +41,10 @@ def run(config: ExperimentConfig) -> Any:
     calm_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.action == "train" and config.resume and config.run_dir is not None:
-        config = replace(config_of(existing_run(config)), resume=True)
+        run_dir = existing_run(config)
+        config = replace(config_of(run_dir), resume=True)
+        trust.refuse(foreign_folders.store_problems(config.logger), run_dir)
+        trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     if config.action == "train" and config.verify:
         return verify(config, folder)
     if config.action == "train" and TRIAL in os.environ:
@@ -190,8 +195,10 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
     """Send to MLflow what an earlier run could not send."""
     from multitask_bert.training.mlflow_upload import upload_run
 
+    run_dir = existing_run(config)
+    trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     try:
-        print(upload_run(existing_run(config)))
+        print(upload_run(run_dir))
     except (ConnectionError, ValueError) as error:
         raise InputError(str(error)) from error
 

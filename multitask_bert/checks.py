@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, StudyConfig, TaskConfig
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -52,8 +53,6 @@ AT_LEAST: dict[str, float] = {
 }
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 SPLITS = ("train", "dev", "test")
-PACKAGE = Path(__file__).parent
-TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
 
 
 def check(config: ExperimentConfig) -> None:
@@ -120,16 +119,18 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         if (rate := _lookup(config, name)) is not None and not 0 <= rate < 1:
             yield f"{name}={rate}: must be at least 0 and less than 1"
     for name in ("optimizer", "balancing", "trainer"):
-        yield from _target_problems(f"{name}._target_", _lookup(config, name)._target_)
+        yield from trust.target_problems(name, {"_target_": _lookup(config, name)._target_})
     for name, logger in config.logger.items():
         if not isinstance(logger, dict) or "_target_" not in logger:
             yield f"logger.{name}: must be a dict that names its class in _target_"
+        elif not trust.is_inside(str(logger.get("log_dir", ""))):
+            yield f"logger.{name}.log_dir={logger['log_dir']}: must name a folder inside of the run's"
     for name, free in (
         ("logger", config.logger),
         ("optimizer.options", config.optimizer.options),
         ("model.architecture", config.model.architecture),
     ):
-        yield from _nested_target_problems(name, free)
+        yield from trust.target_problems(name, free)
     if not config.tasks and config.action in ("train", "inspect"):
         yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
     for name, task in config.tasks.items():
@@ -220,33 +221,6 @@ def _nothing_to_learn(config: ExperimentConfig) -> Iterator[str]:
         factors = head.class_weights
         if isinstance(factors, dict) and factors and not any(factors.values()):
             yield f"{name}.class_weights: every label named there has 0; only others, which have 1, are learnt, if any"
-
-
-def _nested_target_problems(where: str, value: Any) -> Iterator[str]:
-    """Hydra makes what `_target_` names at any depth, so every depth is checked."""
-    if isinstance(value, dict):
-        for key, child in value.items():
-            if key == "_target_":
-                yield from _target_problems(f"{where}._target_", child)
-            else:
-                yield from _nested_target_problems(f"{where}.{key}", child)
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield from _nested_target_problems(f"{where}.{index}", child)
-
-
-def _target_problems(name: str, target: Any) -> Iterator[str]:
-    """A config is data, not a program: what it may name is a class of ours or an optimizer of torch.
-
-    The module must be a file of ours: in `multitask_bert.actions.subprocess.Popen`, all but the file is Python's.
-    """
-    match = TARGET.fullmatch(target) if isinstance(target, str) else None
-    if match is None:
-        yield f"{name}={target}: must name a class of multitask_bert or of torch.optim"
-    elif match[1] != "torch.optim":
-        module = PACKAGE.joinpath(*match[1].split(".")[1:])
-        if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
-            yield f"{name}={target}: there is no module {match[1]}"
 
 
 def _lookup(config: Any, dotted: str) -> Any:

@@ -42,6 +42,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "report": (),
     "upload": (),
 }
+RERUN = "--experimental-rerun"
+INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
@@ -143,10 +145,19 @@ def in_its_folder(arguments: Sequence[str]) -> list[str]:
 
     The config that the run began with stays as it is there.
     """
+    refuse_pickles(arguments)
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if given.get("resume", "").lower() != "true" or "run_dir" not in given or "hydra.run.dir" in given:
         return list(arguments)
     return [*arguments, f"hydra.run.dir={given['run_dir']}", "hydra.output_subdir=null"]
+
+
+def refuse_pickles(arguments: Sequence[str]) -> None:
+    """`--experimental-rerun FILE` of Hydra unpickles, which runs whatever the file holds."""
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if flag.startswith("--e") and RERUN.startswith(flag):  # argparse takes beginnings, too
+            sys.exit(f"error: {RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
 
 
 def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[str]:

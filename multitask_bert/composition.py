@@ -3,31 +3,42 @@
 Hydra asks its config sources for `tasks/a+b`; ours answers with a config whose defaults list is `[a, b]`, sorted, so
 that `a+b` and `b+a` are one run. It works wherever Hydra composes: command line, multirun, experiment files
 (`override /tasks: a+b`), `--cfg`, tab completion, launchers, and task folders given with `--config-dir`.
+
+And how what is composed is looked at before Hydra acts on it: `CheckedLoader` (docs/decisions/0007).
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, List
+from typing import Any, ClassVar, List
 
+from hydra._internal import hydra as hydra_main
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig
 
 GROUP = "tasks"
+HYDRA_LOADER = "ConfigLoaderImpl"  # under which name Hydra, wherever it starts, finds the class that composes
 
 
 def register() -> None:
-    """Make the schema and the joining of tasks known to Hydra; to be called once, before Hydra starts."""
+    """Make the schema, the joining of tasks and our loader known to Hydra; to be called once, before Hydra starts."""
+    assert issubclass(getattr(hydra_main, HYDRA_LOADER), ConfigLoaderImpl), "this Hydra composes in another way"
+    setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
     plugins = Plugins.instance()
     plugins.register(JoinedTasksSource)
@@ -47,6 +58,59 @@ def split_names(joined: str) -> list[str]:
     if repeated:
         raise ConfigCompositionException(f"tasks={joined}: {', '.join(repeated)} is named more than once")
     return sorted(names)
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Composes as Hydra does, and refuses what a file may not say before anything is made or configured from it.
+
+    Every way to a config leads through here: run, multirun and each of its jobs, `--cfg`, `--help`, completion.
+    """
+
+    def _process_config_searchpath(self, config_name: Any, parsed_overrides: Any, repo: Any) -> None:
+        """Folders and packages that the primary config adds are looked into (and imported) before it is composed."""
+        found = repo.load_config(config_path=config_name) if config_name is not None else None
+        is_typed = any(override.get_key_element() == "hydra.searchpath" for override in parsed_overrides)
+        if found is not None and not is_typed and not trust.is_own(found.path, config_name):
+            tree: Any = OmegaConf.to_container(found.config)
+            hydra = tree.get("hydra")
+            added = {"searchpath": hydra.get("searchpath")} if isinstance(hydra, dict) else hydra
+            trust.refuse(trust.file_problems({"hydra": added}), _file(found, config_name))
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
+
+    def _load_configuration_impl(self, config_name: Any, overrides: List[str], *args: Any, **kwargs: Any) -> DictConfig:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        self._typed = {override.get_key_element().lstrip("+~") for override in parsed}
+        self._data_root_in: str | None = None  # the file that names it, where that is not ours
+        tree = super()._load_configuration_impl(config_name, overrides, *args, **kwargs)
+        trust.refuse(self._problems_of_all(tree))
+        return tree
+
+    def _load_single_config(self, default: Any, repo: Any) -> ConfigResult:
+        found = super()._load_single_config(default, repo)
+        if not trust.is_own(found.path, default.config_path):
+            tree = OmegaConf.to_container(found.config)
+            assert isinstance(tree, dict)
+            source = _file(found, default.config_path)
+            trust.refuse((*trust.file_problems(tree, self._typed), *trust.target_problems("", tree)), source)
+            if "data_root" in tree and "data_root" not in self._typed:
+                self._data_root_in = source
+        return found
+
+    def _problems_of_all(self, tree: DictConfig) -> Iterator[str]:
+        yield from trust.target_problems("", OmegaConf.to_container(tree, throw_on_missing=False))
+        yield from trust.choice_problems(tree.hydra.runtime.choices)
+        if self._data_root_in is not None:
+            try:
+                tasks: Any = OmegaConf.to_container(tree.get(GROUP) or OmegaConf.create({}), resolve=True)
+                yield from trust.download_problems(tasks, str(tree.data_root))
+            except OmegaConfBaseException as error:
+                yield f"{error.full_key or 'data_root'}: {str(error).splitlines()[0]}"
+
+
+def _file(found: ConfigResult, config_path: str) -> str:
+    """Where a config was found, as it can be opened."""
+    folder = str(found.path).removeprefix("file://")
+    return f"{folder}/{config_path.removesuffix('.yaml')}.yaml"
 
 
 class JoinedTasksSource(ConfigSource):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from multitask_bert import foreign_folders, trust
+from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.files import finite, write_bytes, write_json
@@ -25,12 +28,23 @@ def existing_run(config: ExperimentConfig) -> Path:
 
 
 def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentConfig:
-    """That of an earlier run, as it began; but for its data root, where `now` names another."""
-    tree = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    """That of an earlier run, as it began; but for its data root, where `now` names another.
+
+    Raises:
+        InputError: it cannot be right, or names code or places that a file may not name (trust.py).
+    """
+    path = run_dir / ".hydra" / "config.yaml"
+    tree = OmegaConf.load(path)
     assert isinstance(tree, DictConfig)
-    if now is not None and now.data_root != ExperimentConfig.data_root:
-        tree.data_root = now.data_root
-    return from_tree(tree)
+    trust.refuse(foreign_folders.run_problems(OmegaConf.to_container(tree)), path)
+    data_root = None if now is None or now.data_root == ExperimentConfig.data_root else now.data_root
+    if data_root is not None:
+        tree.data_root = data_root
+    config = from_tree(tree)
+    check(config)
+    if data_root is None:
+        trust.refuse(trust.download_problems(to_dict(config)["tasks"], config.data_root), path)
+    return config
 
 
 def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
@@ -50,7 +64,8 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
     """`reproduce.yaml`: the whole config as a primary config of its own, with nothing left to be looked up."""
-    run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{run_name(config)}"}
+    name = re.sub(r"[^\w.+-]", "_", run_name(config))
+    run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
         "defaults": ["schema", "hydra_settings", "_self_"],
         **to_dict(replace(config, resume=False)),

@@ -11,6 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from multitask_bert.config import DownloadConfig, InputError, SourceConfig, expand_user_path
+from multitask_bert.trust import is_inside
 from multitask_bert.utils.files import sha256_of, write_bytes
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,12 @@ def _have(path: Path, key: str, source: SourceConfig, split: str, data_root: str
             f"{path}: no such file. It is `source.folder` and `source.{split}` of the task, under "
             f"data_root={data_root}; put it there, or "
             f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
+        )
+    # The lines of a download come from a task's file, maybe somebody else's: it may write into the data's folder only.
+    if not all(map(is_inside, (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2]))):
+        raise InputError(
+            f"{path}: not downloaded, since `source.folder` and `source.{split}` leave data_root={data_root}; put the "
+            f"file from {download.url} there, or name a place below data_root"
         )
     _fetch(download, path)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from multitask_bert import trust
 from multitask_bert.config import HeadConfig, InputError, expand_user_path
 from multitask_bert.heads import options
 from multitask_bert.labels import LabelSet
@@ -87,6 +88,8 @@ class Head(ABC):
             if is_module(metric):
                 if metric.startswith((".", "/", "~", "$")) and not Path(expand_user_path(metric)).exists():
                     yield f"metrics: there is no folder {metric}"
+                elif (problem := trust.metric_problem(metric)) is not None:
+                    yield f"metrics: {problem}"
             elif metric not in cls.known_metrics and not (cls.knows_metrics_of_label and label_named(metric)):
                 known = (*cls.known_metrics, *(SHOWN if cls.knows_metrics_of_label else ()))
                 yield f"metrics: {config.type} does not report {metric}; choose from {', '.join(known)}"
@@ -246,6 +249,8 @@ class Head(ABC):
     def _score_of_module(self, place: str, golds: Sequence[Any], predictions: Sequence[Prediction]) -> float:
         from multitask_bert.utils import metrics
 
+        if (problem := trust.metric_problem(place)) is not None:  # a model's folder names metrics, too
+            raise InputError(f"metrics: {problem}")
         inputs = self.for_module(golds, predictions)
         if not inputs["references"]:
             return 0.0

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from multitask_bert import foreign_folders
 from multitask_bert.config import InputError, ModelConfig, expand_user_path
 from multitask_bert.model import last_layer
 from multitask_bert.model.attention import ATTENTION_NAME, Layout
@@ -144,6 +145,7 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
         if config.pretrained is None and config.architecture:
             shape = {str(key): value for key, value in config.architecture.items()}
             encoder_config = AutoConfig.for_model(shape.pop("model_type", "bert"), **shape)
+            foreign_folders.refuse_kernels(encoder_config, "model.architecture")
         else:
             assert place is not None
             location = resolve(place, "model.pretrained")
@@ -152,6 +154,7 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
                 encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
             else:
                 encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
+            foreign_folders.refuse_kernels(encoder_config, f"model.pretrained={place}")
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, InputError):
             raise
@@ -175,6 +178,7 @@ def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encod
     if config.pretrained is None:
         return Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
     location = resolve(config.pretrained, "model.pretrained")
+    _refuse_foreign_weights(location, config)
     if config.sha256 is not None:
         _check_weights(location, config)
     try:
@@ -256,6 +260,16 @@ def _quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+def _refuse_foreign_weights(location: str, config: ModelConfig) -> None:
+    """The list of a model's files, in a folder or on the hub, where it has one."""
+    files = (foreign_folders.WEIGHTS_INDEX, foreign_folders.ADAPTER)
+    options: dict[str, Any] = {"revision": config.revision}  # the two below: no file, no network, no matter
+    options |= {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
+    found = {name: path for name in files if (path := cached_file(location, name, **options)) is not None}
+    field = f"model.pretrained={config.pretrained}"
+    foreign_folders.refuse_foreign_weights({name: Path(path) for name, path in found.items()}, field)
 
 
 def _check_weights(location: str, config: ModelConfig) -> None:

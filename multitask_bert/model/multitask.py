@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from multitask_bert import foreign_folders
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -118,7 +119,9 @@ class MultiTaskModel(nn.Module):
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))
-            encoder = Encoder(AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape)))
+            encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
+            foreign_folders.refuse_kernels(encoder_config, ENCODER_CONFIG)
+            encoder = Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
             heads = {
                 task: {
                     name: make_head(HeadConfig(**saved["config"]), LabelSet(tuple(saved["labels"])))
@@ -131,7 +134,7 @@ class MultiTaskModel(nn.Module):
                 max_length=description.get("max_length"), kinds=description.get("kinds"),
             )  # fmt: skip
             model.load_weights(folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:
             raise InputError(
                 f"{folder}: no whole model of ours can be read there ({type(error).__name__}: {error})"

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from multitask_bert import foreign_folders, trust
 from multitask_bert.config import InputError
 from multitask_bert.folders import shown
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
@@ -49,6 +50,7 @@ def study_of(folder: Path) -> optuna.Study:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SUMMARY} there: {error})") from error
     settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
+    trust.refuse(foreign_folders.storage_problems(settings.storage), folder / SUMMARY)
     try:
         return optuna.load_study(study_name=name, storage=open_storage(settings, folder))
     except KeyError as error:

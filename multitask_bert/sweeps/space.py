@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from multitask_bert import trust
 from multitask_bert.config import InputError
 from multitask_bert.sweeps.settings import SweepConfig
 
@@ -80,6 +81,9 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
     Raises:
         InputError: a dimension that is none.
     """
+    for key in settings.space:
+        if (problem := trust.searched_key_problem(str(key))) is not None:
+            raise InputError(f"{FIELD}.{key}: {problem}")
     dimensions = {str(key): _read(str(key), value, config) for key, value in settings.space.items()}
     fixed = []
     for override in OverridesParser.create().parse_overrides(list(arguments)):

@@ -145,6 +145,7 @@ def test_somebody_elses_metric_gets_class_ids_and_reports_under_its_own_name(
         return 0.25
 
     monkeypatch.setattr("multitask_bert.utils.metrics.compute_module", compute_module)
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", "owner/agreement")
     head = ClassificationHead(HeadConfig("classification", metrics=["owner/agreement", "accuracy"]), HEAD.labels)
     scores = head.score(["good", None, "bad"], predictions("good", "good", "good"))
     assert scores == {"agreement": 0.25, "accuracy": 0.5}

@@ -24,6 +24,12 @@ LABELS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user lets the metrics of these tests run."""
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", str(tmp_path))
+
+
 def module(folder: Path, returned: str) -> str:
     """The folder of a metric of class ids, `kappa`."""
     (folder / "kappa").mkdir()

@@ -24,6 +24,7 @@ PRETEND = ("+hydra.callbacks.pretend._target_=tests.sweeps.pretending.Pretend",)
 def _fresh_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """That find the tests, and end with the test, since they stay in its folder."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", "tests.sweeps.pretending")
     yield
     get_reusable_executor().shutdown(wait=True)
 

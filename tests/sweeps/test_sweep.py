@@ -101,6 +101,7 @@ def test_a_function_defines_what_depends_on_other_choices(
         "    trial.suggest_float('optimizer.lr', 1e-5, 1e-4)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", "spaces_of_mine")
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(
         "# @package _global_\n"

@@ -1,0 +1,94 @@
+"""What stands in the folder of somebody else's run, sweep or model, and must lead nowhere else (docs/trust.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from multitask_bert import trust
+from multitask_bert.config import InputError
+
+WEIGHTS_INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
+NOT_THERE = f"this database is not there; {trust.opened('tracking_uri')} has it made"
+
+
+def run_problems(tree: Any) -> Iterator[str]:
+    """What the config in an earlier run's folder may not say; `tree`: as it stands there, unresolved."""
+    yield from trust.target_problems("", tree)
+    for key, value in trust.leaves(tree):
+        if isinstance(value, str) and not trust.is_allowed(key):
+            yield from trust.reference_problems(key, value)
+
+
+def store_problems(loggers: Mapping[str, Any]) -> Iterator[str]:
+    """Where an earlier run's folder says that MLflow is, and that a run which goes on would make anew."""
+    for name, logger in loggers.items():
+        if not _is_known_store(uri := logger.get("tracking_uri", "http://")):
+            yield f"logger.{name}.tracking_uri={uri}: {NOT_THERE}"
+
+
+def upload_problems(run_dir: Path, state_file: str) -> Iterator[str]:
+    """What an earlier run's list of uploads may not say: files of elsewhere, which would be sent, or a new database."""
+    try:
+        state = json.loads((run_dir / state_file).read_text(encoding="utf-8"))
+        artifacts, uri = list(state["artifacts"]), state["tracking_uri"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # there is none, or a damaged one, which whoever reads it says
+    if not _is_known_store(uri):
+        yield f"{state_file}: tracking_uri={uri}: {NOT_THERE}"
+    here = run_dir.resolve()
+    for name in artifacts:
+        path = run_dir / name
+        if not all(file.resolve().is_relative_to(here) for file in (path, *path.rglob("*"))):
+            yield f"{state_file}: artifacts: {name} leads out of this folder, and is not sent"
+
+
+def storage_problems(storage: str | None) -> Iterator[str]:
+    """A file that a sweep's folder names as its storage, and that looking at the sweep would make anew."""
+    path = None if storage is None else Path(storage.removeprefix("sqlite:///"))
+    if path is not None and "://" not in str(storage).removeprefix("sqlite:///") and not path.is_file():
+        yield f"storage={storage}: this file is not there"
+
+
+def refuse_foreign_weights(files: Mapping[str, Path], field: str) -> None:
+    """What stands in a model's folder and leads to other models, other folders or pickles; `files`: by their names.
+
+    Raises:
+        InputError: there is such a thing.
+    """
+    if ADAPTER in files:
+        raise InputError(f"{field}: its {ADAPTER} leads to another model; merge the adapter into one, and name that")
+    if WEIGHTS_INDEX not in files:
+        return
+    try:
+        listed = set(json.loads(files[WEIGHTS_INDEX].read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{field}: its {WEIGHTS_INDEX} is damaged ({error!r})") from error
+    for name in map(str, listed):
+        if PurePath(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(f"{field}: its {WEIGHTS_INDEX} names {name}, which is no .safetensors file beside it")
+
+
+def refuse_kernels(encoder_config: Any, field: str) -> None:
+    """Raises:
+    InputError: a model's config names a repository whose code would be fetched and run as its attention.
+    """
+    parts = [
+        encoder_config,
+        *(getattr(encoder_config, name, None) for name in getattr(encoder_config, "sub_configs", ())),
+    ]
+    for part in parts:
+        if "/" in str(name := getattr(part, "_attn_implementation", None)):
+            raise InputError(
+                f"{field}: _attn_implementation={name} is code from a repository, which is not run; remove it"
+            )
+
+
+def _is_known_store(uri: Any) -> bool:
+    """One that a file may name, one that is there already, or one below the working directory."""
+    database = Path(str(uri).removeprefix("sqlite:///"))
+    is_file = str(uri).startswith("sqlite:///") and "?" not in str(uri)
+    is_at_hand = is_file and (database.is_file() or database.resolve().is_relative_to(Path.cwd()))
+    return is_at_hand or trust.is_inner_store(uri) or trust.is_allowed("tracking_uri")
