@@ -20,6 +20,7 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.config import ExperimentConfig, InputError, StudyConfig
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import RESULTS, config_of, config_to_evaluate, existing_run, shown, write_results
+from multitask_bert.going_on import config_to_go_on_with, keys_of
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 from multitask_bert.training.mlflow_upload import STATE_FILE as MLFLOW_STATE
@@ -42,7 +43,7 @@ def run(config: ExperimentConfig) -> Any:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
-        config = replace(config_of(run_dir), resume=True)
+        config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))
         trust.refuse(foreign_folders.store_problems(config.logger), run_dir)
         trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     if config.action == "train" and config.verify:

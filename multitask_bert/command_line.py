@@ -25,6 +25,7 @@ from multitask_bert import composition
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
+from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
 from multitask_bert.heads import check_heads
 from multitask_bert.training.loggers import METRICS_FILE
 
@@ -165,8 +166,9 @@ def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[
     overrides = list(overrides)
     goes_on = action == "train" and "resume=true" in overrides and any(one.startswith("run_dir=") for one in overrides)
     for override in overrides if action in READ_BY or goes_on else ():
-        key = override.lstrip("+~").partition("=")[0]
-        if key not in ("action", "run_dir", "resume", *READ_BY.get(action, ())):
+        (key,) = keys_of([override])
+        is_read = may_change(key) is not None if goes_on else key in READ_BY[action]
+        if key not in OF_THE_COMMAND and not is_read:
             what = "resume=true" if goes_on else f"action={action}"
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 

@@ -15,7 +15,7 @@ from multitask_bert.heads import HEAD_TYPES
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "multitask_bert"
 FLOORS = {
-    "actions": 4, "command_line": 4, "folders": 1,
+    "actions": 4, "command_line": 4, "going_on": 2, "folders": 1,
     "training": 3, "inference": 3, "sweeps": 3, "reports": 3,
     "data": 2, "model": 2,
     "heads": 1,

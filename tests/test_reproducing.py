@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import actions, folders
 from multitask_bert.config import ExperimentConfig, InputError
@@ -26,7 +25,7 @@ from multitask_bert.training.reproduction import (
     verdict,
 )
 from multitask_bert.training.trainer import Trainer
-from tests.composing import CONF, composed
+from tests.composing import composed, run_line
 from tests.test_actions import trained
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -136,13 +135,15 @@ def test_a_complete_run_is_not_mistaken_for_one_with_another_config(
 @pytest.mark.parametrize(
     "overrides", [(), ("tasks=snips+sick", "model=tiny", "logger=none", "optimizer=sgd", "seed=5")]
 )
-def test_reproduce_yaml_composes_to_the_very_config(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+def test_reproduce_yaml_composes_to_the_very_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: tuple[str, ...]
+) -> None:
     config = from_tree(composed(*overrides))
     folders.write_reproduction(config, tmp_path)
-    shutil.copy(CONF / "hydra_settings.yaml", tmp_path)
-    with initialize_config_dir(str(tmp_path), version_base="1.3"):
-        again = from_tree(compose("reproduce"))
-    assert to_dict(again) == to_dict(config)
+    run_line("--config-dir", str(tmp_path), "--config-name", "reproduce", "--cfg", "job")
+    tree = OmegaConf.create(capsys.readouterr().out)
+    assert isinstance(tree, DictConfig)
+    assert to_dict(from_tree(tree)) == to_dict(config)
     assert "${" not in OmegaConf.to_yaml(to_dict(config))
 
 

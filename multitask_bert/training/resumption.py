@@ -17,18 +17,14 @@ import torch
 from torch import Tensor
 
 from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import flatten, to_dict
+from multitask_bert.config_tree import to_dict
+from multitask_bert.going_on import refuse_another_config
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.snapshots import FAILED, Snapshot, Snapshots
 from multitask_bert.training.state import TrainState
 
-# Keys of the config that may be others when a run goes on: they change nothing that is learnt.
-MAY_CHANGE = (
-    "resume", "run_dir", "data_root", "name", "logger", "trainer.device", "trainer.save_every", "trainer.keep_last",
-    "trainer.log_every", "trainer.on_non_finite", "batching.num_workers", "batching.encoding_processes",
-)  # fmt: skip
 MODEL, OPTIMIZER, ROWS, RANDOM = "model.", "optimizer.", "rows", "random."
 
 
@@ -80,23 +76,6 @@ class Savepoints:
 
 class Stopped(BaseException):
     """The run was asked to end, and has left a checkpoint to go on from. No `except Exception` is to take it."""
-
-
-def refuse_another_config(began_with: Mapping[str, Any], config: ExperimentConfig) -> None:
-    """Raises:
-    InputError: with what it began with, the run would have gone on in another way.
-    """
-    before, now = (dict(flatten(tree)) for tree in (began_with, to_dict(config)))
-    changed = [
-        f"{key} was {before.get(key, 'not there')}, now {now.get(key, 'not there')}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key) and not any(f"{key}.".startswith(f"{name}.") for name in MAY_CHANGE)
-    ]
-    if changed:
-        raise InputError(
-            f"resume=true: this run began with another config: {'; '.join(changed)}. Go on with what it had "
-            f"(python run.py run_dir=FOLDER resume=true), or begin anew in another folder"
-        )
 
 
 def take(model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any) -> Snapshot:

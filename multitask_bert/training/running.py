@@ -22,12 +22,13 @@ from multitask_bert.folders import (
     write_reproduction,
     write_results,
 )
+from multitask_bert.going_on import refuse_another_config
 from multitask_bert.training import provenance, signals
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.reproduction import refuse_other_inputs
-from multitask_bert.training.resumption import Savepoints, Stopped, refuse_another_config
+from multitask_bert.training.resumption import Savepoints, Stopped
 from multitask_bert.training.trainer import Trainer, Watcher
 from multitask_bert.utils.files import remove_half_written
 

@@ -387,7 +387,8 @@ class Trainer:
     def close(self) -> None:
         """End the loggers; safe to call twice."""
         self.console.close()
-        self.reporter.close(("PRUNED" if self.state.pruned else "FINISHED") if self._is_finished else "FAILED")
+        unfinished = "FAILED" if self._stop is None else "KILLED"
+        self.reporter.close(("PRUNED" if self.state.pruned else "FINISHED") if self._is_finished else unfinished)
 
     def _start_of_run(self, folder: Path, snapshot: Snapshot | None) -> RunStart:
         """What the loggers are told first."""

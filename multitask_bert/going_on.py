@@ -1,0 +1,62 @@
+"""What of the config may be another when a run goes on: what changes nothing that is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config_tree import flatten, to_dict
+from multitask_bert.folders import config_of
+
+OF_THE_COMMAND = ("action", "resume", "run_dir")
+MAY_CHANGE = (
+    "data_root", "name", "logger", "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
+    "trainer.log_every", "trainer.on_non_finite", "batching.num_workers", "batching.encoding_processes",
+)  # fmt: skip
+
+
+def may_change(key: str) -> str | None:
+    """The entry of `MAY_CHANGE` that a key or group is, or lies in; None: it may not change."""
+    return next((name for name in MAY_CHANGE if f"{key}.".startswith(f"{name}.")), None)
+
+
+def keys_of(overrides: Iterable[str]) -> list[str]:
+    """`["+a.b=1", "~c"]` -> `["a.b", "c"]`."""
+    return [override.lstrip("+~").partition("=")[0] for override in overrides]
+
+
+def config_to_go_on_with(run_dir: Path, now: ExperimentConfig, given: Iterable[str]) -> ExperimentConfig:
+    """That of an earlier run, but for what may change and is `given` on the command line (keys), as it is `now`."""
+    config = replace(config_of(run_dir), resume=True)
+    for name in {name for key in given if (name := may_change(key)) is not None}:
+        *rooms, field = name.split(".")
+        target, source = config, now
+        for room in rooms:
+            target, source = getattr(target, room), getattr(source, room)
+        setattr(target, field, getattr(source, field))
+    return config
+
+
+def refuse_another_config(began_with: Mapping[str, Any], config: ExperimentConfig) -> None:
+    """Raises:
+    InputError: with what it began with, the run would have gone on in another way.
+    """
+    defaults = dict(flatten(to_dict(ExperimentConfig())))  # what a run did that is older than one of these keys
+    before, now = (defaults | dict(flatten(tree)) for tree in (began_with, to_dict(config)))
+    changed = [
+        f"{key} was {before.get(key, 'not there')}, now {now.get(key, 'not there')}" for key in _differing(before, now)
+    ]
+    if changed:
+        raise InputError(
+            f"resume=true: this run began with another config: {'; '.join(changed)}. Go on with what it had "
+            f"(python run.py run_dir=FOLDER resume=true), or begin anew in another folder"
+        )
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key) and may_change(key) is None and key not in OF_THE_COMMAND:
+            yield key
