@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +12,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from multitask_bert.config import BatchingConfig, InputError
 from multitask_bert.data.batching import group_windows, lengths_of, plan_evaluation
 from multitask_bert.data.loading import Loader
 from multitask_bert.heads import Head, is_f1
 from multitask_bert.heads.trial import naming
+from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
 from multitask_bert.utils.bootstrap import interval_of_counts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -33,6 +39,37 @@ class TaskResult:
     def summary(self) -> dict[str, Any]:
         """Losses and scores, of JSON types; `TaskResult(**summary)` has them, and no predictions."""
         return {"losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy}
+
+
+class Evaluator:
+    """Evaluates data sets, in smaller batches from the moment on when the device's memory is too small for them."""
+
+    def __init__(self, model: MultiTaskModel, batching: BatchingConfig, *, pad_id: int, device: torch.device) -> None:
+        self.model, self.pad_id, self.device = model, pad_id, device
+        self.batch_size, self.max_tokens = batching.eval_batch_size, batching.eval_max_tokens
+
+    def evaluate(self, task: str, dataset: Dataset[EncodedExample], *, test: bool, joint: bool) -> TaskResult:
+        """A test set, with intervals, or a dev set, on which heads are tuned; `joint`: also the joint accuracy.
+
+        Raises:
+            InputError: one example alone does not fit into the device's memory.
+        """
+        while True:
+            try:
+                return evaluate_task(
+                    self.model, task, dataset,
+                    batch_size=self.batch_size, max_tokens=self.max_tokens, pad_id=self.pad_id, device=self.device,
+                    tune=not test, intervals=test, joint_accuracy=joint,
+                )  # fmt: skip
+            except torch.OutOfMemoryError:
+                if self.max_tokens == 1:
+                    raise InputError(
+                        f"evaluating {task}: out of memory; one example does not fit into the device's memory; set "
+                        f"trainer.precision=bf16 or a smaller batching.max_length"
+                    ) from None
+            self.max_tokens //= 2
+            log.warning("evaluating: out of memory; from here on batching.eval_max_tokens=%d", self.max_tokens)
+            empty_cache(self.device)
 
 
 @torch.inference_mode()
@@ -54,23 +91,21 @@ def evaluate_task(
     `tune`: let heads choose what the config leaves open, as thresholds; for dev only, never for test. `intervals`: also
     the 95% bootstrap interval of each head's headline score.
     """
-    was_training = model.training
-    model.eval()
     heads = model.heads[task]
     batches = plan_evaluation(lengths_of(dataset), batch_size, max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
     loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batch} for batch in batches])
-    for indices, (batch,) in zip(batches, loaded, strict=True):
-        outputs = model(batch.to(device))
-        for name, head in heads.items():
-            output, target = outputs[task, name], batch.targets[task, name]
-            loss_sums[name] += float(output.loss_sum)
-            counts[name] += output.count
-            for index, logits in zip(indices, logits_by_example(output, target, batch.num_examples), strict=True):
-                found[name][index] = head.decode(logits, dataset[index])
-    model.train(was_training)
+    with evaluating(model):
+        for indices, (batch,) in zip(batches, loaded, strict=True):
+            outputs = model(batch.to(device))
+            for name, head in heads.items():
+                output, target = outputs[task, name], batch.targets[task, name]
+                loss_sums[name] += float(output.loss_sum)
+                counts[name] += output.count
+                for index, logits in zip(indices, logits_by_example(output, target, batch.num_examples), strict=True):
+                    found[name][index] = head.decode(logits, dataset[index])
     result = TaskResult()
     windows: list[range] = []  # by example, the indices of its windows
     examples: list[Example] = []
@@ -95,6 +130,17 @@ def evaluate_task(
         if intervals and len(are_right_N1):
             result.joint_interval = interval_of_counts(are_right_N1, lambda sums_R1: sums_R1[:, 0] / len(are_right_N1))
     return result
+
+
+@contextmanager
+def evaluating(model: MultiTaskModel) -> Iterator[None]:
+    """Without dropout meanwhile; afterwards, however it ends, as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def all_right(

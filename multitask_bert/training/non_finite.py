@@ -17,6 +17,7 @@ from multitask_bert.data.loading import Loader
 from multitask_bert.folders import shown
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample
+from multitask_bert.training.evaluation import evaluating
 from multitask_bert.training.snapshots import FAILED
 from multitask_bert.training.steps import NonFiniteStepError
 from multitask_bert.utils.files import write_json
@@ -117,17 +118,15 @@ def _alone(
     pad_id: int,
     device: torch.device,
 ) -> Iterator[dict[str, Any]]:
-    was_training = model.training
-    model.eval()
     each = [{task: [index]} for task, of_task in indices.items() for index in of_task]
-    for one, (batch,) in zip(each, Loader(datasets, pad_id=pad_id).load(each), strict=True):
-        ((task, (index,)),) = one.items()
-        losses = {name: float(output.loss_sum) for (_, name), output in model(batch.to(device)).items()}
-        example = datasets[task][index].example
-        yield {
-            "task": task,
-            "where": example.where,
-            "text": example.text,
-            "losses_alone": {name: str(loss) for name, loss in losses.items() if not math.isfinite(loss)},
-        }
-    model.train(was_training)
+    with evaluating(model):
+        for one, (batch,) in zip(each, Loader(datasets, pad_id=pad_id).load(each), strict=True):
+            ((task, (index,)),) = one.items()
+            losses = {name: float(output.loss_sum) for (_, name), output in model(batch.to(device)).items()}
+            example = datasets[task][index].example
+            yield {
+                "task": task,
+                "where": example.where,
+                "text": example.text,
+                "losses_alone": {name: str(loss) for name, loss in losses.items() if not math.isfinite(loss)},
+            }

@@ -33,7 +33,7 @@ from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
 from multitask_bert.training.checkpoints import BestCheckpoint, is_better
 from multitask_bert.training.console import Console
-from multitask_bert.training.evaluation import TaskResult, as_test, evaluate_task, gather_metrics
+from multitask_bert.training.evaluation import Evaluator, TaskResult, as_test, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
 from multitask_bert.training.non_finite import (
     MAX_SKIPPED_IN_A_ROW,
@@ -113,7 +113,7 @@ class Trainer:
         self._tags = dict(tags or {})
         self._stream: TrainingStream
         self._mean_counts: dict[tuple[str, str], float] = {}
-        self._eval_max_tokens = config.batching.eval_max_tokens
+        self._evaluator = Evaluator(self.model, config.batching, pad_id=self._pad_id, device=self.device)
         self.savepoints = Savepoints(folder, config)
         self._stop: str | None = None  # the signal by which the run was asked to end
         self._is_finished = False
@@ -271,7 +271,8 @@ class Trainer:
         if self.state.epoch_progress == 1.0:
             self._end_epoch()
         self.balancer.load_state_dict(snapshot.state["balancer"])
-        self._stream.limit(snapshot.state["micro_batch_tokens"])
+        if "micro_batch_tokens" in snapshot.state:  # an older checkpoint has none
+            self._stream.limit(snapshot.state["micro_batch_tokens"])
         self.results["best"] = {task: TaskResult(**summary) for task, summary in snapshot.state["best"].items()}
         self.console.say(f"going on from step {self.state.step} of {self.state.num_steps}")
 
@@ -337,28 +338,14 @@ class Trainer:
         if not datasets:
             raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
         self._flush_steps()
-        results = {task: self._evaluate_task(task, dataset, test=test) for task, dataset in datasets.items()}
+        results = {
+            task: self._evaluator.evaluate(task, dataset, test=test, joint=self.config.tasks[task].joint_accuracy)
+            for task, dataset in datasets.items()
+        }
         self.results["test" if test else "eval"] = results
         metrics = gather_metrics(results, self.weights)
         self.reporter.tell(as_test(metrics) if test else metrics, step=self.state.step)
         return metrics
-
-    def _evaluate_task(self, task: str, dataset: Dataset[EncodedExample], *, test: bool) -> TaskResult:
-        """In smaller batches from now on, where the device's memory is too small."""
-        while True:
-            try:
-                return evaluate_task(
-                    self.model, task, dataset,
-                    batch_size=self.config.batching.eval_batch_size, max_tokens=self._eval_max_tokens,
-                    pad_id=self._pad_id, device=self.device,
-                    tune=not test, intervals=test, joint_accuracy=self.config.tasks[task].joint_accuracy,
-                )  # fmt: skip
-            except torch.OutOfMemoryError as error:
-                if self._eval_max_tokens == 1:
-                    raise InputError("evaluating: out of memory; one example does not fit into the device's") from error
-            self._eval_max_tokens //= 2
-            log.warning("evaluating: out of memory; from here on batching.eval_max_tokens=%d", self._eval_max_tokens)
-            empty_cache(self.device)
 
     def _evaluate_and_keep_best(self) -> None:
         config, state = self.config.trainer, self.state

@@ -84,9 +84,10 @@ def test_an_example_that_does_not_fit_alone_is_told_with_the_way_out(make_config
 def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     expected = trainer.evaluate()
-    memory = SmallMemory(trainer, 60)
+    memory, was_training = SmallMemory(trainer, 60), trainer.model.train().training
     assert trainer.evaluate(test=False) == pytest.approx(expected, abs=1e-5)
     assert memory.num_failures > 0
+    assert trainer.model.training == was_training
     num_failures = memory.num_failures
     trainer.evaluate()
     assert memory.num_failures == num_failures, "what was found out once is kept"
