@@ -45,10 +45,7 @@ class TrainingStream:
         self.num_epochs, self.pad_id, self.seed = num_epochs, pad_id, seed
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
         self._planned: tuple[int, list[Indices]] | None = None
-        self._loader = Loader(
-            datasets, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
-            micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
-        )  # fmt: skip
+        self._loader = self._make_loader()
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
@@ -67,6 +64,7 @@ class TrainingStream:
     def limit(self, micro_batch_tokens: int | None) -> None:
         """From the next `epoch` on, at most so many places per forward pass."""
         self.batching = replace(self.batching, micro_batch_tokens=micro_batch_tokens)
+        self._loader = self._make_loader()
 
     def mean_counts(self) -> dict[tuple[str, str], float]:
         """Known targets that a batch has in the mean, at least 1, by task and head. None are told, so that a step may
@@ -89,6 +87,13 @@ class TrainingStream:
         """The ids of all pieces that any batch can hold, padding among them, sorted."""
         ids = [np.array([self.pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
         return torch.from_numpy(np.unique(np.concatenate(ids)))
+
+    def _make_loader(self) -> Loader:
+        batching = self.batching
+        return Loader(
+            self.datasets, pad_id=self.pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
+            micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
+        )  # fmt: skip
 
     def _plan(self, epoch: int) -> Iterator[Indices]:
         first = {task: self._pass(task, epoch, 0) for task in self.datasets}
