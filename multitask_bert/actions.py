@@ -165,8 +165,8 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.training.reproduction import DIFFERENT, circumstances, read_earlier, verdict
 
     run_dir = existing_run(config)
-    earlier = read_earlier(run_dir)
     again = replace(config_of(run_dir, config), logger=config.logger, resume=False)
+    earlier = read_earlier(run_dir)
     train(again, folder, before=earlier.provenance)
     now = read_earlier(folder)
     found, table = verdict(earlier, now)

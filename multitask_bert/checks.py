@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bert import trust
-from multitask_bert.config import ExperimentConfig, InputError, MixingConfig, SourceConfig, StudyConfig, TaskConfig
+from multitask_bert.config import (
+    ExperimentConfig,
+    InputError,
+    MixingConfig,
+    SourceConfig,
+    StudyConfig,
+    TaskConfig,
+    is_lower_better,
+)
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("train", "evaluate", "inspect", "predict", "reproduce", "report", "upload"),
@@ -138,7 +146,10 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     yield from _clashing_metric_keys(config)
     yield from _study_problems(config.study)
     if config.verify and config.action == "train" and not config.study.expected:
-        yield "verify: nothing is expected of this run; choose a study, as in experiment=swahili, or set study.expected"
+        yield (
+            "verify: nothing is expected of this run; choose a study, as in experiment=swahili, or write one "
+            "(docs/papers.md)"
+        )
     if config.action in ("evaluate", "predict", "reproduce", "report", "upload") and config.run_dir is None:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
     if config.action == "predict":
@@ -181,6 +192,8 @@ def _study_problems(study: StudyConfig) -> Iterator[str]:
         where = f"study.expected.{key}"
         if not math.isfinite(expected.score):
             yield f"{where}.score={expected.score}: must be a number"
+        if not is_lower_better(key) and not -1 <= expected.score <= 1:
+            yield f"{where}.score={expected.score:g}: scores are shares of 1, as 0.925 for 92.5 percent"
         if not 0 < expected.tolerance < math.inf:
             yield f"{where}.tolerance={expected.tolerance}: must be more than 0 and finite"
         if expected.split not in ("eval", "test"):

@@ -27,6 +27,7 @@ from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
 from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
 from multitask_bert.heads import check_heads
+from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ def plain_errors() -> Iterator[None]:
     try:
         with _exit_on_bad_input():
             yield
+    except KeyboardInterrupt:  # before or after what can be gone on with
+        sys.exit(signals.INTERRUPTED)
     except CompactHydraException as error:
         sys.exit(f"error: {explain_hydra(error)}")
     except YAMLError as error:
@@ -112,7 +115,7 @@ class RefuseEarly(Callback):
         with _exit_on_bad_input(), _hydra_knows(config):
             job = without_hydra(config)
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
-            if job.action == "train" and job.resume:
+            if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config)
             make_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:

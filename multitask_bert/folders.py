@@ -63,7 +63,14 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 
 def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
-    """`reproduce.yaml`: the whole config as a primary config of its own, with nothing left to be looked up."""
+    """`reproduce.yaml`: see `primary_config`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = primary_config(config, f"# python run.py --config-dir {shown(folder)} --config-name {Path(REPRODUCE).stem}")
+    write_bytes(folder / REPRODUCE, text.encode())
+
+
+def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
+    """The whole config as a primary config of its own, with nothing left to be looked up."""
     name = re.sub(r"[^\w.+-]", "_", run_name(config))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
@@ -71,9 +78,7 @@ def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
         **to_dict(replace(config, resume=False)),
         "hydra": {"run": run},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    command = f"# python run.py --config-dir {shown(folder)} --config-name {Path(REPRODUCE).stem}\n"
-    write_bytes(folder / REPRODUCE, (command + OmegaConf.to_yaml(OmegaConf.create(tree))).encode())
+    return "\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))])
 
 
 def read_reproduction(folder: Path) -> dict[str, Any] | None:

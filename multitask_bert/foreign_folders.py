@@ -48,7 +48,9 @@ def upload_problems(run_dir: Path, state_file: str) -> Iterator[str]:
 def storage_problems(storage: str | None) -> Iterator[str]:
     """A file that a sweep's folder names as its storage, and that looking at the sweep would make anew."""
     path = None if storage is None else Path(storage.removeprefix("sqlite:///"))
-    if path is not None and "://" not in str(storage).removeprefix("sqlite:///") and not path.is_file():
+    if path is None or path.name == ":memory:":
+        return
+    if "://" not in str(storage).removeprefix("sqlite:///") and not path.is_file():
         yield f"storage={storage}: this file is not there"
 
 

@@ -86,6 +86,8 @@ def test_scores_in_the_interval_are_the_same_within_the_spread(run_dir: Path, tm
     assert verdict(read_earlier(run_dir), read_earlier(other))[0] == WITHIN_SPREAD
     results = json.loads((other / "results.json").read_text(encoding="utf-8"))
     results["metrics"]["test"]["eval_mood_polarity_f1"] = 2.0
+    described["final"]["metrics"] = provenance.hash_of_metrics(results["metrics"])
+    (other / "provenance.json").write_text(json.dumps(described), encoding="utf-8")
     (other / "results.json").write_text(json.dumps(results), encoding="utf-8")
     assert verdict(read_earlier(run_dir), read_earlier(other))[0] == DIFFERENT
 
@@ -154,3 +156,21 @@ def test_provenance_tells_code_packages_machine_and_hashes(run_dir: Path) -> Non
     assert set(described["data"]["mood"]) == {"train", "dev", "test"}
     assert described["threads"] >= 1
     assert len(described["final"]["weights"]) == len(described["weights"]) == 64
+
+
+def test_scores_that_were_changed_after_the_run_are_not_compared(run_dir: Path, tmp_path: Path) -> None:
+    results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
+    results["metrics"]["test"]["eval_mean_f1"] = 0.99
+    (run_dir / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    with pytest.raises(InputError, match=r"scores in results\.json are not those of which provenance\.json has"):
+        reproduce(run_dir, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_another_config_is_refused_where_no_checkpoint_is_left_too(make_config: MakeConfig, run_dir: Path) -> None:
+    for name in ("results.json", "provenance.json"):
+        (run_dir / name).unlink()
+    with pytest.raises(InputError, match=r"batching\.batch_size was 8, now 4"):
+        actions.train(replace(make_config(num_epochs=1, batch_size=4), resume=True), run_dir)
+    actions.train(replace(make_config(num_epochs=1), resume=True), run_dir)
+    assert (run_dir / "results.json").is_file()

@@ -89,6 +89,8 @@ class Controller:
                 write_summary(self.study, settings, folder)
                 self.progress.show()
                 self._track()
+            if not best_values(self.study) and trials.count(self.study).failed:
+                raise InputError(self._all_failed())
             status = "FINISHED"
         finally:
             if self.tracker is not None:
@@ -171,6 +173,7 @@ class Controller:
         if (threads := self.plan.threads_per_job) is not None:
             environment |= {THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         return [
+            f"hydra.sweeper.study='{self.plan.settings.study}'",  # not that of the job's own tasks
             f"hydra.sweep.subdir={TRIAL_FOLDER.format(number=number)}",
             *(f"++hydra.job.env_set.{name}='{value}'" for name, value in environment.items()),
         ]
@@ -182,6 +185,13 @@ class Controller:
                 f"{shown(folder)}: is there already, and no trial of this study made it; move it away, or name "
                 f"another study with hydra.sweeper.study=NAME"
             )
+
+    def _all_failed(self) -> str:
+        failed = [trial for trial in trials.counted(self.study) if trial.state == TrialState.FAIL]
+        return (
+            f"sweep {self.plan.settings.study}: no trial gave a value, and {len(failed)} failed; the last one: "
+            f"{failed[-1].user_attrs.get('error', 'ended without a word')}"
+        )
 
     def _too_many_failures(self, num_failed: int) -> str:
         failed = [trial for trial in trials.counted(self.study) if trial.state == TrialState.FAIL]

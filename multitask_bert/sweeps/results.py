@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.config import InputError
-from multitask_bert.folders import shown
+from multitask_bert.folders import config_of, primary_config, shown
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
 from multitask_bert.sweeps.trials import count, counted
@@ -90,37 +86,23 @@ def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> N
 
 
 def write_best(study: optuna.Study, folder: Path) -> Path | None:
-    """`best.yaml`: the best trial as a config of its own; None where no trial is complete."""
+    """`best.yaml`: the best trial's config as one of its own; None where no trial is complete."""
     best = best_trials(study)
     if not best:
         return None
-    overrides = [*study.user_attrs["fixed_overrides"], *best[0].user_attrs["overrides"]]
-    path = folder / f"{BEST}.yaml"
-    write_bytes(path, best_config(overrides, best[0], study, folder).encode())
-    return path
-
-
-def best_config(overrides: Sequence[str], trial: FrozenTrial, study: optuna.Study, folder: Path) -> str:
-    """Choices of groups in its defaults list, values below: what the trial's command line made of `config`."""
-    defaults: list[Any] = ["config"]
-    values = OmegaConf.create({})
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key, value = override.get_key_element().lstrip("+"), override.value()
-        text = override.get_value_element_as_str()
-        if key in study.user_attrs["groups"]:
-            defaults.append({f"override /{key}": text.strip("'") if text != "null" else None})
-        else:
-            OmegaConf.update(values, key, value if isinstance(value, list | dict) else _typed(text), force_add=True)
     scores = ", ".join(
-        f"{metric} {value:.4f}" for metric, value in zip(study.user_attrs["metrics"], trial.values, strict=True)
+        f"{metric} {value:.4f}" for metric, value in zip(study.user_attrs["metrics"], best[0].values, strict=True)
     )
-    lines = [
+    text = primary_config(
+        config_of(folder / best[0].user_attrs["folder"]),
         f"# python run.py --config-dir {shown(folder)} --config-name {BEST}",
         "#",
-        f"# Trial {trial.number} of study {study.study_name}: {scores}.",
-        OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]})),
-    ]
-    return "\n".join([*lines, OmegaConf.to_yaml(values) if values else ""]).rstrip() + "\n"
+        f"# Trial {best[0].number} of study {study.study_name}: {scores}.",
+        *(f"# {override}" for override in best[0].user_attrs["overrides"]),
+    )
+    path = folder / f"{BEST}.yaml"
+    write_bytes(path, text.encode())
+    return path
 
 
 def table_of(study: optuna.Study) -> Table:
@@ -150,13 +132,3 @@ def _shortened(override: str) -> str:
         return override if value.lstrip("-").isdigit() else f"{key}={float(value):.4g}"
     except ValueError:
         return override
-
-
-def _typed(text: str) -> Any:
-    """The value that stands after the `=` of an override, as YAML has it."""
-    if text[:1] == text[-1:] == "'":
-        return text[1:-1].replace("\\'", "'")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return OmegaConf.create(f"value: {text}").value

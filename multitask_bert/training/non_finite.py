@@ -57,6 +57,8 @@ class Finding:
         if not self.are_weights_finite:
             return f"{text}. The weights are not finite either: the run diverged before"
         shown_ones = self.culprits or self.examples
+        if len(self.culprits) == len(self.examples):
+            return f"{text}. It does so with every example of the step: the weights have grown too large"
         places = ", ".join(f"{one['task']} ({one['where']})" for one in shown_ones[:NUM_SHOWN])
         more = len(shown_ones) - NUM_SHOWN
         places += f" and {more} more" if more > 0 else ""
@@ -95,18 +97,20 @@ def write_report(finding: Finding, folder: Path) -> None:
     write_json(folder / REPORT, report)
 
 
-def way_out(folder: Path | None, step: int) -> str:
-    """What to do about it, as the end of an error."""
+def way_out(folder: Path | None, *, has_skipped: bool) -> str:
+    """What to do about it, as the end of an error; `has_skipped`: too many such steps were left out already."""
     looks = ""
     if folder is not None:
         looks = (
             f"\nall examples of the step: {shown(folder / REPORT)}; the state before it: "
             f"{shown(folder / 'checkpoints' / FAILED)}; resume=true comes to it again"
         )
-    return (
-        f"{looks}\nmend the examples, or lower optimizer.lr; in fp16, try trainer.precision=bf16 or fp32; "
-        f"trainer.on_non_finite=skip leaves such steps out, and counts them"
+    skips = (
+        f"{MAX_SKIPPED_IN_A_ROW} steps in a row were left out before it"
+        if has_skipped
+        else "trainer.on_non_finite=skip leaves such steps out, and counts them"
     )
+    return f"{looks}\nlower optimizer.lr, or mend the examples; in fp16, try trainer.precision=bf16 or fp32; {skips}"
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from multitask_bert.config_tree import flatten
 from multitask_bert.data.batching import examples_in
 from multitask_bert.data.caching import fingerprint_of
 from multitask_bert.data.storage import as_line
-from multitask_bert.utils.files import write_bytes, write_json
+from multitask_bert.utils.files import finite, write_bytes, write_json
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def write_end(folder: Path, model: nn.Module, metrics: Mapping[str, Any]) -> Non
     """Add the hashes of what came out."""
     path = folder / PROVENANCE
     described = json.loads(path.read_text(encoding="utf-8"))
-    text = json.dumps(metrics, sort_keys=True)
-    described["final"] = {"weights": hash_of_weights(model), "metrics": hashlib.sha256(text.encode()).hexdigest()}
+    described["final"] = {"weights": hash_of_weights(model), "metrics": hash_of_metrics(metrics)}
     write_json(path, described)
 
 
@@ -105,6 +104,11 @@ def hash_of_weights(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def hash_of_metrics(metrics: Mapping[str, Any]) -> str:
+    """sha256 of all scores as `results.json` has them."""
+    return hashlib.sha256(json.dumps(finite(metrics), sort_keys=True).encode()).hexdigest()
 
 
 def hash_of_data(dataset: Dataset[EncodedExample]) -> str:

@@ -46,6 +46,11 @@ def read_earlier(folder: Path) -> Earlier:
         raise InputError(f"run_dir={folder}: {provenance.PROVENANCE} or {RESULTS} is damaged ({error!r})") from error
     if not has_ended:
         raise InputError(f"run_dir={folder}: this run did not end, so there is nothing to compare with")
+    if provenance.hash_of_metrics(results["metrics"]) != described["final"]["metrics"]:
+        raise InputError(
+            f"run_dir={folder}: the scores in {RESULTS} are not those of which {provenance.PROVENANCE} has the hash; "
+            f"one of the two was changed after the run"
+        )
     return Earlier(described, results)
 
 

@@ -52,9 +52,9 @@ def run_training(
     """
     started = time.perf_counter() if started is None else started
     console = Console()
+    if config.resume and (began_with := read_reproduction(folder)) is not None:
+        refuse_another_config(began_with, config)
     if config.resume and (folder / RESULTS).is_file():
-        if (began_with := read_reproduction(folder)) is not None:
-            refuse_another_config(began_with, config)
         console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
         Savepoints(folder, config).remove()  # as the run did itself, unless it was killed over it
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
@@ -159,7 +159,7 @@ def _tell_what_is_kept(trainer: Trainer | None, folder: Path, console: Console, 
         return
     trainer.best.publish(folder / "model")
     console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
-    if not (folder / RESULTS).is_file():
+    if trainer.config.trainer.keep_last and not (folder / RESULTS).is_file():
         console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
 
 

@@ -81,7 +81,7 @@ class Snapshots:
             try:
                 return _read(folder)
             except (OSError, ValueError, KeyError) as error:
-                log.warning("%s: damaged (%s); the checkpoint before it is taken", folder, error)
+                log.warning("%s: damaged (%s); the checkpoint before it is taken, if there is one", folder, error)
         return None
 
     def remove(self) -> None:

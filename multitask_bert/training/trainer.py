@@ -182,6 +182,8 @@ class Trainer:
             )  # fmt: skip
             if snapshot is not None:
                 self._go_on_from(snapshot, updater)
+            elif self.config.resume:
+                self.console.say("no checkpoint to go on from: the run begins at its first step")
             while not self._is_over():
                 self._train_epoch(updater)
         self.console.end_training()
@@ -317,7 +319,7 @@ class Trainer:
         if self.folder is not None:
             write_report(finding, self.folder)
         self._save(updater, has_failed=True)
-        raise NonFiniteLossError(finding.summary() + way_out(self.folder, finding.step))
+        raise NonFiniteLossError(finding.summary() + way_out(self.folder, has_skipped=state.skipped_in_a_row > 0))
 
     def _flush_steps(self) -> None:
         """Hand the losses of the last steps over."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from omegaconf import OmegaConf
 
+from multitask_bert import folders
 from multitask_bert.sweeps.trials import count, counted
 from tests.composing import CONF, ROOT, run_line
-from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, states_of, study_in, sweep
+from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, refusal, states_of, study_in, sweep
 
 
 def test_a_sweep_tells_every_trial_and_what_was_tried(pretended: Pretence) -> None:
@@ -58,12 +58,12 @@ def test_best_yaml_is_the_config_of_the_best_trial(
     pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = sweep("hydra.sweeper.n_trials=3", "++optimizer.options.amsgrad=true", "name='a, b'")
-    best = FOLDER / study.best_trial.user_attrs["folder"] / ".hydra" / "config.yaml"
+    best = FOLDER / study.best_trial.user_attrs["folder"]
     assert "Best trials" in capsys.readouterr().out
     configs = []
     monkeypatch.setattr("multitask_bert.actions.run", configs.append)
     run_line("--config-dir", str(FOLDER), "--config-name", "best", "hydra.run.dir=outputs/best")
-    assert OmegaConf.load("outputs/best/.hydra/config.yaml") == OmegaConf.load(best)
+    assert folders.config_of(Path("outputs/best")) == folders.config_of(best) == configs[0]
     assert configs[0].optimizer.lr == lr_of(study.best_trial)
     summary = json.loads((FOLDER / "sweep.json").read_text(encoding="utf-8"))
     assert (summary["study"], summary["storage"]) == ("lr_warmup_ner+sentiment", "study.journal")
@@ -238,3 +238,45 @@ def test_a_trial_whose_worker_pool_broke_before_it_began_is_tried_again(
     study = sweep("hydra.sweeper.n_trials=2")
     assert [trial.state.name for trial in counted(study)] == ["COMPLETE"] * 2
     assert study.get_trials()[0].user_attrs["error"] == "its process died (1 of 3 tries)"
+
+
+def test_a_sweep_in_which_no_trial_gave_a_value_ends_with_an_error(pretended: Pretence) -> None:
+    def fail(config: Any, step: int) -> float:
+        raise RuntimeError("bad luck")
+
+    pretended.score = fail
+    error = refusal("hydra.sweeper.n_trials=2")
+    assert "no trial gave a value, and 2 failed; the last one: RuntimeError: bad luck" in error
+
+
+def test_task_sets_in_a_space_of_ones_own_are_told_to_one_study(pretended: Pretence, tmp_path: Path) -> None:
+    """The study's name may hold the tasks, which differ from job to job."""
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    (tmp_path / "mine" / "sweep" / "sets.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [override /hydra/sweeper: study]\n"
+        "hydra:\n"
+        "  sweep: {dir: 'outputs/sweeps/${hydra.sweeper.study}'}\n"
+        "  sweeper: {n_trials: 2, sampler: grid, space: {tasks: [ner, sentiment]}}\n"
+    )
+    run_line("--config-dir", str(tmp_path / "mine"), "-m", "sweep=sets", "model=tiny", "trainer=quick", "logger=none")
+    (folder,) = Path("outputs/sweeps").iterdir()
+    study = study_in(folder)
+    assert states_of(study) == ["complete"] * 2
+    assert sorted("+".join(config.tasks) for config, _ in pretended.runs) == ["ner", "sentiment"]
+
+
+def test_best_yaml_of_tasks_of_ones_own_needs_no_other_folder(
+    pretended: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "tasks").mkdir(parents=True)
+    task = (CONF / "tasks" / "ner.yaml").read_text(encoding="utf-8").replace("\nner:", "\nmine:")
+    (tmp_path / "mine" / "tasks" / "mine.yaml").write_text(task, encoding="utf-8")
+    run_line(
+        "--config-dir", str(tmp_path / "mine"), "-m", "sweep=lr_warmup", "tasks=mine", "model=tiny", "trainer=quick",
+        "logger=none", "hydra.sweeper.n_trials=1",
+    )  # fmt: skip
+    configs: list[Any] = []
+    monkeypatch.setattr("multitask_bert.actions.run", configs.append)
+    run_line("--config-dir", "outputs/sweeps/lr_warmup_mine", "--config-name", "best", "hydra.run.dir=outputs/best")
+    assert list(configs[0].tasks) == ["mine"]
