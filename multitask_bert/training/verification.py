@@ -22,10 +22,10 @@ from multitask_bert.training.console import Console
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.sharing import sharing
-from multitask_bert.utils.student import interval_of_mean
 
 VERIFICATION = "verification.json"
 PASS, FAIL = "PASS", "FAIL"
+CONFIDENCE = 0.95  # of the interval of a mean
 RULE = "|mean - expected| <= tolerance; at_least: mean >= expected - tolerance"
 Train = Callable[[ExperimentConfig, Path], Any]  # trains in a folder and leaves `results.json` there
 
@@ -108,6 +108,18 @@ class Verification:
 
 
 COLUMNS = ("score", "set", "expected", "tolerance", "mean", "95% interval", "seeds", "")
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """mean +- t s / sqrt(n) with Student's t (Student 1908), for values drawn independently from a normal distribution;
+    95%; None for fewer than two."""
+    from scipy.stats import sem, t
+
+    if len(values) < 2:
+        return None
+    half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values)
+    mean = sum(values) / len(values)
+    return float(mean - half), float(mean + half)
 
 
 def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verification:
