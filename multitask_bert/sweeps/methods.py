@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna import pruners, samplers
 from optuna.exceptions import ExperimentalWarning
 
@@ -68,10 +69,11 @@ def check_methods(settings: SweepConfig, dimensions: Sequence[Dimension]) -> Non
 def make_sampler(settings: SweepConfig, dimensions: Sequence[Dimension], *, num_trials: int) -> samplers.BaseSampler:
     """The sampler for the next proposal of a study of `num_trials`.
 
-    Its seed moves with the study: a sampler that began anew with the same one would propose the same again.
+    Its seed moves with the study: a sampler that began anew with the same one would propose the same again. Studies of
+    neighbouring seeds have nothing in common.
     """
     options = dict(settings.sampler_options)
-    seed = settings.seed + num_trials
+    seed = int(np.random.SeedSequence((settings.seed, num_trials)).generate_state(1)[0])
     if settings.sampler == "grid":
         options["search_space"] = {dimension.key: dimension.grid() for dimension in dimensions}
         seed = settings.seed  # it numbers the points of the grid, which must be the same numbers each time

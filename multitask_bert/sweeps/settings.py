@@ -32,7 +32,7 @@ class SweepConfig:
     study: str = "${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}"  # name; the same name goes on
     max_failures: int = 3  # trials that may fail; with one more the sweep stops
     n_jobs: Optional[int] = None  # trials launched at once; null: as many as the launcher runs side by side
-    seed: int = 1  # of the sampler; each proposal draws with seed + number of trials before it
+    seed: int = 1  # of the sampler; with the same one, all proposals are the same again
     take_over: bool = False  # also take for dead what runs on a machine that cannot be asked
 
     @property

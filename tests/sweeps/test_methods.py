@@ -151,3 +151,13 @@ def test_probes_show_each_end_and_each_choice_once() -> None:
         ["batching.batch_size=8", "tasks=ner"],
         ["batching.batch_size=12", "tasks=ner+sentiment"],
     ]
+
+
+def test_studies_of_neighbouring_seeds_propose_nothing_in_common() -> None:
+    """Seed plus number would: what is proposed second with one seed would come first with the next."""
+    proposed = []
+    for seed in (1, 2):
+        study = optuna.create_study()
+        settings = SweepConfig(sampler="random", seed=seed)
+        proposed.append([ask(study, settings, [RATE], None)[1] for _ in range(4)])
+    assert not {str(one) for one in proposed[0]} & {str(one) for one in proposed[1]}
