@@ -201,7 +201,7 @@ def with_tasks(tmp_path: Path, make_config: Callable[..., ExperimentConfig]) -> 
         OmegaConf.save(OmegaConf.create({name: task}), tmp_path / "conf" / "tasks" / f"{name}.yaml")
     scores = {
         "eval_mood_polarity_f1": ExpectedScore(0.5, 9.0),
-        "eval_people_entities_f1": ExpectedScore(50.0, 9.0),
+        "eval_people_entities_f1": ExpectedScore(-1.0, 0.1),
     }
     (tmp_path / "conf" / "experiment").mkdir()
     study = OmegaConf.create({"study": {"expected": scores, "seeds": [1]}})

@@ -48,10 +48,10 @@ def test_workers_give_the_same_batches_in_the_same_order(num_workers: int, layou
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("num_taken", [0, 1, 7])
 def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says_so(
-    num_workers: int, num_taken: int, caplog: pytest.LogCaptureFixture
+    num_workers: int, num_taken: int, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    slow = SlowDataset(DATASET)
-    ahead = loader(num_workers, slow)
+    waiting = WaitingDataset(tmp_path / "go on")
+    ahead = loader(num_workers, waiting)
     batches = ahead.load(BATCHES)
     loaded = [next(batches) for _ in range(num_taken)]
     if not num_taken:  # the workers start with the first batch that is asked for
@@ -59,6 +59,7 @@ def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says
     worker = multiprocessing.active_children()[0]
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
+    waiting.sign.touch()
     loaded += batches
     assert_same(loaded, list(loader(0).load(BATCHES)))
     (record,) = caplog.records
@@ -71,8 +72,21 @@ def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says
     assert (ahead.num_workers, len(caplog.records), multiprocessing.active_children()) == (0, 1, [])
 
 
+class WaitingDataset(Dataset[EncodedExample]):
+    """In a worker, the examples of the last batches wait for a file, so that none is done before one is killed."""
+
+    def __init__(self, sign: Path) -> None:
+        self.sign, self.owner = sign, os.getpid()
+        self.late = {index for batch in BATCHES[-3:] for index in batch["ner"]}
+
+    def __getitem__(self, index: int) -> EncodedExample:
+        while os.getpid() != self.owner and index in self.late and not self.sign.exists():
+            time.sleep(0.01)
+        return DATASET[index]
+
+
 class SlowDataset(Dataset[EncodedExample]):
-    """So that a worker is not done before it is killed."""
+    """So that there is time to end the process that loads."""
 
     def __init__(self, dataset: Dataset[EncodedExample], seconds: float = 0.002) -> None:
         self.dataset, self.seconds = dataset, seconds
