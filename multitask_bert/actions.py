@@ -19,7 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from multitask_bert import foreign_folders, trust
 from multitask_bert.config import ExperimentConfig, InputError, StudyConfig
 from multitask_bert.config_tree import without_hydra
-from multitask_bert.folders import RESULTS, config_of, config_to_evaluate, existing_run, shown, write_results
+from multitask_bert.folders import (
+    HYDRA_CONFIG,
+    RESULTS,
+    config_of,
+    config_to_evaluate,
+    existing_run,
+    shown,
+    write_results,
+)
 from multitask_bert.going_on import config_to_go_on_with, keys_of
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
@@ -245,7 +253,7 @@ def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
     """What a run's tasks call their texts, in tables and objects, and whether its .tsv files are quoted."""
     from multitask_bert.inference.columns import columns_of_task
 
-    path = run_dir / ".hydra" / "config.yaml"
+    path = run_dir / HYDRA_CONFIG
     tree = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # a model's folder has none
     tasks = list(tree.get("tasks", {}).values()) if isinstance(tree, dict) else []
     columns = [found for found in map(columns_of_task, tasks) if found is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
+HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
 
 
 def existing_run(config: ExperimentConfig) -> Path:
     """The folder that `run_dir` names."""
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
-    if not (run_dir / ".hydra" / "config.yaml").is_file():
+    if not (run_dir / HYDRA_CONFIG).is_file():
         raise InputError(f"run_dir={run_dir}: not the folder of a run (it has no .hydra/config.yaml)")
     return run_dir
 
@@ -33,7 +35,7 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
     Raises:
         InputError: it cannot be right, or names code or places that a file may not name (trust.py).
     """
-    path = run_dir / ".hydra" / "config.yaml"
+    path = run_dir / HYDRA_CONFIG
     tree = OmegaConf.load(path)
     assert isinstance(tree, DictConfig)
     trust.refuse(foreign_folders.run_problems(OmegaConf.to_container(tree)), path)
@@ -54,6 +56,21 @@ def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig
         earlier.batching, eval_batch_size=now.batching.eval_batch_size, eval_max_tokens=now.batching.eval_max_tokens
     )
     return replace(earlier, logger={}, batching=batching)
+
+
+def keep_config(config: ExperimentConfig, folder: Path) -> None:
+    """Where Hydra keeps that of a job: for a run inside of one, so that other actions find it."""
+    path = folder / HYDRA_CONFIG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(to_dict(config)), path)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Raises:
+    OSError, ValueError: there is no `results.json`, or it is damaged.
+    """
+    results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    return results
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

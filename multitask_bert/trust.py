@@ -38,8 +38,8 @@ OF_LAUNCHER = (
     "n_jobs", "array_parallelism", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb",
     "partition", "qos", "account", "constraint",
 )  # fmt: skip
-OF_THE_COMMAND = ("output", "run_dir")  # written to, or read as a run: the command line names them
-NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *OF_THE_COMMAND)
+ONLY_TYPED = ("output", "run_dir")  # written to, or read as a run: the command line names them
+NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *ONLY_TYPED)
 STORE, METRIC = re.compile(r"logger\.[^.]+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
 PLUGIN = re.compile(r"hydra\.(?:callbacks\.[^.]+|launcher|sweeper)\._target_")
 PLAIN_WORD = re.compile(r"[\w.+=,@&|-]*")
@@ -99,7 +99,7 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
             continue
         if key.partition(".")[0] == "hydra" and value is not None:
             yield from _hydra_problem(key, value)
-        elif key in OF_THE_COMMAND and value is not None:
+        elif key in ONLY_TYPED and value is not None:
             yield f"{key}={value}: a file cannot say this; {typed_words(key, value)}"
         elif STORE.fullmatch(key) and not is_inner_store(value):
             yield f"{key}={value}: a file can name a server, or a database below this folder; {typed_words(key, value)}"

@@ -186,19 +186,22 @@ class Controller:
                 f"another study with hydra.sweeper.study=NAME"
             )
 
+    def _last_failure(self) -> FrozenTrial:
+        return [trial for trial in trials.counted(self.study) if trial.state == TrialState.FAIL][-1]
+
     def _all_failed(self) -> str:
-        failed = [trial for trial in trials.counted(self.study) if trial.state == TrialState.FAIL]
+        num_failed = trials.count(self.study).failed
         return (
-            f"sweep {self.plan.settings.study}: no trial gave a value, and {len(failed)} failed; the last one: "
-            f"{failed[-1].user_attrs.get('error', 'ended without a word')}"
+            f"sweep {self.plan.settings.study}: no trial gave a value, and {num_failed} failed; the last one: "
+            f"{self._last_failure().user_attrs.get('error', 'ended without a word')}"
         )
 
     def _too_many_failures(self, num_failed: int) -> str:
-        failed = [trial for trial in trials.counted(self.study) if trial.state == TrialState.FAIL]
-        error = str(failed[-1].user_attrs.get("error")).partition("\n")[0]
+        last = self._last_failure()
+        error = str(last.user_attrs.get("error")).partition("\n")[0]
         return (
             f"hydra.sweeper.max_failures={self.plan.settings.max_failures}: {num_failed} trials failed, the last "
-            f"({failed[-1].number}) with {error}; see run.log in its folder. With a higher max_failures the same "
+            f"({last.number}) with {error}; see run.log in its folder. With a higher max_failures the same "
             f"command goes on"
         )
 

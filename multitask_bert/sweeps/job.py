@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import math
 import os
@@ -27,8 +26,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from multitask_bert.config import ExperimentConfig
-from multitask_bert.config_tree import to_dict
-from multitask_bert.folders import RESULTS
+from multitask_bert.folders import RESULTS, keep_config, read_results
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
@@ -116,14 +114,13 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
 
     if settings.seeds == 1:
         train(config, folder, report)
-        results = _read(folder)
+        results = read_results(folder)
         return Outcome(is_pruned=results["pruned"], by_seed={config.seed: results["metrics"]["eval"]})
     for seed in range(config.seed, config.seed + settings.seeds):
         own, own_folder = replace(config, seed=seed), folder / f"seed_{seed}"
-        (own_folder / ".hydra").mkdir(parents=True)
-        OmegaConf.save(OmegaConf.create(to_dict(own)), own_folder / ".hydra" / "config.yaml")
+        keep_config(own, own_folder)
         train(own, own_folder, lambda step, scores: _refuse_nan(step, scores, metrics))
-        outcome.by_seed[seed] = _read(own_folder)["metrics"]["eval"]
+        outcome.by_seed[seed] = read_results(own_folder)["metrics"]["eval"]
         is_last = len(outcome.by_seed) == settings.seeds
         if len(metrics) == 1:
             own_score, mean = outcome.by_seed[seed][metrics[0]], outcome.mean(metrics[0])
@@ -164,11 +161,6 @@ def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> b
         if not math.isfinite(scores[name]):
             raise DivergenceError(f"{name} is {scores[name]} at step {step}: the training diverged")
     return False
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    return results
 
 
 def _write_summary(folder: Path, outcome: Outcome, metrics: list[str]) -> None:

@@ -61,7 +61,6 @@ class Plan:
             "directions": self.settings.directions,
             "seeds": self.settings.seeds,
             "fixed_overrides": list(self.fixed),
-            "groups": list(self.groups),
             "conf_hash": conf_files.hash_of(files),
             "conf_files": files,
         }

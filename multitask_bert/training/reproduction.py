@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from multitask_bert.config import InputError
-from multitask_bert.folders import RESULTS
+from multitask_bert.folders import RESULTS, read_results
 from multitask_bert.training import provenance
 
 SAME, WITHIN_SPREAD, DIFFERENT = "the same, to the bit", "the same within the spread", "different"
@@ -35,7 +34,7 @@ def read_earlier(folder: Path) -> Earlier:
             raise InputError(f"run_dir={folder}: has no {name}; only a run that ended can be compared with")
     try:
         described = provenance.read(folder)
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        results = read_results(folder)
         # What is compared has to be there: if it were missed only after the training, that would have been in vain.
         needed = [*(described[name] for name in provenance.INPUTS), results["metrics"]["eval"]]
         has_ended = "final" in described

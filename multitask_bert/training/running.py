@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from multitask_bert.folders import (
     RESULTS,
     places,
     read_reproduction,
+    read_results,
     shown,
     write_reproduction,
     write_results,
@@ -57,7 +57,7 @@ def run_training(
     if config.resume and (folder / RESULTS).is_file():
         console.say(f"{shown(folder)}: this run is complete; there is nothing to go on with")
         Savepoints(folder, config).remove()  # as the run did itself, unless it was killed over it
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        results = read_results(folder)
         return float(results["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
     if config.resume:

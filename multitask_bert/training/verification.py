@@ -6,17 +6,13 @@ interval beside it is that of the mean by Student's t; it tells how far the seed
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from multitask_bert.config import ExpectedScore, ExperimentConfig, InputError, StudyConfig
-from multitask_bert.config_tree import to_dict
-from multitask_bert.folders import RESULTS, shown
+from multitask_bert.folders import HYDRA_CONFIG, keep_config, read_results, shown
 from multitask_bert.heads import expected_here
 from multitask_bert.training.console import Console
 from multitask_bert.training.loggers import METRICS_FILE
@@ -146,7 +142,7 @@ def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verifi
     except SystemExit:
         console.say(f"All seeds    python run.py run_dir={shown(folder)} resume=true")
         raise
-    found = compare(config, {seed: _read_metrics(own) for seed, own in folders.items()})
+    found = compare(config, {seed: read_results(own)["metrics"] for seed, own in folders.items()})
     write_json(folder / VERIFICATION, finite(found.described()))
     found.tell(console, folder)
     return found
@@ -174,16 +170,9 @@ def compare(config: ExperimentConfig, metrics: Mapping[int, Mapping[str, Any]]) 
 def _config_of_seed(config: ExperimentConfig, seed: int, folder: Path) -> ExperimentConfig:
     """That of an ordinary run, kept in its folder as Hydra keeps one, so that other actions find it."""
     own = replace(config, seed=seed, verify=False, study=StudyConfig(), run_dir=None, resume=False)
-    path = folder / ".hydra" / "config.yaml"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(to_dict(own)), path)
+    if not (folder / HYDRA_CONFIG).is_file():
+        keep_config(own, folder)
     return replace(own, resume=config.resume)
-
-
-def _read_metrics(folder: Path) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["metrics"]
-    return metrics
 
 
 def _row(compared: Compared) -> tuple[str, ...]:
