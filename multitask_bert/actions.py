@@ -22,6 +22,7 @@ from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import (
     HYDRA_CONFIG,
     RESULTS,
+    SWEEP,
     config_of,
     config_to_evaluate,
     existing_run,
@@ -31,7 +32,8 @@ from multitask_bert.folders import (
 from multitask_bert.going_on import config_to_go_on_with, keys_of
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
-from multitask_bert.training.mlflow_upload import STATE_FILE as MLFLOW_STATE
+from multitask_bert.training.mlflow_state import PARENT_TAG
+from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -201,13 +203,17 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
 
 def upload(config: ExperimentConfig, folder: Path) -> None:
-    """Send to MLflow what an earlier run could not send."""
-    from multitask_bert.training.mlflow_upload import upload_run
+    """Send to MLflow what an earlier run, or a sweep and its trials, could not send."""
+    from multitask_bert.training.mlflow_upload import upload_run, upload_sweep
 
-    run_dir = existing_run(config)
-    trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
+    assert config.run_dir is not None
+    is_sweep = (Path(config.run_dir) / SWEEP).is_file()
+    run_dir = Path(config.run_dir) if is_sweep else existing_run(config)
+    for path in sorted(run_dir.rglob(MLFLOW_STATE)) if is_sweep else [run_dir / MLFLOW_STATE]:
+        trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:
-        print(upload_run(run_dir))
+        for line in upload_sweep(run_dir) if is_sweep else [upload_run(run_dir)]:
+            print(line)
     except (ConnectionError, ValueError) as error:
         raise InputError(str(error)) from error
 
@@ -269,7 +275,7 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
     if TRIAL in os.environ:
         tags["trial"] = os.environ[TRIAL]
     if parent := os.environ.get(PARENT_RUN):
-        tags["mlflow.parentRunId"] = parent
+        tags[PARENT_TAG] = parent
     return tags
 
 

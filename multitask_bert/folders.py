@@ -17,6 +17,7 @@ from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
+SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
 
 

@@ -32,7 +32,7 @@ class Loader:
 
     One micro-batch is at most `micro_batch_size` examples and `micro_batch_tokens` tokens (None: no limit; one example
     is never split); where the layout is padded, it is of one task. `num_workers`: processes that work ahead; 0: none.
-    It falls to 0 when one of them dies: that is one warning, and the batches stay the same.
+    It falls to 0, for good, when one of them dies: that is one warning, and the batches stay the same.
     """
 
     def __init__(
@@ -47,6 +47,14 @@ class Loader:
     ) -> None:
         self.datasets, self.num_workers = datasets, num_workers
         self._collate = Collate(pad_id, layout, micro_batch_size, micro_batch_tokens)
+
+    @property
+    def micro_batch_tokens(self) -> int | None:
+        return self._collate.max_tokens
+
+    def limit(self, micro_batch_tokens: int | None) -> None:
+        """From the next `load` on, at most so many tokens in a micro-batch."""
+        self._collate.max_tokens = micro_batch_tokens
 
     def load(self, batches: Sequence[Indices]) -> Iterator[list[Batch]]:
         """The batches in the order given; examples of a batch by task and index."""

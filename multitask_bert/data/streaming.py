@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -41,11 +40,14 @@ class TrainingStream:
         seed: int,
         update: str = "task",
     ) -> None:
-        self.datasets, self.batching, self.mixing, self.update = datasets, batching, mixing, update
-        self.num_epochs, self.pad_id, self.seed = num_epochs, pad_id, seed
+        self.datasets, self._batching, self._mixing, self._update = datasets, batching, mixing, update
+        self._num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
         self._planned: tuple[int, list[Indices]] | None = None
-        self._loader = self._make_loader()
+        self._loader = Loader(
+            datasets, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
+            micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
+        )  # fmt: skip
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
@@ -61,10 +63,14 @@ class TrainingStream:
         """The steps of an epoch from `start` on, each as its micro-batches."""
         yield from self._loader.load(self.plan(epoch)[start:])
 
+    @property
+    def micro_batch_tokens(self) -> int | None:
+        """Places of one forward pass, at most."""
+        return self._loader.micro_batch_tokens
+
     def limit(self, micro_batch_tokens: int | None) -> None:
         """From the next `epoch` on, at most so many places per forward pass."""
-        self.batching = replace(self.batching, micro_batch_tokens=micro_batch_tokens)
-        self._loader = self._make_loader()
+        self._loader.limit(micro_batch_tokens)
 
     def mean_counts(self) -> dict[tuple[str, str], float]:
         """Known targets that a batch has in the mean, at least 1, by task and head. None are told, so that a step may
@@ -74,7 +80,7 @@ class TrainingStream:
         loss would give each of them more weight; divided by the mean, every target weighs the same, and a gradient is
         expected to be that of random batches.
         """
-        if self.batching.sort_window == 1 and self.batching.max_tokens is None:
+        if self._batching.sort_window == 1 and self._batching.max_tokens is None:
             return {}
         means = {}
         for task, dataset in self.datasets.items():
@@ -85,28 +91,21 @@ class TrainingStream:
 
     def used_ids(self) -> Tensor:
         """The ids of all pieces that any batch can hold, padding among them, sorted."""
-        ids = [np.array([self.pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
+        ids = [np.array([self._pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
         return torch.from_numpy(np.unique(np.concatenate(ids)))
-
-    def _make_loader(self) -> Loader:
-        batching = self.batching
-        return Loader(
-            self.datasets, pad_id=self.pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
-            micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
-        )  # fmt: skip
 
     def _plan(self, epoch: int) -> Iterator[Indices]:
         first = {task: self._pass(task, epoch, 0) for task in self.datasets}
         num_batches = {task: len(batches) for task, batches in first.items()}
         batches = {task: self._batches(task, epoch, first[task]) for task in self.datasets}
-        rounds = plan_epoch(self.mixing, num_batches, epoch=epoch, num_epochs=self.num_epochs, seed=self.seed)
+        rounds = plan_epoch(self._mixing, num_batches, epoch=epoch, num_epochs=self._num_epochs, seed=self._seed)
         for tasks_of_round in rounds:
-            for tasks in [tasks_of_round] if self.update == "round" else [(task,) for task in tasks_of_round]:
+            for tasks in [tasks_of_round] if self._update == "round" else [(task,) for task in tasks_of_round]:
                 yield {task: next(batches[task]) for task in tasks}
 
     def _pass(self, task: str, epoch: int, number: int) -> list[list[int]]:
         """A task's batches in a fresh order: each example once."""
-        return plan_batches(self._lengths[task], self.batching, purpose=(task, epoch, number), seed=self.seed)
+        return plan_batches(self._lengths[task], self._batching, purpose=(task, epoch, number), seed=self._seed)
 
     def _batches(self, task: str, epoch: int, first: list[list[int]]) -> Iterator[list[int]]:
         """Pass after pass, without end."""

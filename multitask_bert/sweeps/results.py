@@ -13,13 +13,12 @@ from rich.table import Table
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.config import InputError
-from multitask_bert.folders import config_of, primary_config, shown
+from multitask_bert.folders import SWEEP, config_of, primary_config, shown
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
-SUMMARY = "sweep.json"
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
 
@@ -41,12 +40,12 @@ def study_of(folder: Path) -> optuna.Study:
         InputError: there is no sweep, or its storage is down.
     """
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
         name, storage = summary["study"], summary["storage"]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SUMMARY} there: {error})") from error
+        raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SWEEP} there: {error})") from error
     settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
-    trust.refuse(foreign_folders.storage_problems(settings.storage), folder / SUMMARY)
+    trust.refuse(foreign_folders.storage_problems(settings.storage), folder / SWEEP)
     try:
         return optuna.load_study(study_name=name, storage=open_storage(settings, folder))
     except KeyError as error:
@@ -65,7 +64,7 @@ def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> N
     best = best_trials(study)
     counts = count(study)
     write_json(
-        folder / SUMMARY,
+        folder / SWEEP,
         finite({
             "study": settings.study,
             "storage": without_password(settings.storage or JOURNAL_FILE),  # a file: below this folder

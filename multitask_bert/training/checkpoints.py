@@ -1,10 +1,15 @@
-"""The best model so far, on disk: `checkpoints/best/` is a whole model folder, with `state.json` beside the weights."""
+"""The best model so far: which one it is, and where it is kept.
+
+`checkpoints/best/` is a whole model folder, with `state.json` beside the weights.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +19,42 @@ from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.state import TrainState
 from multitask_bert.utils.files import write_json
 
+log = logging.getLogger(__name__)
+
 
 class BestCheckpoint:
-    """Keeps the best weights: in `folder`/checkpoints/best, or in memory where there is no folder."""
+    """Keeps the best weights: in `folder`/checkpoints/best, or in memory where there is no folder.
 
-    def __init__(self, folder: Path | None) -> None:
+    `metric`: the key of the score that decides; `is_higher_better`: its direction.
+    """
+
+    def __init__(self, folder: Path | None, *, metric: str, is_higher_better: bool) -> None:
         self.folder = None if folder is None else folder / "checkpoints" / "best"
+        self.metric, self.is_higher_better = metric, is_higher_better
         self._in_memory: dict[str, Any] | None = None
+
+    def offer(self, model: MultiTaskModel, tokenizer: Any, metrics: Mapping[str, float], state: TrainState) -> bool:
+        """Keep weights with these scores if they are the best so far, and note that in the state; whether they are.
+
+        Raises:
+            InputError: the metric is not among the scores, or the folder cannot be written.
+        """
+        if self.metric not in metrics:
+            raise InputError(f"trainer.metric_for_best={self.metric}: not among {', '.join(metrics)}")
+        score = metrics[self.metric]
+        if not is_better(score, state.best_score, higher=self.is_higher_better):
+            state.evaluations_since_best += 1
+            return False
+        state.evaluations_since_best = 0
+        state.best_score, state.best_metrics = score, dict(metrics)
+        state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
+        self.keep(model, tokenizer, state)
+        if math.isnan(score):  # only the first evaluation can be such a best
+            log.warning(
+                "step %d: %s is not a number; this model is kept until an evaluation gives one",
+                state.step, self.metric,
+            )  # fmt: skip
+        return True
 
     def keep(self, model: MultiTaskModel, tokenizer: Any, state: TrainState) -> None:
         """Replace what was kept before.

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from multitask_bert.training.loggers import RunLogger, RunStart
+from multitask_bert.training.mlflow_state import LOCK_FILE
 from multitask_bert.training.mlflow_store import prepare_environment
-from multitask_bert.training.mlflow_upload import LOCK_FILE, LOCK_WAIT_SECONDS, Upload, what_failed
+from multitask_bert.training.mlflow_upload import LOCK_WAIT_SECONDS, Upload, what_failed
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class MlflowLogger(RunLogger):
         self._thread.start()
 
     def _tell_what_is_left(self, upload: Upload) -> None:
-        if not upload.is_complete():
+        if not upload.state.is_complete():
             log.warning("%s", upload.what_is_left(self._error))
 
     def _send_until_closed(self) -> None:

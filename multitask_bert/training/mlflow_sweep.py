@@ -11,8 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from multitask_bert.training.loggers import JsonlLogger, RunStart
+from multitask_bert.training.mlflow_state import LOCK_FILE, STATE_FILE, UploadState
 from multitask_bert.training.mlflow_store import prepare_environment
-from multitask_bert.training.mlflow_upload import LOCK_FILE, STATE_FILE, Upload, what_failed
+from multitask_bert.training.mlflow_upload import Upload, what_failed
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def _id_from_other(folder: Path) -> str | None:
     """The id of the run that another controller made, or is making."""
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
-        if (folder / STATE_FILE).is_file() and (run_id := Upload.load(folder).state.run_id) is not None:
+        if (folder / STATE_FILE).is_file() and (run_id := UploadState.load(folder).run_id) is not None:
             return run_id
         time.sleep(0.2)
     return None

@@ -10,22 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multitask_bert.config_tree import flatten
 from multitask_bert.training.loggers import METRICS_FILE, RunStart
+from multitask_bert.training.mlflow_state import LOCK_FILE, PARENT_TAG, STATE_FILE, UploadState
 from multitask_bert.training.mlflow_store import artifact_root, create_database, prepare_environment, sqlite_path
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = "mlflow.json"
-LOCK_FILE = "mlflow.lock"  # held by whoever sends from this folder; freed by the system when that process dies
 UPLOAD_TAG = "multitask_bert.upload_id"
 LOCK_WAIT_SECONDS = 15.0
 
@@ -37,10 +34,11 @@ MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
 
 
-def upload_run(folder: Path) -> str:
+def upload_run(folder: Path, parent: str | None = None) -> str:
     """Send what MLflow does not have yet of a run's folder; one line that says what was sent.
 
-    A run that never reported its end counts as KILLED.
+    A run that never reported its end counts as KILLED. `parent`: the id of the run under which it belongs, if it could
+    not be told of one when it began.
 
     Raises:
         ValueError: the run was not logged to MLflow, or is still going on.
@@ -52,31 +50,25 @@ def upload_run(folder: Path) -> str:
         raise ValueError(f"{folder}: has no {STATE_FILE}, so this run was not logged to MLflow (was logger=none?)")
     try:
         with FileLock(folder / LOCK_FILE, timeout=LOCK_WAIT_SECONDS):
-            return _upload_all(Upload.load(folder))
+            upload = Upload.load(folder)
+            if parent is not None and PARENT_TAG not in upload.state.tags:
+                upload.add_tags({PARENT_TAG: parent})
+            return _upload_all(upload)
     except Timeout:
         raise ValueError(f"{folder}: the run is still going on and sends to MLflow itself; wait for its end") from None
 
 
-@dataclass
-class UploadState:
-    """What `mlflow.json` holds."""
+def upload_sweep(folder: Path) -> Iterator[str]:
+    """The same of a sweep's own run, and of those of its trials below it; a line for each.
 
-    tracking_uri: str
-    experiment: str
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    started_at: float  # Unix seconds
-    upload_id: str  # a tag: if the answer to "create a run" was lost, the next try finds that run by it
-    run_id: str | None = None
-    are_params_sent: bool = False  # and the tags
-    num_lines_sent: int = 0
-    num_bytes_sent: int = 0  # where in metrics.jsonl the next line begins
-    artifacts: dict[str, str] = field(default_factory=dict)  # path in the folder -> pending, sent or missing
-    status: str | None = None  # FINISHED, FAILED, KILLED; None: not ended
-    ended_at: float | None = None
-    is_status_sent: bool = False
-    is_to_reopen: bool = False  # it goes on, and MLflow may still have the status with which its first part ended
+    Raises:
+        ValueError, ConnectionError: as `upload_run`.
+    """
+    yield upload_run(folder)
+    parent = UploadState.load(folder).run_id
+    for path in sorted(folder.rglob(STATE_FILE)):
+        if path.parent != folder:
+            yield upload_run(path.parent, parent)
 
 
 class Upload:
@@ -85,12 +77,11 @@ class Upload:
     One thread sends; others may add artifacts and the end meanwhile.
     """
 
-    def __init__(self, folder: Path, state: UploadState) -> None:
-        self.folder = folder
+    def __init__(self, state: UploadState) -> None:
+        self.folder = state.folder
         self.state = state
         self.shown_uri = re.sub(r"//[^/@]*@", "//***@", state.tracking_uri)  # no password in a message
         self._client: Any = None
-        self._lock = threading.Lock()  # of the state and its file; never held during a network call
 
     @classmethod
     def begin(cls, run: RunStart, tracking_uri: str, experiment: str) -> Upload:
@@ -100,52 +91,36 @@ class Upload:
         if (run.folder / STATE_FILE).is_file():
             upload = cls.load(run.folder)
             if (upload.state.tracking_uri, upload.state.experiment) == (tracking_uri, experiment):
-                upload._change(status=None, ended_at=None, is_status_sent=False, is_to_reopen=True)
-                upload._go_back(run.num_bytes_kept)
+                upload.state.change(status=None, ended_at=None, is_status_sent=False, is_to_reopen=True)
+                upload.state.go_back(run.num_bytes_kept)
                 return upload
         params = as_params(run.config)
         tags = {_clean(key): _cut(value, MAX_TAG_LENGTH) for key, value in run.tags.items()}
-        state = UploadState(tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
-        upload = cls(run.folder, state)
-        upload._change()
-        return upload
+        state = UploadState(run.folder, tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
+        state.change()
+        return cls(state)
 
     @classmethod
     def load(cls, folder: Path) -> Upload:
-        return cls(folder, UploadState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))))
-
-    def _go_back(self, num_bytes: int | None) -> None:
-        """To where metrics.jsonl ends now; lines that come again are sent again, with the same steps and values."""
-        if num_bytes is not None and self.state.num_bytes_sent > num_bytes:
-            with (self.folder / METRICS_FILE).open("rb") as file:
-                num_lines = file.read(num_bytes).count(b"\n")
-            self._change(num_bytes_sent=num_bytes, num_lines_sent=num_lines)
+        return cls(UploadState.load(folder))
 
     def add_artifact(self, path: Path) -> None:
         """Send this file or folder, again if it was sent before."""
         path, folder = path.resolve(), self.folder.resolve()
-        self._mark((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix(), "pending")
+        self.state.mark((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix(), "pending")
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
-        self._change(tags={**self.state.tags, **tags}, are_params_sent=False)
+        self.state.change(tags={**self.state.tags, **tags}, are_params_sent=False)
 
     def end(self, status: str, when: float) -> None:
-        self._change(status=status, ended_at=when, is_status_sent=False)
-
-    def num_pending_lines(self) -> int:
-        return sum(1 for _ in self._pending_lines())
-
-    def pending_artifacts(self) -> list[str]:
-        with self._lock:
-            return [name for name, where in self.state.artifacts.items() if where == "pending"]
-
-    def is_complete(self) -> bool:
-        return self.state.is_status_sent and not self.num_pending_lines() and not self.pending_artifacts()
+        self.state.change(status=status, ended_at=when, is_status_sent=False)
 
     def what_is_left(self, error: Exception | None) -> str:
         """The sentence for the user: what failed, what is kept where, and the way out."""
-        num_artifacts = len(self.pending_artifacts())
-        what = f"{self.num_pending_lines()} metric lines" + (f" and {num_artifacts} artifacts" if num_artifacts else "")
+        num_artifacts = len(self.state.pending_artifacts())
+        what = f"{self.state.num_pending_lines()} metric lines" + (
+            f" and {num_artifacts} artifacts" if num_artifacts else ""
+        )
         return (
             f"MLflow at {self.shown_uri} {what_failed(error)}: {what} are kept in {self.folder}; "
             f"send them later with: python run.py action=upload run_dir={self.folder}"
@@ -157,29 +132,29 @@ class Upload:
         status = state.status  # read first: whatever was logged before the end goes before the end
         client = self._connect()
         if state.run_id is None:
-            self._change(run_id=self._find_or_create_run(client))
+            self.state.change(run_id=self._find_or_create_run(client))
         if state.is_to_reopen:
             client.update_run(state.run_id, status="RUNNING")
-            self._change(is_to_reopen=False)
+            self.state.change(is_to_reopen=False)
         if not state.are_params_sent:
             self._send_params(client)
         for metrics, num_lines, num_bytes in self._metric_batches():
             for start in range(0, len(metrics), MAX_METRICS_PER_BATCH):
                 client.log_batch(state.run_id, metrics=metrics[start : start + MAX_METRICS_PER_BATCH])
-            self._change(
+            self.state.change(
                 num_lines_sent=state.num_lines_sent + num_lines, num_bytes_sent=state.num_bytes_sent + num_bytes
             )
-        for name in self.pending_artifacts():
+        for name in self.state.pending_artifacts():
             path = self.folder / name
             if path.exists():
                 parent = Path(name).parent.as_posix()
                 client.log_artifact(state.run_id, str(path), None if parent == "." or path == Path(name) else parent)
             else:
                 log.warning("%s does not exist any more and is not sent to MLflow", path)
-            self._mark(name, "sent" if path.exists() else "missing")
+            self.state.mark(name, "sent" if path.exists() else "missing")
         if status is not None and not state.is_status_sent:
             client.set_terminated(state.run_id, status, end_time=_milliseconds(state.ended_at or time.time()))
-            self._change(is_status_sent=True)
+            self.state.change(is_status_sent=True)
 
     def _connect(self) -> Any:
         if self._client is None:
@@ -225,13 +200,13 @@ class Upload:
             client.log_batch(self.state.run_id, params=params[start : start + MAX_PARAMS_PER_BATCH])
         for start in range(0, len(tags), MAX_PARAMS_PER_BATCH):
             client.log_batch(self.state.run_id, tags=tags[start : start + MAX_PARAMS_PER_BATCH])
-        self._change(are_params_sent=True)
+        self.state.change(are_params_sent=True)
 
     def _metric_batches(self) -> Iterator[tuple[list[Any], int, int]]:
         """Whole lines up to MLflow's limit (or one longer line): metrics, number of lines, number of bytes."""
         metrics: list[Any] = []
         num_lines = num_bytes = 0
-        for line in self._pending_lines():
+        for line in self.state.pending_lines():
             of_line = _metrics_of(line)
             if num_lines and len(metrics) + len(of_line) > MAX_METRICS_PER_BATCH:
                 yield metrics, num_lines, num_bytes
@@ -239,29 +214,6 @@ class Upload:
             metrics, num_lines, num_bytes = metrics + of_line, num_lines + 1, num_bytes + len(line)
         if num_lines:
             yield metrics, num_lines, num_bytes
-
-    def _pending_lines(self) -> Iterator[bytes]:
-        path = self.folder / METRICS_FILE
-        if path.is_file():
-            with path.open("rb") as file:
-                file.seek(self.state.num_bytes_sent)
-                yield from (line for line in file if line.endswith(b"\n"))  # the last may be half written
-
-    def _mark(self, artifact: str, where: str) -> None:
-        with self._lock:
-            self.state.artifacts[artifact] = where
-            self._save()
-
-    def _change(self, **changes: Any) -> None:
-        with self._lock:
-            for name, value in changes.items():
-                setattr(self.state, name, value)
-            self._save()
-
-    def _save(self) -> None:
-        new = self.folder / f"{STATE_FILE}.new"
-        new.write_text(json.dumps(asdict(self.state), indent=1, ensure_ascii=False), encoding="utf-8")
-        new.replace(self.folder / STATE_FILE)
 
 
 def as_params(config: Mapping[str, Any]) -> dict[str, str]:
@@ -276,7 +228,7 @@ def _upload_all(upload: Upload) -> str:
     if state.status is None:
         metrics = upload.folder / METRICS_FILE
         upload.end("KILLED", metrics.stat().st_mtime if metrics.is_file() else time.time())
-    num_lines, num_artifacts = upload.num_pending_lines(), len(upload.pending_artifacts())
+    num_lines, num_artifacts = state.num_pending_lines(), len(state.pending_artifacts())
     try:
         upload.send_pending()
     except Exception as error:

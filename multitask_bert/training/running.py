@@ -90,7 +90,7 @@ def run_training(
     finally:
         if trainer is not None:
             trainer.close()
-    console.show_end(state, trainer.metric_for_best, trainer.results, places(config, folder))
+    console.show_end(state, trainer.best.metric, trainer.results, places(config, folder))
     assert state.best_score is not None
     return state.best_score
 
@@ -108,7 +108,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "metrics": metrics,
         "test_intervals": gather_intervals(trainer.results.get("test", {})),
         "best": {
-            "metric": trainer.metric_for_best,
+            "metric": trainer.best.metric,
             "value": state.best_score,
             "step": state.best_step,
             "epoch": state.best_epoch,

@@ -6,7 +6,6 @@ epochs -> rounds (data/mixing.py) -> one batch of each task in turn -> forward, 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
-from multitask_bert.training.checkpoints import BestCheckpoint, is_better
+from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import Evaluator, TaskResult, as_test, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
@@ -100,10 +99,9 @@ class Trainer:
 
         # Where it stands, and who is told
         self.state = TrainState()
-        self.best = BestCheckpoint(folder)
-        self.metric_for_best = metric_for_best(config)
-        higher = config.trainer.higher_is_better
-        self._is_higher_better = not is_lower_better(self.metric_for_best) if higher is None else higher
+        metric, higher = metric_for_best(config), config.trainer.higher_is_better
+        higher = not is_lower_better(metric) if higher is None else higher
+        self.best = BestCheckpoint(folder, metric=metric, is_higher_better=higher)
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.watcher = watcher
@@ -265,7 +263,7 @@ class Trainer:
         self.savepoints.save(
             self.model, updater, self.state,
             has_failed=has_failed, balancer=self.balancer.state_dict(), best=best,
-            micro_batch_tokens=self._stream.batching.micro_batch_tokens,
+            micro_batch_tokens=self._stream.micro_batch_tokens,
         )  # fmt: skip
 
     def _go_on_from(self, snapshot: Snapshot, updater: Updater) -> None:
@@ -352,20 +350,9 @@ class Trainer:
     def _evaluate_and_keep_best(self) -> None:
         config, state = self.config.trainer, self.state
         metrics = self.evaluate()
-        if self.metric_for_best not in metrics:
-            raise InputError(f"trainer.metric_for_best={self.metric_for_best}: not among {', '.join(metrics)}")
-        is_best = is_better(metrics[self.metric_for_best], state.best_score, higher=self._is_higher_better)
-        state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
+        is_best = self.best.offer(self.model, self.tokenizer, metrics, state)
         if is_best:
-            state.best_score, state.best_metrics = metrics[self.metric_for_best], metrics
-            state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
             self.results["best"] = self.results["eval"]
-            self.best.keep(self.model, self.tokenizer, state)
-        if is_best and math.isnan(metrics[self.metric_for_best]):  # only the first evaluation can be such a best
-            log.warning(
-                "step %d: %s is not a number; this model is kept until an evaluation gives one",
-                state.step, self.metric_for_best,
-            )  # fmt: skip
         self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
         if self.watcher is not None:

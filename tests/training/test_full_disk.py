@@ -42,7 +42,7 @@ def test_the_best_model_before_it_is_whole_where_a_new_one_cannot_be_written(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     trainer = make_trainer(make_config("mood"), tmp_path)
-    best = BestCheckpoint(tmp_path)
+    best = BestCheckpoint(tmp_path, metric="eval_loss", is_higher_better=False)
     best.keep(trainer.model, trainer.tokenizer, TrainState())
     before = contents(tmp_path)
     with (

@@ -25,7 +25,8 @@ from mlflow.tracking import MlflowClient
 from multitask_bert.training import mlflow_logger, mlflow_upload
 from multitask_bert.training.loggers import METRICS_FILE, JsonlLogger, RunLogger, RunStart
 from multitask_bert.training.mlflow_logger import MlflowLogger
-from multitask_bert.training.mlflow_upload import Upload, as_params, upload_run
+from multitask_bert.training.mlflow_state import LOCK_FILE, STATE_FILE
+from multitask_bert.training.mlflow_upload import Upload, as_params, upload_run, upload_sweep
 
 CONFIG = {
     "seed": 1,
@@ -205,7 +206,7 @@ def test_upload_interrupted_at_any_call_equals_an_uninterrupted_one(
 
     client = MlflowClient(f"sqlite:///{database}")
     num_interruptions = 0
-    while not upload.is_complete():
+    while not upload.state.is_complete():
         upload = Upload.load(folder)  # as after a kill
         upload._client = InterruptedClient(client, when=num_interruptions % 5 + 1, is_made=is_made)
         try:
@@ -312,6 +313,29 @@ def test_run_that_goes_on_after_an_outage_is_not_left_as_running(database: Path,
     assert the_only_run(MlflowClient(uri)).info.status == "FINISHED"
 
 
+def test_a_sweep_is_uploaded_with_its_trials_below_it(database: Path, tmp_path: Path) -> None:
+    """MLflow was out of reach from the beginning: no trial could be told of a run above it."""
+    uri, sweep = f"sqlite:///{database}", tmp_path / "sweep"
+    for folder in (sweep, sweep / "trial_0000", sweep / "trial_0001" / "seed_1"):
+        jsonl = JsonlLogger()
+        run = RunStart(folder, folder.name, CONFIG)
+        folder.mkdir(parents=True)
+        jsonl.start(run)
+        jsonl.log_metrics({"best": 1.0}, step=1)
+        jsonl.close()
+        Upload.begin(run, uri, "greetings").end("FINISHED", time.time())
+
+    lines = list(upload_sweep(sweep))
+
+    assert [line.partition(" to MLflow")[0] for line in lines] == ["sent 1 metric lines and 0 artifacts"] * 3
+    runs = {run.info.run_name: run for run in runs_in(MlflowClient(uri))}
+    assert runs.keys() == {"sweep", "trial_0000", "seed_1"}
+    assert {name: run.data.tags.get("mlflow.parentRunId") for name, run in runs.items()} == {
+        "sweep": None, "trial_0000": runs["sweep"].info.run_id, "seed_1": runs["sweep"].info.run_id,
+    }  # fmt: skip
+    assert all(line.startswith("sent 0 metric lines") for line in upload_sweep(sweep))
+
+
 def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no mlflow\.json, so this run was not logged to MLflow"):
         upload_run(tmp_path)
@@ -321,7 +345,7 @@ def test_folder_of_a_run_that_still_goes_on_is_refused(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loggers = begin(tmp_path / "run", f"sqlite:///{database}")
-    while not (tmp_path / "run" / mlflow_upload.LOCK_FILE).exists():
+    while not (tmp_path / "run" / LOCK_FILE).exists():
         time.sleep(0.01)
     monkeypatch.setattr(mlflow_upload, "LOCK_WAIT_SECONDS", 0.1)
     with pytest.raises(ValueError, match="still going on"):
@@ -395,7 +419,7 @@ def test_server_that_stops_during_a_run_gets_everything_later(
     with mlflow_server(database, port) as uri:
         loggers = begin(folder, uri, timeout_seconds=2.0, close_timeout_seconds=8.0)
         log_steps(loggers, range(10))
-        state = folder / mlflow_upload.STATE_FILE
+        state = folder / STATE_FILE
         deadline = time.monotonic() + 30
         while json.loads(state.read_text())["num_lines_sent"] < 10:
             assert time.monotonic() < deadline
@@ -437,7 +461,7 @@ def test_server_that_is_late_and_then_hangs_for_a_while_gets_everything_without_
     wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
 
     def is_sent(num_lines: int) -> bool:
-        return bool(json.loads((folder / mlflow_upload.STATE_FILE).read_text())["num_lines_sent"] == num_lines)
+        return bool(json.loads((folder / STATE_FILE).read_text())["num_lines_sent"] == num_lines)
 
     with mlflow_server(database, port) as uri:
         wait_until(lambda: is_sent(20))
