@@ -117,13 +117,13 @@ class RefuseEarly(Callback):
             checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
             if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config)
-            make_writable(config, "hydra.run.dir")
+            check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
-            make_writable(config, "hydra.sweep.dir")
+            check_writable(config, "hydra.sweep.dir")
 
 
 def refuse_new_folder(config: DictConfig) -> None:
@@ -176,13 +176,17 @@ def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 
 
-def make_writable(config: DictConfig, key: str) -> None:
-    """Make the folder that `key` names, or refuse it where nothing can be written."""
+def check_writable(config: DictConfig, key: str) -> None:
+    """See whether the folder that `key` names can be made and written.
+
+    Raises:
+        InputError: it cannot.
+    """
     try:
         folder = Path(OmegaConf.select(config, key))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
-    probe = folder / ".writable"
+    probe, is_new = folder / ".writable", not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_text("a full disk makes files, and writes nothing into them", encoding="utf-8")
@@ -194,6 +198,9 @@ def make_writable(config: DictConfig, key: str) -> None:
             f"{key}={folder}: this folder cannot be made or written ({error.strerror}); "
             f"name another with {key}=FOLDER, or start where outputs/ can be written"
         ) from error
+    if is_new:
+        with suppress(OSError):  # another process may have put something into it
+            folder.rmdir()  # what is refused after this leaves none
 
 
 @contextmanager

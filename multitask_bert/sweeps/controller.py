@@ -82,7 +82,7 @@ class Controller:
         if self.tracker is not None:
             self.parent_run = self.tracker.start(settings.study, folder, self.study.user_attrs)
         self.progress.say(f"sweep {settings.study}: folder {shown(folder)}")
-        status = "FAILED"
+        status, is_stopped = "FAILED", False
         try:
             while batch := self._next_batch():
                 self._launch(batch)
@@ -92,10 +92,15 @@ class Controller:
             if not best_values(self.study) and trials.count(self.study).failed:
                 raise InputError(self._all_failed())
             status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):  # the second where a job was told to end
+            is_stopped = True
+            raise
         finally:
             if self.tracker is not None:
                 self.tracker.close(status)
             best = self._end()
+            if is_stopped:
+                self.progress.say(f"stopped; {self.progress.done()}, and the same command goes on with the others")
         return best
 
     def _next_batch(self) -> list[tuple[int, list[str]]]:

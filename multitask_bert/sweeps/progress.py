@@ -38,16 +38,16 @@ class Progress:
     def line(self) -> str:
         """As in `sweep lr_ner: 5 of 24 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.7114 (trial 3); …`."""
         counts = count(self.study)
-        parts = [
-            f"sweep {self.study.study_name}: {counts.finished} of {self.n_trials} trials done, "
-            f"{counts.pruned} pruned, {counts.failed} failed"
-        ]
+        parts = [f"sweep {self.study.study_name}: {self.done()}, {counts.pruned} pruned, {counts.failed} failed"]
         if best := best_trials(self.study):
             metric = self.study.user_attrs["metrics"][0]
             parts.append(f"best {metric} {best[0].values[0]:.4f} (trial {best[0].number})")
         if (seconds := self._seconds_left()) is not None:
             parts.append(f"about {_duration(seconds)} left")
         return "; ".join(parts)
+
+    def done(self) -> str:
+        return f"{count(self.study).finished} of {self.n_trials} trials done"
 
     def _seconds_left(self) -> float | None:
         """From how long trials took so far; None before the first and after the last."""

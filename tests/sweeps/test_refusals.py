@@ -38,6 +38,12 @@ S = "hydra.sweeper."
 def test_it_is_refused_before_the_first_trial(arguments: list[str], expected: str, pretended: Pretence) -> None:
     assert expected in refusal(*arguments)
     assert pretended.runs == []
+    assert [path for path in Path("outputs").rglob("*") if path.is_file() and path.name != "sweep.lock"] == []
+
+
+def test_a_refused_sweep_leaves_no_folder() -> None:
+    refusal(f"{S}pruner=none_such")
+    assert not FOLDER.exists()
 
 
 OTHER_STUDIES = {

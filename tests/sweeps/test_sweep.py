@@ -13,6 +13,7 @@ import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from multitask_bert import folders
+from multitask_bert.config import ExperimentConfig
 from multitask_bert.sweeps.trials import count, counted
 from tests.composing import CONF, ROOT, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, refusal, states_of, study_in, sweep
@@ -280,3 +281,18 @@ def test_best_yaml_of_tasks_of_ones_own_needs_no_other_folder(
     monkeypatch.setattr("multitask_bert.actions.run", configs.append)
     run_line("--config-dir", "outputs/sweeps/lr_warmup_mine", "--config-name", "best", "hydra.run.dir=outputs/best")
     assert list(configs[0].tasks) == ["mine"]
+
+
+def test_a_sweep_that_is_stopped_says_how_to_go_on(
+    pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped_in_the_second_trial(config: ExperimentConfig, step: int) -> float:
+        if len(pretended.runs) == 2:
+            raise SystemExit(130)  # as `run_training` ends where it was interrupted
+        return 0.5
+
+    monkeypatch.setattr(pretended, "score", stopped_in_the_second_trial)
+    with pytest.raises(SystemExit) as stop:
+        sweep("hydra.sweeper.n_trials=3")
+    assert stop.value.code == 130
+    assert "stopped; 1 of 3 trials done, and the same command goes on with the others" in capsys.readouterr().out
