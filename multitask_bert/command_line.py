@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
+NO_GROUPS = (
+    "{group}: this config has no such group in its defaults list. A reproduce.yaml or best.yaml is whole: single keys "
+    "can be changed (optimizer.lr=1e-4) and removed (~logger.mlflow: without that logger); +{group}=NAME lays the keys "
+    "of {group}/NAME.yaml over those that it has"
+)
 LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'multitask_bert[cluster]'"
 ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
 # By action on an earlier run: the keys of today's config that it reads.
@@ -242,6 +247,8 @@ def explain_hydra(error: CompactHydraException) -> str:
             return ONE_KEY.format(name=task[1])
         return _no_such_key(cause)
     message = str(error).partition("\nConfig search path:")[0].strip()
+    if group := re.match(r"Could not override '([\w/]+)'\. No match in the defaults list", message):
+        return NO_GROUPS.format(group=group[1])
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         override = message.removeprefix(MERGING)
         if override != message and needs_list(cause):

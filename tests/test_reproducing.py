@@ -25,7 +25,7 @@ from multitask_bert.training.reproduction import (
     verdict,
 )
 from multitask_bert.training.trainer import Trainer
-from tests.composing import composed, run_line
+from tests.composing import composed, error_of, run_line
 from tests.test_actions import trained
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -147,6 +147,18 @@ def test_reproduce_yaml_composes_to_the_very_config(
     assert isinstance(tree, DictConfig)
     assert to_dict(from_tree(tree)) == to_dict(config)
     assert "${" not in OmegaConf.to_yaml(to_dict(config))
+
+
+def test_what_can_be_changed_of_a_whole_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders.write_reproduction(from_tree(composed()), tmp_path)
+    command = ("--config-dir", str(tmp_path), "--config-name", "reproduce")
+    error = error_of(*command, "logger=none")
+    assert error.startswith("error: logger: this config has no such group")
+    assert "~logger.mlflow" in error
+    run_line(*command, "~logger.mlflow", "seed=7", "--cfg", "job")
+    tree = OmegaConf.create(capsys.readouterr().out)
+    assert set(tree.logger) == set(composed().logger) - {"mlflow"}
+    assert tree.seed == 7
 
 
 def test_provenance_tells_code_packages_machine_and_hashes(run_dir: Path) -> None:
