@@ -43,6 +43,9 @@ class Tracker(Protocol):
 
     def log(self, values: Mapping[str, float], *, step: int) -> None: ...
 
+    def prune(self, folder: Path) -> None:
+        """The trainings in a trial's folder are all that it will have."""
+
     def close(self, status: str) -> None: ...
 
 
@@ -134,6 +137,8 @@ class Controller:
             returns, error = [None] * len(batch), caught
         for number, returned in zip(numbers, returns, strict=True):
             self._settle(number, returned, error)
+            if self.tracker is not None and self._trial(number).state == TrialState.PRUNED:
+                self.tracker.prune(self.plan.folder / TRIAL_FOLDER.format(number=number))
 
     def _settle(self, number: int, returned: JobReturn | None, error: Exception | None) -> None:
         """What a job has told stands; what it has not is decided here."""

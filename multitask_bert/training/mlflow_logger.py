@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from multitask_bert.training.loggers import RunLogger, RunStart
-from multitask_bert.training.mlflow_state import LOCK_FILE
+from multitask_bert.training.mlflow_state import LOCK_FILE, PRUNED_TAG
 from multitask_bert.training.mlflow_store import prepare_environment
 from multitask_bert.training.mlflow_upload import LOCK_WAIT_SECONDS, Upload, what_failed
 
@@ -65,7 +65,7 @@ class MlflowLogger(RunLogger):
         if thread is None or upload is None:
             return
         if status == "PRUNED":  # MLflow has no such status
-            self._attempt(lambda: upload.add_tags({"pruned": "true"}))
+            self._attempt(lambda: upload.add_tags(PRUNED_TAG))
             status = "KILLED"
         self._attempt(lambda: upload.end(status, time.time()))
         self._is_closing.set()

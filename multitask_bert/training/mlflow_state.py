@@ -17,6 +17,7 @@ from multitask_bert.training.loggers import METRICS_FILE
 STATE_FILE = "mlflow.json"
 LOCK_FILE = "mlflow.lock"  # held by whoever sends from this folder; freed by the system when that process dies
 PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows a run below another
+PRUNED_TAG = {"pruned": "true"}
 
 
 @dataclass

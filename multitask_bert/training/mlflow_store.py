@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from pathlib import Path
 
 
@@ -49,3 +50,8 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 
 def artifact_root(database: Path) -> str:
     return (database.absolute().parent / "mlartifacts").as_uri()
+
+
+def shown_uri(uri: str) -> str:
+    """For messages: without a password."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)

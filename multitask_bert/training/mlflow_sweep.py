@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from multitask_bert.training.loggers import JsonlLogger, RunStart
-from multitask_bert.training.mlflow_state import LOCK_FILE, STATE_FILE, UploadState
-from multitask_bert.training.mlflow_store import prepare_environment
-from multitask_bert.training.mlflow_upload import Upload, what_failed
+from multitask_bert.training.mlflow_state import LOCK_FILE, PRUNED_TAG, STATE_FILE, UploadState
+from multitask_bert.training.mlflow_store import prepare_environment, shown_uri
+from multitask_bert.training.mlflow_upload import Upload, upload_run, what_failed
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,11 @@ class MlflowSweep:
             self._lines.log_metrics(values, step=step)
             self._send()
 
+    def prune(self, folder: Path) -> None:
+        """Tag the trainings of a trial: when they ended, it was not known that no other seed would follow."""
+        for path in sorted(folder.rglob(STATE_FILE)):
+            self._try(partial(upload_run, path.parent, PRUNED_TAG))
+
     def close(self, status: str) -> None:
         if self._upload is None or self._lock is None:
             return
@@ -73,12 +79,15 @@ class MlflowSweep:
         assert self._upload is not None
         if self._has_warned and self._upload.state.run_id is None:
             return  # each try would wait as long as the first
+        self._try(self._upload.send_pending)
+
+    def _try(self, send: Callable[[], object]) -> None:
         try:
-            self._upload.send_pending()
+            send()
         except Exception as error:  # whatever MLflow throws: the sweep is worth more than its log
             if not self._has_warned:
                 self._has_warned = True
-                log.warning("MLflow at %s %s; the sweep goes on", self._upload.shown_uri, what_failed(error))
+                log.warning("MLflow at %s %s; the sweep goes on", shown_uri(self.tracking_uri), what_failed(error))
 
 
 def _id_from_other(folder: Path) -> str | None:

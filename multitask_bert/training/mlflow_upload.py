@@ -19,7 +19,13 @@ from typing import Any
 from multitask_bert.config_tree import flatten
 from multitask_bert.training.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.mlflow_state import LOCK_FILE, PARENT_TAG, STATE_FILE, UploadState
-from multitask_bert.training.mlflow_store import artifact_root, create_database, prepare_environment, sqlite_path
+from multitask_bert.training.mlflow_store import (
+    artifact_root,
+    create_database,
+    prepare_environment,
+    shown_uri,
+    sqlite_path,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +40,10 @@ MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
 
 
-def upload_run(folder: Path, parent: str | None = None) -> str:
+def upload_run(folder: Path, tags: Mapping[str, str] | None = None) -> str:
     """Send what MLflow does not have yet of a run's folder; one line that says what was sent.
 
-    A run that never reported its end counts as KILLED. `parent`: the id of the run under which it belongs, if it could
-    not be told of one when it began.
+    A run that never reported its end counts as KILLED. `tags`: what became known after its end; one that it has stays.
 
     Raises:
         ValueError: the run was not logged to MLflow, or is still going on.
@@ -51,8 +56,8 @@ def upload_run(folder: Path, parent: str | None = None) -> str:
     try:
         with FileLock(folder / LOCK_FILE, timeout=LOCK_WAIT_SECONDS):
             upload = Upload.load(folder)
-            if parent is not None and PARENT_TAG not in upload.state.tags:
-                upload.add_tags({PARENT_TAG: parent})
+            if new := {name: tag for name, tag in (tags or {}).items() if name not in upload.state.tags}:
+                upload.add_tags(new)
             return _upload_all(upload)
     except Timeout:
         raise ValueError(f"{folder}: the run is still going on and sends to MLflow itself; wait for its end") from None
@@ -68,7 +73,7 @@ def upload_sweep(folder: Path) -> Iterator[str]:
     parent = UploadState.load(folder).run_id
     for path in sorted(folder.rglob(STATE_FILE)):
         if path.parent != folder:
-            yield upload_run(path.parent, parent)
+            yield upload_run(path.parent, {} if parent is None else {PARENT_TAG: parent})
 
 
 class Upload:
@@ -80,7 +85,7 @@ class Upload:
     def __init__(self, state: UploadState) -> None:
         self.folder = state.folder
         self.state = state
-        self.shown_uri = re.sub(r"//[^/@]*@", "//***@", state.tracking_uri)  # no password in a message
+        self.shown_uri = shown_uri(state.tracking_uri)
         self._client: Any = None
 
     @classmethod

@@ -58,6 +58,22 @@ def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
     assert [children[trial].data.tags.get("pruned") for trial in "01"] == [None, "true"]
 
 
+def test_trainings_of_a_trial_that_is_pruned_between_seeds_say_so_in_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = (
+        f"sqlite:///{tmp_path}/mlflow.db"  # MLflow keeps stores by their names: a relative one is that of another test
+    )
+    monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: trial.number == 1)
+    sweep(*QUICK, "hydra.sweeper.seeds=2", "logger=mlflow", f"logger.mlflow.tracking_uri={uri}")
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("multitask_bert").experiment_id])
+    tags = sorted((run.data.tags["trial"], run.data.tags.get("pruned", "")) for run in runs if "trial" in run.data.tags)
+    assert tags == [("0", ""), ("0", ""), ("1", "true")]
+
+
 @pytest.fixture
 def config(make_config: Callable[..., ExperimentConfig], tmp_path: Path) -> ExperimentConfig:
     """Of a run with pretrained weights."""
