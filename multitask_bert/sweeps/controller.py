@@ -85,7 +85,7 @@ class Controller:
         if self.tracker is not None:
             self.parent_run = self.tracker.start(settings.study, folder, self.study.user_attrs)
         self.progress.say(f"sweep {settings.study}: folder {shown(folder)}")
-        status, is_stopped = "FAILED", False
+        status = "FAILED"
         try:
             while batch := self._next_batch():
                 self._launch(batch)
@@ -96,13 +96,13 @@ class Controller:
                 raise InputError(self._all_failed())
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):  # the second where a job was told to end
-            is_stopped = True
+            status = "KILLED"
             raise
         finally:
             if self.tracker is not None:
                 self.tracker.close(status)
             best = self._end()
-            if is_stopped:
+            if status == "KILLED":
                 self.progress.say(f"stopped; {self.progress.done()}, and the same command goes on with the others")
         return best
 

@@ -24,7 +24,8 @@ WAIT_SECONDS = 30.0  # for the run's id, where another controller makes the run
 class MlflowSweep:
     """One run for the whole sweep; several controllers share it, and the first of them writes to it.
 
-    An outage is told once, and the sweep goes on: its trials then stand beside each other, without a parent.
+    An outage is told when it begins and in the end, and the sweep goes on. If MLflow never took this run, its trials stand
+    beside each other there, until `upload_sweep` puts them below it.
     """
 
     def __init__(self, tracking_uri: str, experiment: str, timeout_seconds: float) -> None:
@@ -32,7 +33,7 @@ class MlflowSweep:
         self._upload: Upload | None = None  # None: another controller writes
         self._lines = JsonlLogger()
         self._lock: FileLock | None = None
-        self._has_warned = False
+        self._error: Exception | None = None  # the last one
 
     @classmethod
     def from_config(cls, logger: Mapping[str, Any]) -> MlflowSweep | None:
@@ -73,11 +74,13 @@ class MlflowSweep:
         self._lines.close()
         self._upload.end(status, time.time())
         self._send()
+        if not self._upload.state.is_complete():
+            log.warning("%s", self._upload.what_is_left(self._error))
         self._lock.release()
 
     def _send(self) -> None:
         assert self._upload is not None
-        if self._has_warned and self._upload.state.run_id is None:
+        if self._error is not None and self._upload.state.run_id is None:
             return  # each try would wait as long as the first
         self._try(self._upload.send_pending)
 
@@ -85,9 +88,9 @@ class MlflowSweep:
         try:
             send()
         except Exception as error:  # whatever MLflow throws: the sweep is worth more than its log
-            if not self._has_warned:
-                self._has_warned = True
+            if self._error is None:
                 log.warning("MLflow at %s %s; the sweep goes on", shown_uri(self.tracking_uri), what_failed(error))
+            self._error = error
 
 
 def _id_from_other(folder: Path) -> str | None:
