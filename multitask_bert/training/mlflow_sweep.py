@@ -24,8 +24,8 @@ WAIT_SECONDS = 30.0  # for the run's id, where another controller makes the run
 class MlflowSweep:
     """One run for the whole sweep; several controllers share it, and the first of them writes to it.
 
-    An outage is told when it begins and in the end, and the sweep goes on. If MLflow never took this run, its trials stand
-    beside each other there, until `upload_sweep` puts them below it.
+    An outage is told when it begins and in the end, and the sweep goes on. Where MLflow never took this run, those of
+    the trials stand beside each other, until `upload_sweep` puts them below it.
     """
 
     def __init__(self, tracking_uri: str, experiment: str, timeout_seconds: float) -> None:
