@@ -95,3 +95,22 @@ def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow takes 5 s to make one, so it is made once."""
+    from multitask_bert.training.mlflow_store import create_database
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    create_database(path)
+    return path
+
+
+@pytest.fixture
+def database(_empty_database: Path, tmp_path: Path) -> Path:
+    """Of MLflow, with nothing in it. By its whole path: MLflow keeps stores by their names in the process."""
+    path = tmp_path / "store" / "mlflow.db"
+    path.parent.mkdir()
+    path.write_bytes(_empty_database.read_bytes())
+    return path

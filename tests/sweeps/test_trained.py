@@ -30,13 +30,13 @@ def _nothing_kept() -> Any:
 
 
 def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: np.bool_(trial.number == 1))  # as Optuna's own
     calls: list[Any] = []
     original = preparation._process
     monkeypatch.setattr(preparation, "_process", lambda *args: (calls.append(args), original(*args))[1])
-    study = sweep(*QUICK, "logger=mlflow", "logger.mlflow.tracking_uri=sqlite:///mlflow.db")
+    study = sweep(*QUICK, "logger=mlflow", f"logger.mlflow.tracking_uri=sqlite:///{database}")
     assert states_of(study) == ["complete", "pruned"]
     assert len(calls) == 1  # the second trial finds the data of the first
     names = {path.name for path in (FOLDER / "trial_0001").iterdir()}
@@ -47,7 +47,7 @@ def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
 
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{database}")
     runs = client.search_runs([client.get_experiment_by_name("multitask_bert").experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = {run.data.tags["trial"]: run for run in runs if run is not parent}
@@ -59,16 +59,13 @@ def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
 
 
 def test_trainings_of_a_trial_that_is_pruned_between_seeds_say_so_in_mlflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = (
-        f"sqlite:///{tmp_path}/mlflow.db"  # MLflow keeps stores by their names: a relative one is that of another test
-    )
     monkeypatch.setattr("optuna.trial.Trial.should_prune", lambda trial: trial.number == 1)
-    sweep(*QUICK, "hydra.sweeper.seeds=2", "logger=mlflow", f"logger.mlflow.tracking_uri={uri}")
+    sweep(*QUICK, "hydra.sweeper.seeds=2", "logger=mlflow", f"logger.mlflow.tracking_uri=sqlite:///{database}")
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(uri)
+    client = MlflowClient(f"sqlite:///{database}")
     runs = client.search_runs([client.get_experiment_by_name("multitask_bert").experiment_id])
     tags = sorted((run.data.tags["trial"], run.data.tags.get("pruned", "")) for run in runs if "trial" in run.data.tags)
     assert tags == [("0", ""), ("0", ""), ("1", "true")]

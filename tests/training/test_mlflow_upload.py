@@ -54,29 +54,6 @@ def _own_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as three processes make it that all want it first: 5 s, so it is made once for all tests."""
-    path = tmp_path_factory.mktemp("store") / "new" / "mlflow.db"
-    code = "import sys, pathlib; from multitask_bert.training.mlflow_store import *; prepare_environment(1.0); "
-    code += "create_database(pathlib.Path(sys.argv[1]))"
-    command = [sys.executable, "-c", code, str(path)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert outputs == ["", "", ""]
-    return path
-
-
-@pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "store" / "mlflow.db"
-    path.parent.mkdir()
-    path.write_bytes(empty_database.read_bytes())
-    return path
-
-
 def begin(folder: Path, tracking_uri: str, **options: Any) -> tuple[JsonlLogger, MlflowLogger]:
     """The two loggers of a run that has just begun."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,10 +101,19 @@ def the_only_run(client: MlflowClient) -> Any:
     return run
 
 
-def test_processes_that_create_the_database_at_once_all_find_it(empty_database: Path) -> None:
-    (experiment,) = MlflowClient(f"sqlite:///{empty_database}").search_experiments()
+def test_processes_that_create_the_database_at_once_all_find_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "mlflow.db"
+    code = "import sys, pathlib; from multitask_bert.training.mlflow_store import *; prepare_environment(1.0); "
+    code += "create_database(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(path)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert outputs == ["", "", ""]
+    (experiment,) = MlflowClient(f"sqlite:///{path}").search_experiments()
     assert experiment.name == "Default"
-    assert sorted(path.name for path in empty_database.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    assert sorted(path.name for path in path.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 def test_nested_config_becomes_dotted_names_that_mlflow_accepts() -> None:
