@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
+from multitask_bert import actions
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.training import preparation
 from multitask_bert.training.trainer import Trainer
@@ -44,6 +45,11 @@ def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
     results = json.loads((FOLDER / "trial_0001" / "results.json").read_text(encoding="utf-8"))
     assert (results["pruned"], results["steps"]) == (True, 1)
     assert "pruned at step 1 of 2: other trials do better" in capsys.readouterr().out
+    left = {path.name for path in FOLDER.iterdir()}
+    assert left >= {"report.html", "report.json", "plots", "best.yaml", "sweep.json"}
+    (FOLDER / "report.html").unlink()
+    actions.report(ExperimentConfig(action="report", run_dir=str(FOLDER)), FOLDER)
+    assert {path.name for path in FOLDER.iterdir()} == left
 
     from mlflow.tracking import MlflowClient
 
