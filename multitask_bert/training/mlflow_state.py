@@ -47,7 +47,16 @@ class UploadState:
 
     @classmethod
     def load(cls, folder: Path) -> UploadState:
-        return cls(folder, **json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+        """Raises:
+        ValueError: the file is damaged.
+        """
+        try:
+            return cls(folder, **json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{folder / STATE_FILE}: is damaged ({error}), so that what MLflow has of this run is not known; if "
+                f"that file is removed, a run that goes on begins anew in MLflow"
+            ) from error
 
     def change(self, **changes: Any) -> None:
         with self._lock:

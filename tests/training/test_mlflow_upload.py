@@ -327,6 +327,13 @@ def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_pat
         upload_run(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"run_id": "1"}'])
+def test_a_damaged_list_of_uploads_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / STATE_FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mlflow\.json: is damaged"):
+        upload_run(tmp_path)
+
+
 def test_folder_of_a_run_that_still_goes_on_is_refused(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
