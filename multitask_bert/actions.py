@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import foreign_folders, trust
-from multitask_bert.config import ExperimentConfig, InputError, StudyConfig
+from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import (
     HYDRA_CONFIG,
@@ -176,6 +176,8 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
     run_dir = existing_run(config)
     again = replace(config_of(run_dir, config), logger=config.logger, resume=False)
+    if config.trainer.device != TrainerConfig.device:
+        again = replace(again, trainer=replace(again.trainer, device=config.trainer.device))
     earlier = read_earlier(run_dir)
     train(again, folder, before=earlier.provenance)
     now = read_earlier(folder)

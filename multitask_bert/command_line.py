@@ -43,9 +43,9 @@ LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'm
 ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
 # By action on an earlier run: the keys of today's config that it reads.
 READ_BY: dict[str, tuple[str, ...]] = {
-    "evaluate": ("data_root", "batching.eval_batch_size", "batching.eval_max_tokens"),
+    "evaluate": ("data_root", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
     "predict": ("input", "output", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
-    "reproduce": ("data_root", "logger"),
+    "reproduce": ("data_root", "trainer.device", "logger"),
     "report": (),
     "upload": (),
 }

@@ -56,7 +56,7 @@ def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig
     batching = replace(
         earlier.batching, eval_batch_size=now.batching.eval_batch_size, eval_max_tokens=now.batching.eval_max_tokens
     )
-    return replace(earlier, logger={}, batching=batching)
+    return replace(earlier, logger={}, batching=batching, trainer=replace(earlier.trainer, device=now.trainer.device))
 
 
 def keep_config(config: ExperimentConfig, folder: Path) -> None:

@@ -21,6 +21,7 @@ from multitask_bert.utils.metric_names import SHOWN, label_named
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor, nn
 
     from multitask_bert.utils.metrics import Family
@@ -56,6 +57,7 @@ class Head(ABC):
             config = replace(config, class_weights=options.class_weights(config.class_weights, labels))
         self.config = config
         self.labels = labels
+        self._weight_L: Tensor | None = None
         self.metrics = self.metrics_of(config)
         if strangers := [name for name in map(label_named, self.metrics) if name is not None and name not in labels]:
             raise InputError(f"metrics: there is no label {', '.join(strangers)} (known: {', '.join(labels.names)})")
@@ -150,18 +152,24 @@ class Head(ABC):
 
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Cross-entropy summed over known targets, each times its label's class weight."""
-        import torch
         from torch.nn.functional import cross_entropy
 
-        weights = self.config.class_weights
-        weight_L = None
-        if weights is not None:
-            weight_L = torch.tensor([weights[name] for name in self.labels.names], device=logits_ML.device)
         total = cross_entropy(
-            logits_ML.float(), target.value_M, weight=weight_L, ignore_index=UNKNOWN, reduction="sum",
-            label_smoothing=self.config.label_smoothing,
+            logits_ML.float(), target.value_M, weight=self._class_weights(logits_ML.device), ignore_index=UNKNOWN,
+            reduction="sum", label_smoothing=self.config.label_smoothing,
         )  # fmt: skip
         return HeadOutput(logits_ML, total, target.num_known)
+
+    def _class_weights(self, device: torch.device) -> Tensor | None:
+        """weight_L; made once for a device, since the host waits for such a copy."""
+        import torch
+
+        weights = self.config.class_weights
+        if weights is None:
+            return None
+        if self._weight_L is None or self._weight_L.device != device:
+            self._weight_L = torch.tensor([weights[name] for name in self.labels.names], device=device)
+        return self._weight_L
 
     @abstractmethod
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:

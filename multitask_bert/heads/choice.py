@@ -73,10 +73,10 @@ class ChoiceHead(Head):
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Cross-entropy over the choices of each example, summed over examples whose right choice is known."""
         log_M = segment_log_softmax(logits_ML.float(), target.example_M)[:, 0]
-        is_known_M = target.value_M != UNKNOWN
         share = self.config.label_smoothing
         wanted_M = (1 - share) * target.value_M + share / segment_sizes(target.example_M)
-        return HeadOutput(logits_ML, -(wanted_M * log_M)[is_known_M].sum(), target.num_known)
+        total = -(wanted_M * log_M).masked_fill(target.value_M == UNKNOWN, 0.0).sum()
+        return HeadOutput(logits_ML, total, target.num_known)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np

@@ -126,11 +126,9 @@ class MultilabelHead(Head):
         """Binary cross-entropy summed over known cells."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        is_known_ML = ~target.value_M.isnan()
-        total = binary_cross_entropy_with_logits(
-            logits_ML.float()[is_known_ML], target.value_M.float()[is_known_ML], reduction="sum"
-        )
-        return HeadOutput(logits_ML, total, target.num_known)
+        wanted_ML = target.value_M.float()
+        loss_ML = binary_cross_entropy_with_logits(logits_ML.float(), wanted_ML.nan_to_num(nan=0.0), reduction="none")
+        return HeadOutput(logits_ML, loss_ML.masked_fill(wanted_ML.isnan(), 0.0).sum(), target.num_known)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np

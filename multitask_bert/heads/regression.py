@@ -83,8 +83,8 @@ class RegressionHead(Head):
 
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Squared error summed over known targets, in units of the range."""
-        is_known_M = ~target.value_M.isnan()
-        error_M = logits_ML.float()[:, 0][is_known_M] - target.value_M.float()[is_known_M]
+        wanted_M = target.value_M.float()
+        error_M = (logits_ML.float()[:, 0] - wanted_M.nan_to_num(nan=0.0)).masked_fill(wanted_M.isnan(), 0.0)
         return HeadOutput(logits_ML, error_M.square().sum(), target.num_known)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:

@@ -109,6 +109,7 @@ def _seconds_of_product(dtype: torch.dtype) -> float:
 
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
+        empty_cache(device)  # what an earlier training in this process left there counts as used
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 

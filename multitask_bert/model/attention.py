@@ -10,8 +10,9 @@ On CUDA in 16 bits, where attention has no dropout, one call of torch's variable
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -113,7 +114,20 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **op
 def has_varlen(query: Tensor, rate: float) -> bool:
     """Whether torch's variable-length attention takes these: on CUDA, in 16 bits, without dropout (it has none)."""
     is_fit = query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16) and rate == 0.0
-    return is_fit and importlib.util.find_spec("torch.nn.attention.varlen") is not None
+    return is_fit and _varlen_takes(query.shape[-1], query.device)
+
+
+@cache
+def _varlen_takes(width: int, device: torch.device) -> bool:
+    """FlashAttention wants Ampere or newer, and attention heads of 8, 16, … 256; and before torch 2.13 or so,
+    `varlen_attn` knows no window."""
+    if torch.cuda.get_device_capability(device) < (8, 0) or width % 8 or width > 256:
+        return False
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return {"scale", "window_size"} <= inspect.signature(varlen_attn).parameters.keys()
 
 
 def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, **options: Any) -> Tensor:

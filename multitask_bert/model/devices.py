@@ -1,8 +1,9 @@
-"""Where a model runs."""
+"""Where a model runs, and how its numbers come from there."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from multitask_bert.config import InputError
 
@@ -23,3 +24,24 @@ def pick_device(name: str) -> torch.device:
             f"trainer.device={name}: not usable here ({str(error).splitlines()[0]}); try auto or cpu"
         ) from error
     return device
+
+
+class SoonRead:
+    """A number on its way from the device: asked for at once, waited for only where it is needed.
+
+    On CUDA the copy is queued here, so that what is queued later does not have to end before it can be read.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._value = value.detach()
+        if value.is_cuda:
+            self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
+            self._value.copy_(value.detach(), non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(value.device))  # which need not be the process' own device
+
+    def get(self) -> float:
+        if self._event is not None:
+            self._event.synchronize()
+        return float(self._value.cpu().numpy())

@@ -97,6 +97,8 @@ class Encoder(nn.Module):
             return padded_BSH
         layout = Layout(batch)
         inputs["position_ids"] = batch.position_BS + self._first_position
+        # In four dimensions it is taken as it is; without one, families with windows make one of tokens by tokens.
+        inputs["attention_mask"] = batch.input_ids_BS.new_ones((1, 1, 1, 1), dtype=torch.bool)
         packed_BSH: Tensor = self.backbone(**inputs, layout=layout).last_hidden_state
         if not layout.num_uses:
             raise InputError(

@@ -176,9 +176,11 @@ def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int
 
 def pool_texts(hidden_BSH: Tensor, batch: Batch, pooling: str) -> Tensor:
     """mean or max over the tokens of each sequence -> pooled_NH; padding has no owner and does not count."""
-    owned = batch.example_BS.flatten() >= 0
-    hidden_TH = hidden_BSH.flatten(0, 1)[owned]
-    owner_T1 = batch.example_BS.flatten()[owned][:, None].expand(-1, hidden_TH.shape[1])
-    pooled_NH = hidden_TH.new_zeros(batch.num_sequences, hidden_TH.shape[1])
+    owner_T = batch.example_BS.flatten()
+    is_padding_T = owner_T < 0
+    # Padding goes to a row of its own: to pick out what is none, the host would have to wait for its number.
+    hidden_TH = hidden_BSH.flatten(0, 1).masked_fill(is_padding_T[:, None], 0.0)
+    owner_TH = owner_T.masked_fill(is_padding_T, batch.num_sequences)[:, None].expand_as(hidden_TH)
+    pooled_NH = hidden_TH.new_zeros(batch.num_sequences + 1, hidden_TH.shape[1])
     reduce = "mean" if pooling == "mean" else "amax"
-    return pooled_NH.scatter_reduce(0, owner_T1, hidden_TH, reduce=reduce, include_self=False)
+    return pooled_NH.scatter_reduce(0, owner_TH, hidden_TH, reduce=reduce, include_self=False)[:-1]

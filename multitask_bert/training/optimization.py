@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
+from multitask_bert.model.devices import SoonRead
 from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.utils.schedules import learning_rate_factor
 
@@ -48,13 +49,15 @@ class Updater:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def clip(self) -> bool:
-        """Shorten the gradient; False where it is infinite or not a number, as far as that is known without waiting for
-        the device. (A scaler looks for itself.)"""
+        """Shorten the gradient; False where it is infinite or not a number, for which the device is waited for.
+
+        With a scaler always True: it looks for itself, and leaves the update out.
+        """
         if self.max_grad_norm is None:
             return True
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
-        return norm.device.type != "cpu" or self.scaler.is_enabled() or math.isfinite(norm.numpy())
+        return self.scaler.is_enabled() or math.isfinite(SoonRead(norm).get())
 
     def step(self) -> None:
         """Update, forget the gradients, and move the learning rate on."""

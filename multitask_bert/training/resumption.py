@@ -93,8 +93,8 @@ def take(model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any
                 numbers.setdefault(str(index), {})[name] = value
     of_numpy: Any = np.random.get_state(legacy=False)
     tensors |= {RANDOM + "torch": torch.get_rng_state(), RANDOM + "numpy": _of_words(of_numpy["state"]["key"])}
-    if torch.cuda.is_available():
-        tensors |= {f"{RANDOM}cuda.{n}": own for n, own in enumerate(torch.cuda.get_rng_state_all())}
+    if (device := _device_of(updater)).type == "cuda":
+        tensors[RANDOM + "cuda"] = torch.cuda.get_rng_state(device)
     entries = {
         "train": asdict(state),
         "optimizer": {"numbers": numbers, "param_groups": of_optimizer["param_groups"]},
@@ -143,8 +143,8 @@ def put_back(snapshot: Snapshot, model: MultiTaskModel, updater: Updater, state:
         "has_gauss": of_numpy["has_gauss"], "gauss": of_numpy["gauss"],
     })  # fmt: skip
     torch.set_rng_state(tensors[RANDOM + "torch"])
-    if of_cuda := _below(tensors, RANDOM + "cuda."):
-        torch.cuda.set_rng_state_all([of_cuda[str(n)] for n in range(len(of_cuda))])
+    if RANDOM + "cuda" in tensors and (device := _device_of(updater)).type == "cuda":
+        torch.cuda.set_rng_state(tensors[RANDOM + "cuda"], device)
 
 
 def _weights(model: MultiTaskModel, updater: Updater) -> dict[str, Tensor]:
@@ -154,6 +154,11 @@ def _weights(model: MultiTaskModel, updater: Updater) -> dict[str, Tensor]:
         if module is not updater.rows:
             module._save_to_state_dict(weights, f"{name}." if name else "", keep_vars=False)
     return weights
+
+
+def _device_of(updater: Updater) -> torch.device:
+    """On which dropout draws."""
+    return updater.weights[0].device
 
 
 def _name_of_rows(model: MultiTaskModel, updater: Updater) -> str | None:

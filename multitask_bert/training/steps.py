@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from multitask_bert.config import InputError
+from multitask_bert.model.devices import SoonRead
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch
 from multitask_bert.training.balancing import Balancer
@@ -55,27 +56,6 @@ class StepLosses:
 
     total: Tensor  # scalar: what was minimised
     by_head: dict[HeadKey, Tensor]  # scalars, without the heads' weights
-
-
-class SoonRead:
-    """A number on its way from the device: asked for at once, waited for only where it is needed.
-
-    On CUDA the copy is queued here, so that what is queued later does not have to end before it can be read.
-    """
-
-    def __init__(self, value: Tensor) -> None:
-        self._event: torch.cuda.Event | None = None
-        self._value = value.detach()
-        if value.is_cuda:
-            self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
-            self._value.copy_(value.detach(), non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
-
-    def get(self) -> float:
-        if self._event is not None:
-            self._event.synchronize()
-        return float(self._value.cpu().numpy())
 
 
 def make_gradients(

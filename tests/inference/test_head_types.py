@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from multitask_bert.inference.predictor import Predictor
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.records import UNKNOWN, TargetBatch
 from multitask_bert.training.evaluation import evaluate_task
 from tests.conftest import TINY
+from tests.waiting import CountReads
 
 MAX_LENGTH = 24
 MOODS = LabelSet(("bad", "good", "so-so"))
@@ -135,3 +138,33 @@ def test_an_answer_stands_at_its_place_in_the_context_also_in_a_later_window(
         found = record["predictions"]["answers"]["answer"]
         assert record["context"][found["start"] : found["end"]] == found["answer"] != ""
         assert "truncated" not in record
+
+
+VALUES = {
+    "answers": [[1.0, 0.0], [0.0, 1.0], [math.nan, math.nan]],
+    "causes": [0, 1, UNKNOWN],
+    "feelings": [[1.0, 0.0], [math.nan, 1.0], [math.nan, math.nan]],
+    "moods": [0, 2, UNKNOWN],
+    "people": [0, 1, UNKNOWN],
+    "likeness": [0.5, 0.1, math.nan],
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weights": {"bad": 1, "good": 2, "so-so": 3}}], ids=["", "weighted"])
+@pytest.mark.parametrize("task", HEADS)
+def test_no_loss_asks_for_a_value(task: str, options: dict[str, Any]) -> None:
+    ((_, head),) = HEADS[task].items()
+    if options:
+        if task != "moods":
+            pytest.skip("has no class weights")
+        head = make_head(HeadConfig("classification", **options), MOODS)
+    places = torch.arange(3)
+    target = TargetBatch(places, places, torch.tensor([0, 0, 1]), torch.tensor(VALUES[task]), num_known=2)
+    logits_ML = torch.randn(3, head.num_outputs, requires_grad=True)
+    head.loss(logits_ML, target)  # the first time, weights go to the device
+    with CountReads() as counter:
+        head.loss(logits_ML, target).loss_sum.backward()
+    assert counter.num_reads == 0
+    assert logits_ML.grad is not None
+    assert bool(logits_ML.grad.isfinite().all())
+    assert bool((logits_ML.grad[2] == 0).all())

@@ -17,8 +17,9 @@ from multitask_bert.data.encoding import encode_examples
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
-from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.model.multitask import MultiTaskModel, pool_texts
 from multitask_bert.records import Batch, EncodedExample, Example
+from tests.waiting import CountReads
 
 SIZES = {
     "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -153,6 +154,25 @@ def test_pooled_text_equals_pooling_by_hand(pooling: str, tokenizer: Any) -> Non
     linear = model.head_modules["mood"]["polarity"]  # type: ignore[index]
     logits_ML = model(batch_of("mood", examples))["mood", "polarity"].logits_ML
     torch.testing.assert_close(logits_ML, linear(torch.stack(by_hand)), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_pooling_asks_for_no_value_and_never_sees_padding(pooling: str, tokenizer: Any) -> None:
+    batch = batch_of("mood", text_examples(tokenizer, {"polarity": POLARITY}))
+    owner_BS = batch.example_BS
+    assert bool((owner_BS < 0).any())
+    hidden_BSH = torch.randn(*owner_BS.shape, 4)
+    hidden_BSH[owner_BS < 0] = torch.nan
+    hidden_BSH.requires_grad_()
+    with CountReads() as counter:
+        pooled_NH = pool_texts(hidden_BSH, batch, pooling)
+        pooled_NH.sum().backward()
+    assert counter.num_reads == 0
+    for number, found in enumerate(pooled_NH):
+        own = hidden_BSH[owner_BS == number]
+        torch.testing.assert_close(found, own.mean(0) if pooling == "mean" else own.max(0).values)
+    assert hidden_BSH.grad is not None
+    assert bool((hidden_BSH.grad[owner_BS < 0] == 0).all())
 
 
 def test_a_head_reads_the_same_beside_one_that_pools_the_whole_text(tokenizer: Any) -> None:

@@ -86,6 +86,16 @@ def test_gradients_of_packed_and_padded_are_equal(family: str) -> None:
         assert torch.allclose(gradients["packed"][name], gradient, atol=1e-6), name
 
 
+@pytest.mark.parametrize("family", SHAPES)
+def test_no_mask_is_made_over_a_packed_row(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have a place for each pair of tokens of all texts."""
+    masks: list[Any] = []
+    encoder = make_encoder(family)
+    monkeypatch.setattr(attention, "sdpa_mask", lambda *rest, **options: masks.append(options))
+    encoder(make_batch(make_examples(), "packed"))
+    assert masks == []
+
+
 def test_dropout_of_attention_is_drawn_in_packed_batches_too() -> None:
     encoder = make_encoder("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
     batch = make_batch(make_examples(), "packed")
@@ -139,9 +149,10 @@ def test_variable_length_attention_on_cuda_is_near_to_full_precision(family: str
         assert torch.allclose(found, expected, atol=0.05)
 
 
-def test_dropout_and_full_precision_stay_with_blocks() -> None:
+def test_variable_length_attention_is_asked_only_for_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not attention.has_varlen(torch.zeros(1, dtype=torch.bfloat16), 0.0)  # not on CUDA
-    on_cuda = types.SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index == 0 else (7, 5))
+    on_cuda = types.SimpleNamespace(device=torch.device("cuda:0"), dtype=torch.bfloat16, shape=(1, 12, 9, 64))
     assert attention.has_varlen(on_cuda, 0.0)  # type: ignore[arg-type]
     assert not attention.has_varlen(on_cuda, 0.1)  # type: ignore[arg-type]
     on_cuda.dtype = torch.float32

@@ -10,17 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.model import acceleration
 from multitask_bert.model.acceleration import tokens_that_fit
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
+from tests.waiting import CountReads
 
 MakeConfig = Callable[..., ExperimentConfig]
 EXACT: dict[str, Any] = {"dropout": 0.0, "max_steps": 4, "num_epochs": 1}
-READS_ONE_VALUE = torch.ops.aten._local_scalar_dense.default  # what `.item()` and `float(tensor)` come down to
 
 
 def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float = 1e-6) -> None:
@@ -158,18 +157,6 @@ def test_an_encoder_that_cannot_be_packed_says_that_it_stays_padded(
     assert "batching.layout=packed: encoders of type bert stay padded" in caplog.text
 
 
-class CountReads(TorchDispatchMode):
-    """How often the host asks for a value of a tensor, which on a GPU makes it wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_reads = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.num_reads += func is READS_ONE_VALUE
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("options", [{}, {"update": "round", "layout": "packed"}], ids=["task", "round-packed"])
 def test_nothing_asks_for_a_value_between_two_log_points(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -191,6 +178,9 @@ def test_nothing_asks_for_a_value_between_two_log_points(
     with CountReads() as counter:
         float(torch.ones(1).sum())
     assert counter.num_reads == 1, "the test itself must see a read"
+    with CountReads() as counter:
+        torch.ones(3)[torch.ones(3) > 0]
+    assert counter.num_reads == 1, "and a choice by mask"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
