@@ -18,6 +18,7 @@ from multitask_bert.folders import shown
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample
 from multitask_bert.training.evaluation import evaluating
+from multitask_bert.training.optimization import Updater
 from multitask_bert.training.snapshots import FAILED
 from multitask_bert.training.steps import NonFiniteStepError
 from multitask_bert.utils.files import write_json
@@ -84,6 +85,17 @@ def investigate(
         all(bool(weight.isfinite().all()) for weight in model.parameters()),
         list(_alone(model, datasets, indices, pad_id=pad_id, device=device)),
     )
+
+
+def refuse_stuck(updater: Updater, step: int) -> None:
+    """Raises:
+    NonFiniteLossError: in fp16, no gradient has been finite for many steps, and nothing is learnt.
+    """
+    if updater.is_stuck():
+        raise NonFiniteLossError(
+            f"step {step}: trainer.precision=fp16: no gradient has been finite for many steps, so that none was "
+            f"learnt from; set trainer.precision=bf16 or fp32"
+        )
 
 
 def write_report(finding: Finding, folder: Path) -> None:

@@ -59,19 +59,36 @@ class Updater:
         norm = nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
         return self.scaler.is_enabled() or math.isfinite(SoonRead(norm).get())
 
+    def is_stuck(self) -> bool:
+        """Whether a scaler has left out one update after the other, until nothing is scaled up any more."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() < 1.0
+
     def step(self) -> None:
-        """Update, forget the gradients, and move the learning rate on."""
-        self.scaler.step(self.optimizer)
+        """Update, forget the gradients, and move the learning rate on.
+
+        Raises:
+            InputError: the optimizer's own state does not fit into the device's memory.
+        """
+        try:
+            self.scaler.step(self.optimizer)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"out of memory: {type(self.optimizer).__name__} keeps numbers of its own for each weight, and they do "
+                f"not fit beside the model; take a smaller model, or optimizer=sgd"
+            ) from error
         self.scaler.update()
         self.forget()
         if self.rows is not None:
             self.rows.decay *= 1.0 - self.rate * self.weight_decay
-        self.scheduler.step()
+        self._move_on()
 
     def skip(self) -> None:
         """Leave the update out; the learning rate moves on."""
         self.forget()
-        with warnings.catch_warnings():  # torch warns where the very first update is left out, which is what is meant
+        self._move_on()
+
+    def _move_on(self) -> None:
+        with warnings.catch_warnings():  # torch warns where the very first update is left out, by us or by a scaler
             warnings.simplefilter("ignore")
             self.scheduler.step()
 

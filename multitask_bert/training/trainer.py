@@ -38,6 +38,7 @@ from multitask_bert.training.non_finite import (
     MAX_SKIPPED_IN_A_ROW,
     NonFiniteLossError,
     investigate,
+    refuse_stuck,
     way_out,
     write_report,
 )
@@ -226,6 +227,7 @@ class Trainer:
             state.train_seconds += time.perf_counter() - clock
             if state.step % self.config.trainer.log_every == 0:
                 self._flush_steps()
+                refuse_stuck(updater, state.step)
             is_evaluated = self._is_evaluation_due()
             if is_evaluated:
                 self._evaluate_and_keep_best()

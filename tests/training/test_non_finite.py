@@ -15,6 +15,7 @@ import torch
 
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.heads import Head
+from multitask_bert.model import acceleration
 from multitask_bert.training.non_finite import MAX_SKIPPED_IN_A_ROW, NonFiniteLossError
 from multitask_bert.training.snapshots import FAILED, Snapshots
 from multitask_bert.training.trainer import Trainer
@@ -188,3 +189,16 @@ def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConf
         trainer.train()
     trainer.close()
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
+
+
+def test_a_scaler_that_leaves_out_every_update_ends_the_run(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in fp16 on a GPU, where a gradient overflows at any scale."""
+    monkeypatch.setitem(acceleration.AUTOCAST, "fp16", None)  # products stay as they are; only the scaler is of fp16
+    config = make_config(precision="fp16", num_epochs=3, log_every=5)
+    trainer = Trainer.from_config(config)
+    weights = dict(trainer.model.encoder.named_parameters())
+    weights["backbone.embeddings.LayerNorm.weight"].register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(NonFiniteLossError, match=r"step 20: trainer\.precision=fp16: no gradient .*bf16 or fp32"):
+        trainer.train()

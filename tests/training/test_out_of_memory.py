@@ -74,6 +74,18 @@ def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
         assert torch.equal(trainer.model.state_dict()[name], weight), name
 
 
+def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    trainer = Trainer.from_config(make_config())
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
+    with pytest.raises(InputError, match=r"out of memory: AdamW keeps numbers .*optimizer=sgd"):
+        trainer.train()
+
+
 def test_an_example_that_does_not_fit_alone_is_told_with_the_way_out(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     SmallMemory(trainer, 3)
