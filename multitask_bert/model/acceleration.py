@@ -71,10 +71,17 @@ def empty_cache(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def fit_batching(batching: BatchingConfig, model: MultiTaskModel, device: torch.device) -> BatchingConfig:
+def fit_batching(
+    batching: BatchingConfig, model: MultiTaskModel, device: torch.device, *, is_compiled: bool = False
+) -> BatchingConfig:
     """The batching that this encoder can do (padded where it cannot be packed) and that fits into this memory."""
     layout = batching.layout
-    if layout == "packed" and not model.encoder.can_pack:
+    if layout == "packed" and is_compiled:
+        log.warning(
+            "batching.layout=packed: with trainer.compile=true batches stay padded: each packed one is cut anew"
+        )
+        layout = "padded"
+    elif layout == "packed" and not model.encoder.can_pack:
         family = model.encoder.config.model_type
         log.warning("batching.layout=packed: encoders of type %s stay padded: their attention is their own", family)
         layout = "padded"

@@ -161,8 +161,9 @@ class Trainer:
         """
         config, state = self.config.trainer, self.state
         seed_everything(self.config.seed)
+        batching = fit_batching(self.config.batching, self.model, self.device, is_compiled=config.compile)
         stream = self._stream = TrainingStream(
-            self.train_datasets, fit_batching(self.config.batching, self.model, self.device), self.config.mixing,
+            self.train_datasets, batching, self.config.mixing,
             num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed, update=config.update,
         )  # fmt: skip
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))

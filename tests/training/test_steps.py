@@ -13,7 +13,7 @@ import torch
 
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.model import acceleration
-from multitask_bert.model.acceleration import tokens_that_fit
+from multitask_bert.model.acceleration import fit_batching, tokens_that_fit
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
 from tests.waiting import CountReads
@@ -155,6 +155,14 @@ def test_an_encoder_that_cannot_be_packed_says_that_it_stays_padded(
     with caplog.at_level(logging.WARNING):
         trainer.train()
     assert "batching.layout=packed: encoders of type bert stay padded" in caplog.text
+
+
+def test_what_is_compiled_says_that_it_stays_padded(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
+    trainer = Trainer.from_config(make_config(layout="packed"))
+    with caplog.at_level(logging.WARNING):
+        fitted = fit_batching(trainer.config.batching, trainer.model, trainer.device, is_compiled=True)
+    assert fitted.layout == "padded"
+    assert "with trainer.compile=true batches stay padded" in caplog.text
 
 
 @pytest.mark.parametrize("options", [{}, {"update": "round", "layout": "packed"}], ids=["task", "round-packed"])
