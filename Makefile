@@ -1,17 +1,21 @@
 # make run    install what is pinned, then train and evaluate on the embedded default
-# make test   install, then the unit tests
+# make test   install, then all tests
+# make unit   install, then the tests without whole runs, sweeps, servers and kills: a third of the time
 # make check  install, then lint, types and tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint types check
+.PHONY: run test unit lint types check
 run: $(INSTALLED)
 	$(BIN)/python run.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n logical --maxprocesses 8
+
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from multitask_bert.config_tree import to_dict
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., ExperimentConfig]
 TENSORBOARD = {"tensorboard": {"_target_": "multitask_bert.training.loggers.TensorBoardLogger"}}
 REPOSITORY = Path(__file__).parents[1]

@@ -28,6 +28,8 @@ from tests.conftest import PACKAGED, TINY
 from tests.data.hub_layouts import LAYOUTS
 from tests.test_conf import command_of
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((CONF / "experiment").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
 OWN = ["noisy_english", "snips_200_steps", "swahili"]  # run here; the others need the hub

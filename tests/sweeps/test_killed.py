@@ -23,6 +23,8 @@ from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
 from tests.composing import run_line
 from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of, study_in, sweep
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "slow_sweep.py"
 
 

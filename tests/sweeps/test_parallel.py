@@ -17,6 +17,8 @@ from multitask_bert.sweeps.trials import RETRY_OF, counted
 from tests.composing import CONF, ROOT
 from tests.sweeps.sweeping import FOLDER, states_of, sweep
 
+pytestmark = pytest.mark.slow
+
 PRETEND = ("+hydra.callbacks.pretend._target_=tests.sweeps.pretending.Pretend",)
 
 

@@ -18,6 +18,8 @@ from tests.composing import run_line
 from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of
 from tests.sweeps.test_killed import running_in, started, wait_until
 
+pytestmark = pytest.mark.slow
+
 USER = "postgres"  # who runs the server where the tests run as root, which PostgreSQL refuses
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.composing import error_of, run_line
 from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, refusal, states_of, study_in, sweep
 
-pytestmark = pytest.mark.usefixtures("pretended")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pretended")]
 S = "hydra.sweeper."
 
 

@@ -18,6 +18,8 @@ from multitask_bert.sweeps.trials import count, counted
 from tests.composing import CONF, ROOT, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, refusal, states_of, study_in, sweep
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_sweep_tells_every_trial_and_what_was_tried(pretended: Pretence) -> None:
     study = sweep("hydra.sweeper.n_trials=3")

@@ -20,6 +20,8 @@ from multitask_bert.utils.sharing import forget, shared, sharing
 from tests.conftest import TINY
 from tests.sweeps.sweeping import FOLDER, refusal, states_of, sweep
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("trainer.max_steps=2", "trainer.eval_every=1", "hydra.sweeper.n_trials=2")
 
 

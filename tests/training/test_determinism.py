@@ -19,6 +19,8 @@ from multitask_bert.training.resumption import Stopped
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_resuming import assert_same, make_trainer, stop_after, train, train_until
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., ExperimentConfig]
 
 

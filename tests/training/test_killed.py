@@ -21,6 +21,8 @@ from multitask_bert.config import ExperimentConfig
 from multitask_bert.training.signals import INTERRUPTED, RESUME_ME
 from tests.training.killing import PHASES, Blow, run
 
+pytestmark = pytest.mark.slow
+
 NUM_KILLS = int(os.environ.get("MULTITASK_BERT_NUM_KILLS", "50"))  # at drawn places; and a fifth as many at drawn times
 SIGNALS = {"SIGTERM": RESUME_ME, "SIGUSR1": RESUME_ME, "SIGINT": INTERRUPTED}  # and the exit status after each
 OF_TIME = {"time", "train_tokens_per_second", "train_seconds", "total_seconds"}

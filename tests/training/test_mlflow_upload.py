@@ -28,6 +28,8 @@ from multitask_bert.training.mlflow_logger import MlflowLogger
 from multitask_bert.training.mlflow_state import LOCK_FILE, STATE_FILE
 from multitask_bert.training.mlflow_upload import Upload, as_params, upload_run, upload_sweep
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "seed": 1,
     "model": {"pretrained": None, "name": ""},

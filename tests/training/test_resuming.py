@@ -21,6 +21,8 @@ from multitask_bert.training.signals import RESUME_ME
 from multitask_bert.training.snapshots import Snapshots
 from multitask_bert.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., ExperimentConfig]
 OF_TIME = {"time", "train_tokens_per_second"}
 NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches

@@ -17,7 +17,7 @@ from tests.composing import ROOT
 
 SCRIPT = ROOT / "docs" / "slurm" / "train.sbatch"
 SHORT = ["tasks=sentiment", "model=tiny", "logger=none", "trainer.max_steps=50", "batching.batch_size=4"]
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="this system has no bash")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bash") is None, reason="this system has no bash")]
 
 
 class Cluster:
