@@ -206,15 +206,16 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
 def upload(config: ExperimentConfig, folder: Path) -> None:
     """Send to MLflow what an earlier run, or a sweep and its trials, could not send."""
-    from multitask_bert.training.mlflow_upload import upload_run, upload_sweep
+    from multitask_bert.training.mlflow_upload import upload_sweep
 
     assert config.run_dir is not None
-    is_sweep = (Path(config.run_dir) / SWEEP).is_file()
-    run_dir = Path(config.run_dir) if is_sweep else existing_run(config)
-    for path in sorted(run_dir.rglob(MLFLOW_STATE)) if is_sweep else [run_dir / MLFLOW_STATE]:
+    run_dir = Path(config.run_dir)
+    if not (run_dir / SWEEP).is_file():
+        run_dir = existing_run(config)
+    for path in run_dir.rglob(MLFLOW_STATE):
         trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:
-        for line in upload_sweep(run_dir) if is_sweep else [upload_run(run_dir)]:
+        for line in upload_sweep(run_dir):  # a run is a sweep without trials
             print(line)
     except (ConnectionError, ValueError) as error:
         raise InputError(str(error)) from error
