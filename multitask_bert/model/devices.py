@@ -7,6 +7,9 @@ from torch import Tensor
 
 from multitask_bert.config import InputError
 
+# What errors of other types than torch's own say: of cuBLAS, of the driver, of the CPU's allocator
+OUT_OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "can't allocate memory")
+
 
 def pick_device(name: str) -> torch.device:
     """`auto`: a CUDA device if there is one, else the CPU.
@@ -24,6 +27,11 @@ def pick_device(name: str) -> torch.device:
             f"trainer.device={name}: not usable here ({str(error).splitlines()[0]}); try auto or cpu"
         ) from error
     return device
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device's memory was too small for a call."""
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 class SoonRead:

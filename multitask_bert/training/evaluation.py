@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from multitask_bert.data.loading import Loader
 from multitask_bert.heads import Head, is_f1
 from multitask_bert.heads.trial import naming
 from multitask_bert.model.acceleration import empty_cache
+from multitask_bert.model.devices import is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
 from multitask_bert.utils.bootstrap import interval_of_counts
@@ -42,10 +43,21 @@ class TaskResult:
 
 
 class Evaluator:
-    """Evaluates data sets, in smaller batches from the moment on when the device's memory is too small for them."""
+    """Evaluates data sets, in smaller batches from the moment on when the device's memory is too small for them.
 
-    def __init__(self, model: MultiTaskModel, batching: BatchingConfig, *, pad_id: int, device: torch.device) -> None:
-        self.model, self.pad_id, self.device = model, pad_id, device
+    `before_batch`: called before each batch; what it raises ends the evaluation.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        batching: BatchingConfig,
+        *,
+        pad_id: int,
+        device: torch.device,
+        before_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.model, self.pad_id, self.device, self.before_batch = model, pad_id, device, before_batch
         self.batch_size, self.max_tokens = batching.eval_batch_size, batching.eval_max_tokens
 
     def evaluate(self, task: str, dataset: Dataset[EncodedExample], *, test: bool, joint: bool) -> TaskResult:
@@ -60,8 +72,11 @@ class Evaluator:
                     self.model, task, dataset,
                     batch_size=self.batch_size, max_tokens=self.max_tokens, pad_id=self.pad_id, device=self.device,
                     tune=not test, intervals=test, joint_accuracy=joint,
+                    before_batch=self.before_batch,
                 )  # fmt: skip
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self.max_tokens == 1:
                     raise InputError(
                         f"evaluating {task}: out of memory; one example does not fit into the device's memory; set "
@@ -85,6 +100,7 @@ def evaluate_task(
     tune: bool = False,
     joint_accuracy: bool = False,
     intervals: bool = False,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> TaskResult:
     """Predict and score one data set. The model is in evaluation mode meanwhile.
 
@@ -99,6 +115,7 @@ def evaluate_task(
     loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batch} for batch in batches])
     with evaluating(model):
         for indices, (batch,) in zip(batches, loaded, strict=True):
+            before_batch()
             outputs = model(batch.to(device))
             for name, head in heads.items():
                 output, target = outputs[task, name], batch.targets[task, name]

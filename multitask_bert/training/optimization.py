@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
-from multitask_bert.model.devices import SoonRead
+from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.utils.schedules import learning_rate_factor
 
@@ -71,7 +71,9 @@ class Updater:
         """
         try:
             self.scaler.step(self.optimizer)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise InputError(
                 f"out of memory: {type(self.optimizer).__name__} keeps numbers of its own for each weight, and they do "
                 f"not fit beside the model; take a smaller model, or optimizer=sgd"

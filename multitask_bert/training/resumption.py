@@ -35,6 +35,11 @@ class Savepoints:
         self.folder, self.config = folder, config
         self._snapshots = None if folder is None else Snapshots(folder, num_kept=config.trainer.keep_last)
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether `save` leaves something to go on from."""
+        return self._snapshots is not None and self._snapshots.num_kept > 0
+
     def save(
         self, model: MultiTaskModel, updater: Updater, state: TrainState, *, has_failed: bool = False, **more: Any
     ) -> None:
@@ -45,7 +50,7 @@ class Savepoints:
         Raises:
             InputError: it cannot be written; those before it are whole.
         """
-        if self.folder is None or self._snapshots is None or not self._snapshots.num_kept:
+        if self.folder is None or self._snapshots is None or not self.are_kept:
             return
         log_file = self.folder / METRICS_FILE
         num_bytes_logged = log_file.stat().st_size if log_file.is_file() else 0

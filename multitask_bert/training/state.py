@@ -23,6 +23,7 @@ class TrainState:
     best_epoch: float = 0.0  # epochs at the best step, with fractions
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
+    is_evaluation_due: bool = False  # after this step; a run that is stopped over it makes it when it goes on
     stopped_early: bool = False
     pruned: bool = False  # ended by its sweep, since others do better
 

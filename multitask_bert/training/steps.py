@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multitask_bert.config import InputError
-from multitask_bert.model.devices import SoonRead
+from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch
 from multitask_bert.training.balancing import Balancer
@@ -84,7 +84,9 @@ def make_gradients(
     error: NonFiniteStepError | DoesNotFitError
     try:
         total, by_head, soon = _all_parts(model, micro_batches, updater, balancer, divisors, device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as failure:
+        if not is_out_of_memory(failure):
+            raise
         error = DoesNotFitError(micro_batches)  # raised below: this one holds on to what filled the memory
     else:
         if math.isfinite(soon.get()) and updater.clip():

@@ -5,6 +5,7 @@ epochs -> rounds (data/mixing.py) -> one batch of each task in turn -> forward, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,9 @@ class Trainer:
         self._tags = dict(tags or {})
         self._stream: TrainingStream
         self._mean_counts: dict[tuple[str, str], float] = {}
-        self._evaluator = Evaluator(self.model, config.batching, pad_id=self._pad_id, device=self.device)
+        self._evaluator = Evaluator(
+            self.model, config.batching, pad_id=self._pad_id, device=self.device, before_batch=self._heed_stop
+        )
         self.savepoints = Savepoints(folder, config)
         self._stop: str | None = None  # the signal by which the run was asked to end
         self._is_finished = False
@@ -229,9 +232,8 @@ class Trainer:
             if state.step % self.config.trainer.log_every == 0:
                 self._flush_steps()
                 refuse_stuck(updater, state.step)
-            is_evaluated = self._is_evaluation_due()
-            if is_evaluated:
-                self._evaluate_and_keep_best()
+            state.is_evaluation_due = self._is_evaluation_due()
+            is_evaluated = self._evaluate_if_due()
             self._save_if_due(updater, is_evaluated=is_evaluated)
             clock = time.perf_counter()
             if self._is_over():
@@ -271,13 +273,15 @@ class Trainer:
 
     def _go_on_from(self, snapshot: Snapshot, updater: Updater) -> None:
         put_back(snapshot, self.model, updater, self.state)
-        if self.state.epoch_progress == 1.0:
-            self._end_epoch()
         self.balancer.load_state_dict(snapshot.state["balancer"])
         if "micro_batch_tokens" in snapshot.state:  # an older checkpoint has none
             self._stream.limit(snapshot.state["micro_batch_tokens"])
         self.results["best"] = {task: TaskResult(**summary) for task, summary in snapshot.state["best"].items()}
         self.console.say(f"going on from step {self.state.step} of {self.state.num_steps}")
+        if self.state.is_evaluation_due:
+            self._evaluate_and_keep_best()
+        if self.state.epoch_progress == 1.0:
+            self._end_epoch()
 
     def _step(self, micro_batches: list[Batch], updater: Updater) -> None:
         """One update.
@@ -336,6 +340,10 @@ class Trainer:
 
         Keys: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, `eval_mean_f1`, `eval_mean_score`; the
         same for both sets. In the logs, those of the test sets begin with `test_`.
+
+        Raises:
+            InputError: no task has such a set.
+            Stopped: in the middle of it the run was asked to end.
         """
         datasets = self.test_datasets if test else self.eval_datasets
         if not datasets:
@@ -350,9 +358,18 @@ class Trainer:
         self.reporter.tell(as_test(metrics) if test else metrics, step=self.state.step)
         return metrics
 
+    def _evaluate_if_due(self) -> bool:
+        """Whether it was, and is made; one that a stop cuts short stays due."""
+        if self.state.is_evaluation_due:
+            with contextlib.suppress(Stopped):  # raised again once the checkpoint is there
+                self._evaluate_and_keep_best()
+                return True
+        return False
+
     def _evaluate_and_keep_best(self) -> None:
         config, state = self.config.trainer, self.state
         metrics = self.evaluate()
+        state.is_evaluation_due = False
         is_best = self.best.offer(self.model, self.tokenizer, metrics, state)
         if is_best:
             self.results["best"] = self.results["eval"]
@@ -360,6 +377,13 @@ class Trainer:
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
         if self.watcher is not None:
             state.pruned = bool(self.watcher(state.step, metrics)) and not self._is_over()
+
+    def _heed_stop(self) -> None:
+        """Raises:
+        Stopped: that was asked for, and a checkpoint to go on from is there or can be written.
+        """
+        if self._stop is not None and self.savepoints.are_kept:
+            raise Stopped(self._stop)
 
     # Telling
 

@@ -19,11 +19,21 @@ from tests.training.test_steps import assert_same_weights
 MakeConfig = Callable[..., ExperimentConfig]
 
 
+TORCHS_OWN = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+OTHERS = [
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported at some other call"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+
+
 class SmallMemory:
     """Stands for a device: forward passes over more places end as on a GPU whose memory is full."""
 
-    def __init__(self, trainer: Trainer, num_places: int, *, in_backward: bool = False) -> None:
-        self.num_places, self.num_failures = num_places, 0
+    def __init__(
+        self, trainer: Trainer, num_places: int, *, in_backward: bool = False, error: RuntimeError = TORCHS_OWN
+    ) -> None:
+        self.num_places, self.num_failures, self.error = num_places, 0, error
         self.shapes: list[int] = []  # of training batches that fitted
         self._model, self._is_too_big = trainer.model, False
         if in_backward:  # after some gradients are there already
@@ -41,7 +51,7 @@ class SmallMemory:
 
     def _fail(self) -> None:
         self.num_failures += 1
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise self.error
 
 
 @pytest.mark.parametrize("in_backward", [False, True], ids=["forward", "backward"])
@@ -55,6 +65,24 @@ def test_the_same_is_learnt_in_smaller_parts(make_config: MakeConfig, layout: st
     trainer.train()
     assert memory.num_failures > 0
     assert_same_weights(whole.model.state_dict(), trainer.model.state_dict())
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=["cublas", "driver", "cpu"])
+def test_memory_that_is_full_is_told_in_several_ways(make_config: MakeConfig, error: RuntimeError) -> None:
+    trainer = Trainer.from_config(make_config(max_steps=3))
+    memory = SmallMemory(trainer, 30, error=error)
+    trainer.train()
+    assert memory.num_failures > 0
+
+
+def test_any_other_error_of_a_forward_pass_stays_what_it_is(make_config: MakeConfig) -> None:
+    trainer = Trainer.from_config(make_config())
+    memory = SmallMemory(trainer, 30, error=RuntimeError("CUDA error: device-side assert triggered"))
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        trainer.train()
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        trainer.evaluate()
+    assert memory.num_failures == 2
 
 
 def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
@@ -78,7 +106,7 @@ def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise TORCHS_OWN
 
     trainer = Trainer.from_config(make_config())
     monkeypatch.setattr(torch.optim.AdamW, "step", fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -42,6 +43,19 @@ def stop_after(trainer: Trainer, step: int) -> None:
             trainer.ask_to_stop("SIGTERM")
 
     trainer._step = step_and_ask  # type: ignore[method-assign]
+
+
+def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
+    """Ask the run to stop in the evaluation after this step, before its batch `number`, from 1 on."""
+    heed_stop = trainer._evaluator.before_batch
+    seen = itertools.count(1)
+
+    def ask_and_heed() -> None:
+        if trainer.state.step == step and next(seen) == number:
+            trainer.ask_to_stop("SIGTERM")
+        heed_stop()
+
+    trainer._evaluator.before_batch = ask_and_heed
 
 
 def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
@@ -105,6 +119,35 @@ def test_so_it_does_with_every_option(make_config: MakeConfig, tmp_path: Path, o
     config = make_config(**options)
     whole = train(config, tmp_path / "whole")
     assert_same(whole, train(config, tmp_path / "stopped", (3, 8)))
+
+
+@pytest.mark.parametrize(("num_batches", "step"), [(1, 9), (2, 9), (3, 18)])
+def test_an_evaluation_that_is_stopped_is_made_when_the_run_goes_on(
+    make_config: MakeConfig, tmp_path: Path, num_batches: int, step: int
+) -> None:
+    """Slurm's grace is shorter than many an evaluation; a second stop over the same one changes nothing."""
+    config = make_config(eval_batch_size=4)
+    whole = train(config, tmp_path / "whole")
+    for _ in range(2):
+        trainer = make_trainer(config, tmp_path / "stopped")
+        stop_before_batch(trainer, num_batches, step)
+        with pytest.raises(Stopped):
+            trainer.train()
+        trainer.close()
+        assert (trainer.state.step, trainer.state.is_evaluation_due) == (step, True)
+        assert not any(line["step"] == step and "eval_loss" in line for line in lines_of(tmp_path / "stopped"))
+        config = replace(config, resume=True)
+    assert_same(whole, train(config, tmp_path / "stopped"))
+
+
+def test_without_checkpoints_an_evaluation_is_made_to_its_end(make_config: MakeConfig, tmp_path: Path) -> None:
+    """There is nothing to go on from: its model is all that would be left."""
+    trainer = make_trainer(make_config(keep_last=0), tmp_path)
+    stop_before_batch(trainer, 1, 9)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    assert (trainer.state.step, trainer.state.best_step) == (9, 9)
 
 
 @pytest.mark.parametrize("rule", ["temperature", "annealed"])
