@@ -5,8 +5,9 @@ The order is a pure function of config, sizes, seed and epoch: nothing depends o
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.records import Batch, EncodedExample
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 10_000  # examples, evenly over a data set, that tell how many known targets an example has
 
@@ -43,6 +46,8 @@ class TrainingStream:
         self.datasets, self._batching, self._mixing, self._update = datasets, batching, mixing, update
         self._num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
+        for task, lengths in self._lengths.items():
+            _warn_of_longer_ones(task, lengths, batching.max_tokens)
         self._planned: tuple[int, list[Indices]] | None = None
         self._loader = Loader(
             datasets, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
@@ -114,6 +119,18 @@ class TrainingStream:
         while True:
             number += 1
             yield from self._pass(task, epoch, number)
+
+
+def _warn_of_longer_ones(task: str, lengths: Sequence[int], max_tokens: int | None) -> None:
+    if max_tokens is None:
+        return
+    num_longer = int((np.asarray(lengths) > max_tokens).sum())
+    if num_longer:
+        log.warning(
+            "batching.max_tokens=%d: longer than that: %s of %s training examples of %s (up to %s pieces); each is a "
+            "batch of its own",
+            max_tokens, f"{num_longer:,}", f"{len(lengths):,}", task, f"{max(lengths):,}",
+        )  # fmt: skip
 
 
 def _known_per_example(dataset: Dataset[EncodedExample], size: int) -> dict[str, float]:

@@ -48,6 +48,18 @@ def test_an_epoch_sees_every_example_of_every_task_once(epoch: int) -> None:
     assert len(steps) == stream.num_steps(epoch) == 13 + 4
 
 
+def test_a_budget_of_tokens_that_examples_exceed_alone_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Lengths are 2 to 8, of 50 examples 7 or 8 each."""
+    make_stream(max_tokens=8)
+    assert not caplog.records
+    stream = make_stream(max_tokens=7)
+    assert [record.message for record in caplog.records] == [
+        f"batching.max_tokens=7: longer than that: {which} (up to 8 pieces); each is a batch of its own"
+        for which in ("7 of 50 training examples of big", "1 of 13 training examples of small")
+    ]
+    assert all(len(batch) == 1 for _, batch in numbers(stream, 0) if any(n % 7 == 6 for n in batch))
+
+
 def test_steps_follow_the_rounds_of_the_plan() -> None:
     stream = make_stream(MixingConfig(rule="temperature"))
     assert [task for task, _ in numbers(stream, 1)] == [task for step in stream.plan(1) for task in step]
