@@ -25,6 +25,7 @@ from multitask_bert import composition
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
+from multitask_bert.folders import existing_run
 from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
@@ -118,10 +119,11 @@ class RefuseEarly(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
-            job = without_hydra(config)
-            checked_config(job, config.hydra.runtime.choices.get(composition.GROUP))
+            job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(composition.GROUP))
             if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config)
+            elif job.action == "train" and job.resume:
+                existing_run(job)  # before Hydra makes this folder
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))

@@ -32,17 +32,24 @@ from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig
 
 GROUP = "tasks"
+OF_TODAYS_TASKS = ("train", "inspect")  # actions on the tasks of the command line; the others go by those of a run
 HYDRA_LOADER = "ConfigLoaderImpl"  # under which name Hydra, wherever it starts, finds the class that composes
 
 
 def register() -> None:
-    """Make the schema, the joining of tasks and our loader known to Hydra; to be called once, before Hydra starts."""
+    """Make the schema, the joining of tasks, our loader and resolver known to Hydra; to be called before it starts."""
     assert issubclass(getattr(hydra_main, HYDRA_LOADER), ConfigLoaderImpl), "this Hydra composes in another way"
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     plugins = Plugins.instance()
     plugins.register(JoinedTasksSource)
     plugins.register(JoinedTasksSearchPath)
+
+
+def folder_name(action: str, tasks: str) -> str:
+    """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's."""
+    return "+".join(sorted(tasks.split("+"))) if action in OF_TODAYS_TASKS else action
 
 
 def split_names(joined: str) -> list[str]:

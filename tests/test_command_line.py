@@ -214,6 +214,23 @@ def test_the_folder_that_is_checked_is_the_folder_of_the_run(
     assert len(ran) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["action=inspect", "tasks=sentiment+ner"], "ner+sentiment"),
+        (["action=reproduce", "run_dir=old"], "reproduce"),
+        (["action=evaluate", "run_dir=old"], "evaluate"),
+    ],
+)
+def test_a_folder_is_named_after_tasks_only_where_those_are_in_it(
+    ran: list[ExperimentConfig], arguments: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_line(*arguments)
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert folder.name.endswith(f"_{name}")
+
+
 # What is not a user's mistake
 
 
@@ -311,6 +328,9 @@ def test_going_on_needs_to_know_with_which_run(
     assert message.startswith(
         "error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true"
     )
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+    message = error_of(*in_its_folder(["run_dir=misspelt", "resume=true"]))
+    assert message == "error: run_dir=misspelt: not the folder of a run (it has no .hydra/config.yaml)"
     assert (ran, list(tmp_path.iterdir())) == ([], [])
     run_line("tasks=ner", "resume=true", "hydra.run.dir=somewhere")
     assert len(ran) == 1

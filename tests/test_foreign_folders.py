@@ -26,7 +26,7 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Prediction
-from multitask_bert.utils.files import sha256_of
+from multitask_bert.utils.files import CHECKSUMS, sha256_of
 from tests.composing import error_of
 from tests.conftest import PACKAGED, TINY
 from tests.metric_modules import module_code
@@ -186,11 +186,12 @@ def pretrained(trace: Path, tokenizer: Any) -> Path:
 
 @pytest.fixture
 def saved(trace: Path, tokenizer: Any) -> Path:
-    """A model folder of ours, with one head."""
+    """A model folder of ours, with one head; its checksums, which a stranger would make anew, are no obstacle."""
     torch.manual_seed(0)
     head = make_head(HeadConfig("classification", column="mood"), LabelSet(("bad", "good")))
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SHAPE))), {"mood": {"polarity": head}})
     model.save(trace.parent / "saved", tokenizer)
+    (trace.parent / "saved" / CHECKSUMS).unlink()
     return trace.parent / "saved"
 
 

@@ -24,7 +24,7 @@ from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import OF_A_RUN, WEIGHTS_FILE, Encoder, default_dropout
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
-from multitask_bert.utils.files import write_json
+from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, write_json
 
 WEIGHTS, ENCODER_CONFIG, DESCRIPTION = WEIGHTS_FILE, OF_A_RUN, "multitask.json"
 FORMAT_VERSION = 1
@@ -97,14 +97,15 @@ class MultiTaskModel(nn.Module):
         return (head.config.pooling or self.pooling) if head.pools_text else "anchor"
 
     def save(self, folder: Path, tokenizer: Any) -> None:
-        """Weights, shapes, labels and tokenizer in one folder; an older one there is replaced whole."""
-        partial = folder.with_name(f".{folder.name}.partial")
+        """Weights, shapes, labels, tokenizer and checksums in one folder; an older one there is replaced whole."""
+        partial = partial_of(folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file({name: weight.contiguous() for name, weight in self.state_dict().items()}, partial / WEIGHTS)
         write_json(partial / ENCODER_CONFIG, self.encoder.config.to_dict())
         write_json(partial / DESCRIPTION, self._description())
         tokenizer.save_pretrained(partial)
+        write_json(partial / CHECKSUMS, checksums_of(partial))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
@@ -113,10 +114,12 @@ class MultiTaskModel(nn.Module):
         """The model and its tokenizer, as `save` wrote them; nothing is downloaded.
 
         Raises:
-            InputError: something is missing in the folder, or damaged.
+            InputError: something is missing in the folder, or is not as it was saved.
         """
         folder = Path(folder)
         try:
+            if (folder / CHECKSUMS).is_file():  # older ones have none
+                compare_checksums(folder)
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))
             encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
@@ -159,6 +162,11 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             },
         }
+
+
+def partial_of(folder: Path) -> Path:
+    """Where a model's folder is written, until it is whole and gets its name."""
+    return folder.with_name(f".{folder.name}.partial")
 
 
 def at_anchors(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:

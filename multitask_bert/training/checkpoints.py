@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bert.config import InputError
-from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.model.multitask import MultiTaskModel, partial_of
 from multitask_bert.training.state import TrainState
-from multitask_bert.utils.files import write_json
+from multitask_bert.utils.files import CHECKSUMS, compare_checksums, write_json
 
 log = logging.getLogger(__name__)
+
+STATE = "state.json"
 
 
 class BestCheckpoint:
@@ -67,16 +70,52 @@ class BestCheckpoint:
             return
         try:
             model.save(self.folder, tokenizer)
-            write_json(self.folder / "state.json", asdict(state))
+            write_json(self.folder / STATE, asdict(state))
         except Exception as error:  # for a full disk, safetensors and tokenizers have exceptions of their own
             raise InputError(
                 f"{self.folder}: the best model cannot be written ({error}); make room there and go on with "
                 f"resume=true; the one before it is whole"
             ) from error
 
+    def is_there(self) -> bool:
+        """Whether a folder holds it, whole or not."""
+        return self.folder is not None and self.folder.is_dir()
+
+    def is_half_replaced(self) -> bool:
+        """Whether a process was killed just where the old one is removed and the new one has not got its name."""
+        return self.folder is not None and not self.is_there() and partial_of(self.folder).is_dir()
+
+    def step(self) -> int | None:
+        """At which it was made; None: that cannot be read."""
+        assert self.folder is not None
+        try:
+            return int(json.loads((self.folder / STATE).read_text(encoding="utf-8"))["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def damage(self) -> str | None:
+        """What is wrong with the kept model; None: nothing is, or it is in memory."""
+        if self.folder is None:
+            return None
+        if not self.is_there():
+            return "it is not there"
+        if not (self.folder / CHECKSUMS).is_file():
+            return None  # an older one
+        try:
+            compare_checksums(self.folder)
+        except (OSError, ValueError) as error:
+            return f"damaged: {error}"
+        return None
+
     def restore(self, model: MultiTaskModel) -> None:
-        """Put the kept weights into the model."""
+        """Put the kept weights into the model.
+
+        Raises:
+            InputError: they are not what was kept.
+        """
         if self.folder is not None:
+            if (damage := self.damage()) is not None:
+                raise InputError(f"{self.folder}: the best model is lost ({damage}); resume=true looks for a way to it")
             model.load_weights(self.folder)
         elif self._in_memory is not None:
             model.load_state_dict(self._in_memory)
@@ -89,12 +128,12 @@ class BestCheckpoint:
         """
         if self.folder is None or not self.folder.is_dir():
             return
-        partial = folder.with_name(f".{folder.name}.partial")
+        partial = partial_of(folder)
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             for path in self.folder.iterdir():
-                if path.name != "state.json":
+                if path.name != STATE:
                     _link_or_copy(path, partial / path.name)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)

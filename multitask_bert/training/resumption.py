@@ -5,6 +5,7 @@ Which examples come next follows from seed, epoch and step (data/streaming.py), 
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,10 +21,13 @@ from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import to_dict
 from multitask_bert.going_on import refuse_another_config
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.snapshots import FAILED, Snapshot, Snapshots
-from multitask_bert.training.state import TrainState
+from multitask_bert.training.state import TrainState, without_best
+
+log = logging.getLogger(__name__)
 
 MODEL, OPTIMIZER, ROWS, RANDOM = "model.", "optimizer.", "rows", "random."
 
@@ -62,16 +66,39 @@ class Savepoints:
     def _config_tree(self) -> dict[str, Any]:
         return to_dict(self.config)  # once: it takes longer than writing a small model
 
-    def last(self) -> Snapshot | None:
+    def last(self, best: BestCheckpoint) -> Snapshot | None:
         """Where the config asks to go on from; None: from the beginning.
 
+        Where the best model is lost: before it was made, so that it is made again.
+
         Raises:
-            InputError: it is of a run with another config.
+            InputError: it is of a run with another config; or the best model is damaged, and all checkpoints are later.
         """
         snapshot = self._snapshots.read() if self.config.resume and self._snapshots is not None else None
-        if snapshot is not None:
-            refuse_another_config(snapshot.state["config"], self.config)
-        return snapshot
+        if snapshot is None or self._snapshots is None:
+            return None
+        refuse_another_config(snapshot.state["config"], self.config)
+        if snapshot.state["train"]["best_score"] is None or (damage := best.damage()) is None:
+            return snapshot
+        snapshot = self._way_to_best(snapshot, best, damage)
+        log.warning("%s: the best model so far is lost (%s); going on from step %d", best.folder, damage, snapshot.step)
+        train = without_best(snapshot.state["train"])
+        return Snapshot(snapshot.tensors, {**snapshot.state, "train": train, "best": {}})
+
+    def _way_to_best(self, newest: Snapshot, best: BestCheckpoint, damage: str) -> Snapshot:
+        """Where a best model that is lost is made again; where nothing is left of it: the newest."""
+        assert self._snapshots is not None
+        made_at = best.step() or newest.state["train"]["best_step"]
+        if best.is_half_replaced() or made_at > newest.step:
+            return newest
+        earlier = self._snapshots.read(before=made_at)
+        if earlier is None and best.is_there():
+            raise InputError(
+                f"{best.folder}: {damage}; it held the best model so far, of step {made_at}, and no checkpoint before "
+                f"that step is left; remove this folder to go on from step {newest.step} without it, or begin anew in "
+                f"another folder"
+            )
+        return earlier or newest
 
     def remove(self) -> None:
         """Free the disk of what a complete run does not need."""

@@ -85,7 +85,7 @@ def run_training(
         console.say(_what_is_kept(trainer, folder))
         raise
     except (KeyboardInterrupt, Stopped) as stop:
-        _tell_what_is_kept(trainer, folder, console, f"stopped by {stop}" if str(stop) else "interrupted")
+        _tell_what_is_kept(trainer, config, folder, console, f"stopped by {stop}" if str(stop) else "interrupted")
         raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
     finally:
         if trainer is not None:
@@ -153,13 +153,15 @@ def _writing_to(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _tell_what_is_kept(trainer: Trainer | None, folder: Path, console: Console, how: str) -> None:
+def _tell_what_is_kept(
+    trainer: Trainer | None, config: ExperimentConfig, folder: Path, console: Console, how: str
+) -> None:
     if trainer is None or not trainer.state.num_steps:
         console.say(f"{how} before training began")
-        return
-    trainer.best.publish(folder / "model")
-    console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
-    if trainer.config.trainer.keep_last and not (folder / RESULTS).is_file():
+    else:
+        trainer.best.publish(folder / "model")
+        console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
+    if config.trainer.keep_last and not (folder / RESULTS).is_file():
         console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import InputError
-from multitask_bert.utils.files import sha256_of
+from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-TENSORS, STATE, CHECKSUMS = "tensors.safetensors", "state.json", "checksums.json"
+TENSORS, STATE = "tensors.safetensors", "state.json"
 LAST, FAILED = "last", "failed"  # below checkpoints/: to go on from; before a step that could not be made
 FORMAT_VERSION = 1
 
@@ -37,6 +38,10 @@ class Snapshot:
 
     tensors: Mapping[str, Tensor]
     state: Mapping[str, Any]  # of JSON types
+
+    @property
+    def step(self) -> int:
+        return int(self.state["train"]["step"])
 
 
 class Snapshots:
@@ -59,7 +64,7 @@ class Snapshots:
             partial.mkdir(parents=True)
             save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, partial / TENSORS)
             _write(partial / STATE, {"format_version": FORMAT_VERSION, **snapshot.state})
-            _write(partial / CHECKSUMS, {name: sha256_of(partial / name) for name in (TENSORS, STATE)})
+            _write(partial / CHECKSUMS, checksums_of(partial))
             _sync(partial / TENSORS)
             _sync(partial)
             shutil.rmtree(target, ignore_errors=True)
@@ -74,9 +79,9 @@ class Snapshots:
         for old in self._steps()[: -self.num_kept]:
             shutil.rmtree(self.folder / _name(old), ignore_errors=True)
 
-    def read(self) -> Snapshot | None:
-        """The newest that is whole; None where there is none. What is damaged is named and passed over."""
-        for step in reversed(self._steps()):
+    def read(self, *, before: float = math.inf) -> Snapshot | None:
+        """The newest that is whole, before a step if one is given; None: there is none. What is damaged is named."""
+        for step in reversed([step for step in self._steps() if step < before]):
             folder = self.folder / _name(step)
             try:
                 return _read(folder)
@@ -99,9 +104,7 @@ def _name(step: int) -> str:
 def _read(folder: Path) -> Snapshot:
     from safetensors.torch import load_file
 
-    for name, expected in json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items():
-        if sha256_of(folder / name) != expected:
-            raise ValueError(f"{name} is not what was written")
+    compare_checksums(folder)
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     if state["format_version"] != FORMAT_VERSION:
         raise ValueError(f"format {state['format_version']} is not known here")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -30,3 +32,12 @@ class TrainState:
     @property
     def tokens_per_second(self) -> float:
         return self.num_tokens / self.train_seconds if self.train_seconds else 0.0
+
+
+OF_BEST = ("best_score", "best_step", "best_epoch", "best_metrics", "evaluations_since_best")
+
+
+def without_best(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a state, as if nothing had been evaluated yet."""
+    new = asdict(TrainState())
+    return {name: new[name] if name in OF_BEST else value for name, value in state.items()}

@@ -172,7 +172,7 @@ class Trainer:
         num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
         self._mean_counts = stream.mean_counts()
-        snapshot = self.savepoints.last()
+        snapshot = self.savepoints.last(self.best)
         if self.folder is not None:
             self.reporter.start(self._start_of_run(self.folder, snapshot))
         self.console.start_training(state.num_steps)
@@ -189,6 +189,8 @@ class Trainer:
                 self.console.say("no checkpoint to go on from: the run begins at its first step")
             while not self._is_over():
                 self._train_epoch(updater)
+            if self.state.best_score is None:  # it was lost, and nothing was left to train
+                self._evaluate_and_keep_best()
         self.console.end_training()
         self.best.restore(self.model)
         self._is_finished = True

@@ -9,11 +9,29 @@ import os
 from pathlib import Path
 from typing import Any
 
+CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
+
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums_of(folder: Path) -> dict[str, str]:
+    """What `CHECKSUMS` is to hold of the files that lie in the folder now."""
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def compare_checksums(folder: Path) -> None:
+    """Raises:
+    OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
+    """
+    for name, expected in json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items():
+        if name != Path(name).name:
+            raise ValueError(f"{CHECKSUMS} names {name}, which is no file of the folder")
+        if sha256_of(folder / name) != expected:
+            raise ValueError(f"{name} is not what was written, says {CHECKSUMS}")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,6 +19,8 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel, pool_texts
 from multitask_bert.records import Batch, EncodedExample, Example
+from multitask_bert.utils.files import CHECKSUMS
+from tests.damaging import flip_a_bit
 from tests.waiting import CountReads
 
 SIZES = {
@@ -239,14 +241,32 @@ def test_saving_again_replaces_the_whole_folder(tokenizer: Any, tmp_path: Path) 
     assert not (tmp_path / "model" / "stray.txt").exists()
 
 
+@pytest.mark.parametrize("has_checksums", [True, False])
 @pytest.mark.parametrize("name", ["model.safetensors", "multitask.json", "encoder_config.json"])
 @pytest.mark.parametrize("content", [None, b"", b'{"a": 1'])
-def test_a_damaged_model_folder_is_named(name: str, content: bytes | None, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_damaged_model_folder_is_named(
+    name: str, content: bytes | None, has_checksums: bool, tokenizer: Any, tmp_path: Path
+) -> None:
     model = model_over(AutoModel.from_config(BertConfig(**SIZES)), {"mood": {"polarity": POLARITY}})
     folder = tmp_path / "model"
     model.save(folder, tokenizer)
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
+    if not has_checksums:
+        (folder / CHECKSUMS).unlink()
     with pytest.raises(InputError, match=f"{folder}.*no whole model of ours"):
         MultiTaskModel.load(folder)
+
+
+def test_a_weight_that_is_another_is_found_by_the_checksums(tokenizer: Any, tmp_path: Path) -> None:
+    """A flipped bit in the weights is still a model, of other predictions."""
+    model_over(AutoModel.from_config(BertConfig(**SIZES)), {"mood": {"polarity": POLARITY}}).save(tmp_path, tokenizer)
+    flip_a_bit(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"model\.safetensors is not what was written, says checksums\.json"):
+        MultiTaskModel.load(tmp_path)
+    (tmp_path / CHECKSUMS).write_text('{"../elsewhere": "aa"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"checksums\.json names \.\./elsewhere, which is no file of the folder"):
+        MultiTaskModel.load(tmp_path)
+    (tmp_path / CHECKSUMS).unlink()
+    MultiTaskModel.load(tmp_path)

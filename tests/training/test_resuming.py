@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +16,14 @@ import pytest
 import torch
 
 from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training import provenance
 from multitask_bert.training.resumption import Stopped
 from multitask_bert.training.running import run_training
 from multitask_bert.training.signals import RESUME_ME
 from multitask_bert.training.snapshots import Snapshots
 from multitask_bert.training.trainer import Trainer
+from tests.damaging import flip_a_bit
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +188,62 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     newest = tmp_path / "stopped" / "checkpoints" / "last" / "step_00000010" / "tensors.safetensors"
     newest.write_bytes(newest.read_bytes()[:-9] + b"damaged!!")
     assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
-    assert "step_00000010: damaged (tensors.safetensors is not what was written)" in caplog.text
+    assert "step_00000010: damaged (tensors.safetensors is not what was written, says checksums.json)" in caplog.text
+
+
+def test_a_best_model_that_is_damaged_is_made_again(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a bit flipped it would load, and be tested as if nothing were."""
+    config = make_config(save_every=4)
+    whole = train(config, tmp_path / "whole")
+    assert whole.state.best_step == 9
+    train_until(config, tmp_path / "stopped", 10)
+    flip_a_bit(tmp_path / "stopped" / "checkpoints" / "best" / "model.safetensors")
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
+    assert "the best model so far is lost (damaged: model.safetensors is not what was written" in caplog.text
+    assert "going on from step 8" in caplog.text
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_it_is_removed(
+    make_config: MakeConfig, tmp_path: Path, is_removed: bool
+) -> None:
+    config = make_config(save_every=4, keep_last=1)
+    train_until(config, tmp_path, 17)
+    best = tmp_path / "checkpoints" / "best"
+    flip_a_bit(best / "model.safetensors")
+    if is_removed:
+        shutil.rmtree(best)
+        trainer = train(replace(config, resume=True), tmp_path)
+        assert (trainer.state.step, trainer.state.best_step) == (18, 18)
+        MultiTaskModel.load(best)
+    else:
+        with pytest.raises(InputError, match=r"checkpoints/best: damaged: .* of step 9, .*remove this folder to go on"):
+            train(replace(config, resume=True), tmp_path)
+
+
+def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
+    """As where it was killed while it was tested."""
+    config = make_config(keep_last=1)
+    train(config, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "best")
+    trainer = train(replace(config, resume=True), tmp_path)
+    assert trainer.state.best_step == trainer.state.step == NUM_STEPS
+
+
+def test_a_best_model_that_is_damaged_during_the_run_is_not_taken(make_config: MakeConfig, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(num_epochs=1), tmp_path)
+    evaluate = trainer._evaluate_and_keep_best
+
+    def evaluate_and_damage() -> None:
+        evaluate()
+        flip_a_bit(tmp_path / "checkpoints" / "best" / "model.safetensors")
+
+    trainer._evaluate_and_keep_best = evaluate_and_damage  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"checkpoints/best: the best model is lost \(damaged: .*resume=true looks"):
+        trainer.train()
+    trainer.close()
 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 3])
@@ -271,6 +329,8 @@ def test_a_signal_before_training_is_answered_at_once_and_nothing_is_broken(
         with pytest.raises(SystemExit) as stop:
             run_training(config, tmp_path, tags={})
     assert stop.value.code == RESUME_ME
-    assert "stopped by SIGUSR1 before training began" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "stopped by SIGUSR1 before training began" in told
+    assert "resume=true" in told
     run_training(replace(config, resume=True), tmp_path, tags={})
     assert (tmp_path / "results.json").is_file()
