@@ -49,7 +49,7 @@ def register() -> None:
 
 def folder_name(action: str, tasks: str) -> str:
     """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's."""
-    return "+".join(sorted(tasks.split("+"))) if action in OF_TODAYS_TASKS else action
+    return "+".join(split_names(tasks)) if action in OF_TODAYS_TASKS else action
 
 
 def split_names(joined: str) -> list[str]:

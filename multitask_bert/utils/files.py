@@ -27,7 +27,10 @@ def compare_checksums(folder: Path) -> None:
     """Raises:
     OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
     """
-    for name, expected in json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")).items():
+    listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    if not isinstance(listed, dict):
+        raise ValueError(f"{CHECKSUMS} is no table of file names")
+    for name, expected in listed.items():
         if name != Path(name).name:
             raise ValueError(f"{CHECKSUMS} names {name}, which is no file of the folder")
         if sha256_of(folder / name) != expected:

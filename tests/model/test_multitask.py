@@ -268,5 +268,8 @@ def test_a_weight_that_is_another_is_found_by_the_checksums(tokenizer: Any, tmp_
     (tmp_path / CHECKSUMS).write_text('{"../elsewhere": "aa"}', encoding="utf-8")
     with pytest.raises(InputError, match=r"checksums\.json names \.\./elsewhere, which is no file of the folder"):
         MultiTaskModel.load(tmp_path)
+    (tmp_path / CHECKSUMS).write_text('["model.safetensors"]', encoding="utf-8")
+    with pytest.raises(InputError, match=r"checksums\.json is no table of file names"):
+        MultiTaskModel.load(tmp_path)
     (tmp_path / CHECKSUMS).unlink()
     MultiTaskModel.load(tmp_path)
