@@ -24,7 +24,7 @@ from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import OF_A_RUN, WEIGHTS_FILE, Encoder, default_dropout
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
-from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, write_json
+from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of, write_json
 
 WEIGHTS, ENCODER_CONFIG, DESCRIPTION = WEIGHTS_FILE, OF_A_RUN, "multitask.json"
 FORMAT_VERSION = 1
@@ -162,11 +162,6 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             },
         }
-
-
-def partial_of(folder: Path) -> Path:
-    """Where a model's folder is written, until it is whole and gets its name."""
-    return folder.with_name(f".{folder.name}.partial")
 
 
 def at_anchors(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:

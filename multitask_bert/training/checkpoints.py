@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bert.config import InputError
-from multitask_bert.model.multitask import MultiTaskModel, partial_of
+from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.state import TrainState
-from multitask_bert.utils.files import CHECKSUMS, compare_checksums, write_json
+from multitask_bert.utils.files import CHECKSUMS, compare_checksums, partial_of, write_json
 
 log = logging.getLogger(__name__)
 

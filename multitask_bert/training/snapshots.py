@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import InputError
-from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums
+from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,8 @@ class Snapshots:
         """
         from safetensors.torch import save_file
 
-        partial, target = self.folder / f".{_name(step)}.partial", self.folder / _name(step)
+        target = self.folder / _name(step)
+        partial = partial_of(target)
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)

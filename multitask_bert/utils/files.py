@@ -18,6 +18,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def partial_of(folder: Path) -> Path:
+    """Where a folder is written, until it is whole and gets its name."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
 def checksums_of(folder: Path) -> dict[str, str]:
     """What `CHECKSUMS` is to hold of the files that lie in the folder now."""
     return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
