@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.config import InputError
+from multitask_bert.config import InputError, TrainerConfig
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader
 from multitask_bert.folders import shown
@@ -20,8 +21,11 @@ from multitask_bert.records import EncodedExample
 from multitask_bert.training.evaluation import evaluating
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.snapshots import FAILED
+from multitask_bert.training.state import TrainState
 from multitask_bert.training.steps import NonFiniteStepError
 from multitask_bert.utils.files import write_json
+
+log = logging.getLogger(__name__)
 
 REPORT = "non_finite.json"
 NUM_SHOWN = 3  # examples in the message; the report has all
@@ -98,7 +102,27 @@ def refuse_stuck(updater: Updater, step: int) -> None:
         )
 
 
-def write_report(finding: Finding, folder: Path) -> None:
+def may_leave_out(config: TrainerConfig, state: TrainState) -> bool:
+    """Whether the run may go on without this step: where that is asked for, and not too many in a row were such."""
+    return config.on_non_finite == "skip" and state.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW
+
+
+def leave_out(finding: Finding, updater: Updater, state: TrainState) -> None:
+    """Go on as if the step had been made, with a warning and a count."""
+    log.warning("%s; the step is left out", finding.summary())
+    updater.skip()
+    state.num_skipped += 1
+    state.skipped_in_a_row += 1
+
+
+def refusal_of(finding: Finding, folder: Path | None, state: TrainState) -> NonFiniteLossError:
+    """The error that ends the run, to be raised; all that is known of the step is then in `folder`."""
+    if folder is not None:
+        _write_report(finding, folder)
+    return NonFiniteLossError(finding.summary() + _way_out(folder, has_skipped=state.skipped_in_a_row > 0))
+
+
+def _write_report(finding: Finding, folder: Path) -> None:
     """`non_finite.json`; numbers that JSON has no word for are strings."""
     report = {
         "step": finding.step,
@@ -109,7 +133,7 @@ def write_report(finding: Finding, folder: Path) -> None:
     write_json(folder / REPORT, report)
 
 
-def way_out(folder: Path | None, *, has_skipped: bool) -> str:
+def _way_out(folder: Path | None, *, has_skipped: bool) -> str:
     """What to do about it, as the end of an error; `has_skipped`: too many such steps were left out already."""
     looks = ""
     if folder is not None:

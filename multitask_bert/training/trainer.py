@@ -35,14 +35,7 @@ from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import Evaluator, TaskResult, as_test, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
-from multitask_bert.training.non_finite import (
-    MAX_SKIPPED_IN_A_ROW,
-    NonFiniteLossError,
-    investigate,
-    refuse_stuck,
-    way_out,
-    write_report,
-)
+from multitask_bert.training.non_finite import investigate, leave_out, may_leave_out, refusal_of, refuse_stuck
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.preparation import prepare
 from multitask_bert.training.reporting import Reporter
@@ -317,16 +310,13 @@ class Trainer:
             error, self.model, self.train_datasets, indices,
             step=state.step + 1, pad_id=self._pad_id, device=self.device,
         )  # fmt: skip
-        if self.config.trainer.on_non_finite == "skip" and state.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
-            log.warning("%s; the step is left out", finding.summary())
-            updater.skip()
-            state.num_skipped, state.skipped_in_a_row = state.num_skipped + 1, state.skipped_in_a_row + 1
+        if may_leave_out(self.config.trainer, state):
+            leave_out(finding, updater, state)
             self.reporter.hold({"train_skipped_steps": float(state.num_skipped)}, step=state.step + 1)
             return
-        if self.folder is not None:
-            write_report(finding, self.folder)
+        refusal = refusal_of(finding, self.folder, state)
         self._save(updater, has_failed=True)
-        raise NonFiniteLossError(finding.summary() + way_out(self.folder, has_skipped=state.skipped_in_a_row > 0))
+        raise refusal
 
     def _flush_steps(self) -> None:
         """Hand the losses of the last steps over."""
