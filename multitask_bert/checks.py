@@ -26,6 +26,7 @@ from multitask_bert.config import (
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("train", "evaluate", "inspect", "predict", "reproduce", "report", "upload"),
     "model.pooling": ("pooler", "cls", "mean", "max"),
+    "model.head_init": ("normal", "uniform"),
     "scheduler.shape": ("linear", "cosine", "constant"),
     "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
     "mixing.when_exhausted": ("spread", "cycle", "stop"),
@@ -38,6 +39,9 @@ AT_LEAST: dict[str, float] = {
     "seed": 0,
     "optimizer.lr": 0.0,
     "optimizer.weight_decay": 0.0,
+    "optimizer.head_weight_decay": 0.0,
+    "optimizer.embedding_weight_decay": 0.0,
+    "optimizer.frozen_layers": 0,
     "mixing.temperature": 1.0,
     "mixing.steps_per_epoch": 1,
     "batching.batch_size": 1,
@@ -51,6 +55,7 @@ AT_LEAST: dict[str, float] = {
     "batching.num_workers": 0,
     "batching.encoding_processes": 1,
     "trainer.num_epochs": 1,
+    "trainer.min_steps": 1,
     "trainer.max_steps": 1,
     "trainer.eval_every": 1,
     "trainer.patience": 1,
@@ -126,6 +131,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name in ("model.dropout", "model.attention_dropout"):
         if (rate := _lookup(config, name)) is not None and not 0 <= rate < 1:
             yield f"{name}={rate}: must be at least 0 and less than 1"
+    yield from _rate_problems(config)
     for name in ("optimizer", "balancing", "trainer"):
         yield from trust.target_problems(name, {"_target_": _lookup(config, name)._target_})
     for name, logger in config.logger.items():
@@ -159,6 +165,25 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield f"output={config.output}: this is the input; name another file"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
+
+
+def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
+    """Rates by part, freezing, and the number of steps."""
+    optimizer, trainer = config.optimizer, config.trainer
+    if not 0 < optimizer.head_lr_factor < math.inf:
+        yield f"optimizer.head_lr_factor={optimizer.head_lr_factor}: must be more than 0 and finite"
+    if not 0 < optimizer.layer_decay <= 1:
+        yield f"optimizer.layer_decay={optimizer.layer_decay}: must be more than 0 and at most 1"
+    plan = optimizer.unfreezing
+    if any(number < 0 for number in plan) or plan != sorted(plan):
+        yield f"optimizer.unfreezing={plan}: must be numbers of layers, none below 0, none below the one before it"
+    if len(plan) > trainer.num_epochs:
+        yield (
+            f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and trainer.num_epochs is "
+            f"{trainer.num_epochs}"
+        )
+    if None not in (trainer.min_steps, trainer.max_steps) and trainer.min_steps > trainer.max_steps:  # type: ignore[operator]
+        yield f"trainer.min_steps={trainer.min_steps}: must be at most trainer.max_steps={trainer.max_steps}"
 
 
 def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:

@@ -60,6 +60,8 @@ class HeadConfig:
     columns: Optional[List[str]] = None  # multilabel: columns of 0 and 1, one per label; null: labels are in `column`
     separator: str = ","  # multilabel: what stands between the labels in `column`, where it is no JSON list
     weight: float = 1.0  # factor of this head's mean loss in the step's loss
+    lr_factor: Optional[float] = None  # the head's rate as a multiple of optimizer.lr; null: optimizer.head_lr_factor
+    init: Optional[str] = None  # how its weights are drawn: normal | uniform; null: model.head_init
     metrics: List[str] = field(default_factory=list)  # the first is the headline; empty: the head type's own
     labels: Optional[List[str]] = None  # all labels (entity types, where tags are spans); null: those found in train
     scheme: str = "iob2"  # tagging: iob2 | iob1 | bioes (entity spans) or plain (one tag per word, as parts of speech)
@@ -88,6 +90,22 @@ class TaskConfig:
 
 
 @dataclass
+class RecipeConfig:
+    """What an encoder learns well with; the other groups refer to it, as conf/optimizer/adamw.yaml does."""
+
+    name: Optional[str] = None  # whose recipe it is, as runs say it; null: the general one
+    source: Optional[str] = None  # paper, or the page with what was measured
+    lr: float = 5e-5  # optimizer.lr
+    head_lr_factor: float = 1.0  # optimizer.head_lr_factor
+    layer_decay: float = 1.0  # optimizer.layer_decay
+    weight_decay: float = 0.01  # optimizer.weight_decay
+    warmup_ratio: float = 0.1  # scheduler.warmup_ratio
+    num_epochs: int = 5  # trainer.num_epochs
+    min_steps: Optional[int] = None  # trainer.min_steps
+    head_init: str = "normal"  # model.head_init
+
+
+@dataclass
 class ModelConfig:
     """The shared encoder."""
 
@@ -99,15 +117,24 @@ class ModelConfig:
     dropout: Optional[float] = None  # rate everywhere in encoder and heads, from 0 to below 1; null: the encoder's own
     attention_dropout: Optional[float] = None  # rate of the weights of attention; null: as `dropout`
     pooling: str = "pooler"  # how a text becomes one vector: pooler (the encoder's own, else cls) | cls | mean | max
+    head_init: str = "normal"  # how heads' weights are drawn: normal (spread 0.02) | uniform (1/sqrt(width), as torch)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)  # what this encoder learns well with
 
 
 @dataclass
 class OptimizerConfig:
-    """The optimizer, made once with two groups: decayed weights, and biases and norms without decay."""
+    """The optimizer, made once; parts of the model (embeddings, layers, heads) may have rates and decays of their own."""
 
     _target_: str = "torch.optim.AdamW"  # class from torch.optim
-    lr: float = 5e-5  # peak learning rate
+    lr: float = 5e-5  # peak learning rate of the encoder
+    head_lr_factor: float = 1.0  # the heads' rate as a multiple of lr; of one head: tasks.<name>.heads.<name>.lr_factor
+    layer_decay: float = 1.0  # each layer's rate as a share (above 0, to 1) of that of the layer above it
+    frozen_layers: int = 0  # how many of the encoder's layers, from the lowest up, do not learn
+    frozen_embeddings: bool = False  # the encoder's embeddings do not learn
+    unfreezing: List[int] = field(default_factory=list)  # by epoch, how many layers from the top learn; then all
     weight_decay: float = 0.01  # decoupled decay of matrices; biases and norms have none
+    head_weight_decay: Optional[float] = None  # that of the heads' matrices; null: weight_decay
+    embedding_weight_decay: Optional[float] = None  # that of the embeddings; null: weight_decay
     options: Dict[str, Any] = field(default_factory=dict)  # further keyword arguments of the class
 
 
@@ -159,6 +186,7 @@ class TrainerConfig:
 
     _target_: str = "multitask_bert.training.trainer.Trainer.from_config"  # what hydra.utils.instantiate makes
     num_epochs: int = 5  # times through every task's training examples
+    min_steps: Optional[int] = None  # optimizer updates at least: epochs are added until there are as many; null: none
     update: str = "task"  # task: a step learns from one task's batch | round: from one batch of every task at once
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch

@@ -37,7 +37,7 @@ PACKAGE = Path(__file__).parents[1]
 # Fields of heads that change neither what is read nor how it is cut into pieces. Any other field makes a new key.
 WITHOUT_EFFECT = (
     "weight", "metrics", "pooling", "dropout", "hidden_size", "activation", "class_weights", "label_smoothing",
-    "threshold", "constrained", "max_answer_length", "no_answer_threshold", "clip",
+    "threshold", "constrained", "max_answer_length", "no_answer_threshold", "clip", "lr_factor", "init",
 )  # fmt: skip
 
 

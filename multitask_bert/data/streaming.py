@@ -6,6 +6,7 @@ The order is a pure function of config, sizes, seed and epoch: nothing depends o
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -30,6 +31,7 @@ class TrainingStream:
     """Epochs of steps over several tasks' training sets; a step is the indices of its examples, by task.
 
     `update`: a step learns from one batch of one `task`, or from a `round`, one batch of each task that is in it.
+    `num_epochs`: at least so many; more where they would not come to `min_steps` steps.
     """
 
     def __init__(
@@ -39,12 +41,13 @@ class TrainingStream:
         mixing: MixingConfig,
         *,
         num_epochs: int,
+        min_steps: int | None = None,
         pad_id: int,
         seed: int,
         update: str = "task",
     ) -> None:
         self.datasets, self._batching, self._mixing, self._update = datasets, batching, mixing, update
-        self._num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
+        self.num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
         for task, lengths in self._lengths.items():
             _warn_of_longer_ones(task, lengths, batching.max_tokens)
@@ -53,6 +56,9 @@ class TrainingStream:
             datasets, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
             micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
         )  # fmt: skip
+        if min_steps is not None:
+            self.num_epochs = max(num_epochs, math.ceil(min_steps / self.num_steps(0)))
+            self._planned = None  # a plan may depend on the number of epochs, its length does not
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
@@ -103,7 +109,7 @@ class TrainingStream:
         first = {task: self._pass(task, epoch, 0) for task in self.datasets}
         num_batches = {task: len(batches) for task, batches in first.items()}
         batches = {task: self._batches(task, epoch, first[task]) for task in self.datasets}
-        rounds = plan_epoch(self._mixing, num_batches, epoch=epoch, num_epochs=self._num_epochs, seed=self._seed)
+        rounds = plan_epoch(self._mixing, num_batches, epoch=epoch, num_epochs=self.num_epochs, seed=self._seed)
         for tasks_of_round in rounds:
             for tasks in [tasks_of_round] if self._update == "round" else [(task,) for task in tasks_of_round]:
                 yield {task: next(batches[task]) for task in tasks}

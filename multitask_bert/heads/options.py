@@ -13,7 +13,10 @@ from multitask_bert.labels import LabelSet
 if TYPE_CHECKING:
     from torch import nn
 
-OF_ALL_TYPES = ("type", "column", "weight", "metrics", "labels", "dropout", "hidden_size", "activation")
+OF_ALL_TYPES = (
+    "type", "column", "weight", "lr_factor", "init", "metrics", "labels", "dropout", "hidden_size", "activation",
+)  # fmt: skip
+INITS = ("normal", "uniform")
 ACTIVATIONS = ("tanh", "gelu")
 BALANCED = "balanced"
 
@@ -30,6 +33,10 @@ def problems(config: HeadConfig, of_type: Collection[str], *, pools_text: bool) 
         yield f"dropout={config.dropout}: must be at least 0 and less than 1"
     if config.hidden_size is not None and config.hidden_size < 1:
         yield f"hidden_size={config.hidden_size}: must be at least 1; null for no extra layer"
+    if config.lr_factor is not None and not 0 < config.lr_factor < math.inf:
+        yield f"lr_factor={config.lr_factor}: must be more than 0 and finite; weight=0 keeps a head from learning"
+    if config.init is not None and config.init not in INITS:
+        yield f"init={config.init}: choose one of {', '.join(INITS)}"
     if config.activation not in ACTIVATIONS:
         yield f"activation={config.activation}: choose one of {', '.join(ACTIVATIONS)}"
     elif config.hidden_size is None and config.activation != plain.activation:

@@ -104,7 +104,8 @@ def training_used_rows(encoder: Encoder, used: Tensor, optimizer: OptimizerConfi
     backbone: Any = encoder.backbone
     embedding = backbone.get_input_embeddings()
     is_plain = type(embedding) is nn.Embedding and embedding.weight.requires_grad
-    keeps_the_rest = optimizer._target_ == "torch.optim.AdamW" or optimizer.weight_decay == 0
+    decay = optimizer.weight_decay if optimizer.embedding_weight_decay is None else optimizer.embedding_weight_decay
+    keeps_the_rest = optimizer._target_ == "torch.optim.AdamW" or decay == 0
     if not is_plain or not keeps_the_rest or len(used) > MOST_USED * embedding.num_embeddings:
         yield None
         return

@@ -32,7 +32,8 @@ POOLINGS_OF_ALL = ("mean", "max")  # that read all tokens of a text
 
 
 class MultiTaskModel(nn.Module):
-    """`heads`: by task, then by name. `pooling`: how texts are pooled where a head does not say (see ModelConfig).
+    """`heads`: by task, then by name. `pooling`, `head_init`: how texts are pooled and heads drawn where a head does not
+    say (see ModelConfig).
 
     What the model was trained on, for who predicts with it: `max_length`, in pieces, and `kinds`, the `Example.kind` of
     each task; None and no entry: not known.
@@ -44,6 +45,7 @@ class MultiTaskModel(nn.Module):
         heads: Mapping[str, Mapping[str, Head]],
         *,
         pooling: str = "pooler",
+        head_init: str = "normal",
         max_length: int | None = None,
         kinds: Mapping[str, str] | None = None,
     ) -> None:
@@ -68,6 +70,10 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             }
         )
+        for task, by_name in self.heads.items():
+            for name, head in by_name.items():
+                if (head.config.init or head_init) == "uniform":
+                    _draw_uniformly(self.head_modules[task][name])  # type: ignore[index]
 
     def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch."""
@@ -162,6 +168,13 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             },
         }
+
+
+def _draw_uniformly(module: nn.Module) -> None:
+    """Weights and biases of linear layers between -1/sqrt(width) and 1/sqrt(width), as torch draws them."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
 
 
 def at_anchors(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:

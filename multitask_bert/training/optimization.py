@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from hydra.utils import get_class
@@ -13,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
 from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
+from multitask_bert.model.parts import Part, head_factors, parts_of, rate_factor, weight_decay_of
 from multitask_bert.utils.schedules import learning_rate_factor
 
 
@@ -37,12 +40,19 @@ class Updater:
         self.optimizer = make_optimizer(model, optimizer)
         self.scheduler = make_scheduler(self.optimizer, scheduler, num_steps=num_steps)
         self.scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
-        self.max_grad_norm, self.rows, self.weight_decay = max_grad_norm, rows, optimizer.weight_decay
+        self.max_grad_norm, self.rows, self._lr = max_grad_norm, rows, optimizer.lr
+        self._factors = shown_factors(model, optimizer)
 
     @property
     def rate(self) -> float:
-        """The learning rate of the next update."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The encoder's learning rate in the next update: `optimizer.lr` times the schedule's factor."""
+        schedule = self.scheduler.lr_lambdas[0]
+        return self._lr * float(schedule(self.scheduler.last_epoch))
+
+    @property
+    def rates_by_part(self) -> dict[str, float]:
+        """The rates in the next update of the embeddings and heads whose rate is not the encoder's."""
+        return {part: self.rate * factor for part, factor in self._factors.items()}
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients to those of the step; in fp16, of the loss scaled up, so that they do not vanish."""
@@ -79,15 +89,22 @@ class Updater:
                 f"not fit beside the model; take a smaller model, or optimizer=sgd"
             ) from error
         self.scaler.update()
+        self._decay_other_rows()
         self.forget()
-        if self.rows is not None:
-            self.rows.decay *= 1.0 - self.rate * self.weight_decay
         self._move_on()
 
     def skip(self) -> None:
         """Leave the update out; the learning rate moves on."""
         self.forget()
         self._move_on()
+
+    def _decay_other_rows(self) -> None:
+        """The word embeddings that no batch holds decay as those that learn."""
+        if self.rows is None or self.rows.rows.grad is None:  # frozen in this epoch
+            return
+        for group in self.optimizer.param_groups:
+            if any(weight is self.rows.rows for weight in group["params"]):
+                self.rows.decay *= 1.0 - group["lr"] * group["weight_decay"]
 
     def _move_on(self) -> None:
         with warnings.catch_warnings():  # torch warns where the very first update is left out, by us or by a scaler
@@ -100,23 +117,46 @@ class Updater:
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Two groups: matrices with weight decay; biases and norms (everything of one dimension) without.
+    """A group for each rate and decay: matrices with weight decay; biases and norms (all of one dimension) without.
 
     Raises:
         InputError: no such optimizer, or one that does not know an option.
     """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0},
-    ]
+    parts, of_heads = parts_of(model), head_factors(model)
+    num_layers = _num_layers(parts)
+    groups: dict[tuple[bool, float, float], dict[str, Any]] = {}
+    weights = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    for name, weight in sorted(weights, key=lambda named: named[1].ndim < 2):  # matrices first
+        part, is_matrix = parts[name], weight.ndim >= 2
+        factor = rate_factor(part, config, num_layers=num_layers, of_head=of_heads.get(part.name))
+        decay = weight_decay_of(part, config) if is_matrix else 0.0
+        new: dict[str, Any] = {"params": [], "lr": config.lr * factor, "weight_decay": decay}
+        groups.setdefault((is_matrix, factor, decay), new)["params"].append(weight)
     try:
-        optimizer: torch.optim.Optimizer = get_class(config._target_)(groups, lr=config.lr, **config.options)
+        optimizer: torch.optim.Optimizer = get_class(config._target_)(
+            list(groups.values()), lr=config.lr, **config.options
+        )
     except (TypeError, ValueError, ImportError, AttributeError) as error:
         raise InputError(
             f"optimizer: {config._target_} cannot be made with options={config.options} ({error})"
         ) from error
     return optimizer
+
+
+def shown_factors(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
+    """What `optimizer.lr` is multiplied by for the embeddings and for each head; those whose factor is 1 left out."""
+    parts, of_heads = parts_of(model), head_factors(model)
+    num_layers = _num_layers(parts)
+    factors = {
+        part.name: rate_factor(part, config, num_layers=num_layers, of_head=of_heads.get(part.name))
+        for part in parts.values()
+        if part.layer in (None, -1)
+    }
+    return {name: factor for name, factor in factors.items() if factor != 1.0}
+
+
+def _num_layers(parts: Mapping[str, Part]) -> int:
+    return sum(part.name.startswith("layer_") for part in set(parts.values()))
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: SchedulerConfig, *, num_steps: int) -> LambdaLR:

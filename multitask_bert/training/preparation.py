@@ -15,6 +15,7 @@ from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.heads import Head, make_head
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.model.parts import check_parts
 from multitask_bert.utils.sharing import shared
 
 
@@ -30,7 +31,7 @@ class Preparation:
     def load_encoder(self) -> Encoder:
         """With its weights before training."""
         model = self.config.model
-        key = json.dumps({**asdict(model), "pooling": None})
+        key = json.dumps({**asdict(model), "pooling": None, "head_init": None, "recipe": None})
         return shared("encoder", key, lambda: load_encoder(model, load_encoder_config(model)), copy=copy.deepcopy)
 
 
@@ -40,7 +41,9 @@ def prepare(config: ExperimentConfig) -> Preparation:
     Raises:
         InputError: bad config or data.
     """
-    check_length(config.batching.max_length, load_encoder_config(config.model))
+    encoder_config = load_encoder_config(config.model)
+    check_length(config.batching.max_length, encoder_config)
+    check_parts(config.optimizer, encoder_config)
     model = config.model
     of_tokenizer = json.dumps([model.tokenizer or model.pretrained, model.revision])
     tokenizer = shared("tokenizer", of_tokenizer, lambda: load_tokenizer(model))

@@ -29,6 +29,7 @@ from multitask_bert.model.acceleration import accelerate, be_deterministic, empt
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.model.parts import freeze
 from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
 from multitask_bert.training.checkpoints import BestCheckpoint
@@ -138,7 +139,8 @@ class Trainer:
         if console is not None:
             console.show_data(data.reports)
         model = MultiTaskModel(
-            preparation.load_encoder(), heads, pooling=config.model.pooling, max_length=config.batching.max_length,
+            preparation.load_encoder(), heads, pooling=config.model.pooling, head_init=config.model.head_init,
+            max_length=config.batching.max_length,
             kinds={task: dataset[0].example.kind for task, dataset in data.train.items()},
         )  # fmt: skip
         return cls(
@@ -160,9 +162,10 @@ class Trainer:
         batching = fit_batching(self.config.batching, self.model, self.device, is_compiled=config.compile)
         stream = self._stream = TrainingStream(
             self.train_datasets, batching, self.config.mixing,
-            num_epochs=config.num_epochs, pad_id=self._pad_id, seed=self.config.seed, update=config.update,
+            num_epochs=config.num_epochs, min_steps=config.min_steps,
+            pad_id=self._pad_id, seed=self.config.seed, update=config.update,
         )  # fmt: skip
-        num_steps = sum(map(stream.num_steps, range(config.num_epochs)))
+        num_steps = sum(map(stream.num_steps, range(stream.num_epochs)))
         state.num_steps = min(num_steps, config.max_steps or num_steps)
         self._mean_counts = stream.mean_counts()
         snapshot = self.savepoints.last(self.best)
@@ -170,6 +173,7 @@ class Trainer:
             self.reporter.start(self._start_of_run(self.folder, snapshot))
         self.console.start_training(state.num_steps)
         self.model.train()
+        freeze(self.model, self.config.optimizer)
         with training_used_rows(self.model.encoder, stream.used_ids(), self.config.optimizer) as rows:
             updater = Updater(
                 self.model, self.config.optimizer, self.config.scheduler,
@@ -195,6 +199,7 @@ class Trainer:
 
     def _train_epoch(self, updater: Updater) -> None:
         """What is left of the epoch; from a step on that does not fit into the device's memory, in smaller parts."""
+        freeze(self.model, self.config.optimizer, epoch=self.state.epoch)
         while True:
             try:
                 self._train_steps(updater)
@@ -288,7 +293,8 @@ class Trainer:
             self.model, micro_batches, updater,
             balancer=self.balancer, mean_counts=self._mean_counts, device=self.device,
         )  # fmt: skip
-        rate = updater.rate
+        rates = {"train_lr": updater.rate}
+        rates |= {f"train_lr_{part}": rate for part, rate in updater.rates_by_part.items()}
         updater.step()
         self.state.skipped_in_a_row = 0
         self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
@@ -297,7 +303,7 @@ class Trainer:
         for (task, head), loss in losses.by_head.items():
             name = f"train_{task}_loss"
             of_tasks[name] = of_tasks.get(name, 0.0) + self.weights[task, head] * loss
-        self.reporter.hold({"train_loss": losses.total, **of_tasks, "train_lr": rate}, step=self.state.step + 1)
+        self.reporter.hold({"train_loss": losses.total, **of_tasks, **rates}, step=self.state.step + 1)
 
     def _leave_out(self, error: NonFiniteStepError, indices: Indices, updater: Updater) -> None:
         """Go on without a step whose loss is no number, where the config allows it.

@@ -1,0 +1,124 @@
+"""The parts of a model that can learn at rates of their own: embeddings, each layer, what follows the layers, each head.
+
+Parts are told by the names of parameters, which encoder families share: `embeddings…`, and a number after `layer` or
+`layers`. What is neither (a pooler, a last norm) belongs to the top of the encoder.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import PretrainedConfig
+
+from multitask_bert.config import InputError, OptimizerConfig
+
+BACKBONE, HEADS = "encoder.backbone.", "head_modules."
+LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
+SHARES_LAYERS = ("albert",)  # one set of weights is every layer
+
+
+@dataclass(frozen=True)
+class Part:
+    """`layer`: -1 for the embeddings, from 0 for the layers, their number for the top; None: a head."""
+
+    name: str  # embeddings | layer_N | top | task.head
+    layer: int | None
+
+
+def parts_of(model: nn.Module) -> dict[str, Part]:
+    """The part that each parameter belongs to, by the parameter's name."""
+    names = [name for name, _ in model.named_parameters()]
+    num_layers = 1 + max((_layer_of(name) for name in names), default=-1)
+    return {name: _part_of(name, num_layers) for name in names}
+
+
+def check_parts(config: OptimizerConfig, encoder_config: PretrainedConfig) -> None:
+    """Refuse layers that the encoder does not have.
+
+    Raises:
+        InputError: by the field's full name, with what would be right.
+    """
+    num_layers = int(encoder_config.num_hidden_layers)
+    if config.frozen_layers > num_layers:
+        raise InputError(f"optimizer.frozen_layers={config.frozen_layers}: this encoder has {num_layers} layers")
+    if too_many := [number for number in config.unfreezing if number > num_layers]:
+        raise InputError(
+            f"optimizer.unfreezing={config.unfreezing}: {too_many[0]} layers at the top are asked for, and this encoder "
+            f"has {num_layers}"
+        )
+    has_plan = config.layer_decay != 1.0 or 0 < config.frozen_layers < num_layers or any(config.unfreezing)
+    if has_plan and encoder_config.model_type in SHARES_LAYERS:
+        raise InputError(
+            f"optimizer: the layers of {encoder_config.model_type} are one and the same; leave layer_decay, "
+            f"frozen_layers and unfreezing as they are by default"
+        )
+
+
+def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = None) -> None:
+    """Leave only the weights trainable that the config lets learn; `epoch`: in this one (from 0); None: at any time.
+
+    `config.unfreezing` goes from the top of the encoder down, an entry per epoch (gradual unfreezing: Howard and Ruder
+    2018, "Universal Language Model Fine-tuning for Text Classification", section 3.3).
+    """
+    parts = parts_of(model)
+    num_layers = max((part.layer for part in parts.values() if part.layer is not None), default=0)
+    lowest = config.frozen_layers
+    is_planned = epoch is not None and epoch < len(config.unfreezing)
+    if is_planned:
+        lowest = max(lowest, num_layers - config.unfreezing[epoch])  # type: ignore[index]
+    for name, weight in model.named_parameters():
+        layer = parts[name].layer
+        if layer is None:
+            continue
+        if layer == -1:
+            weight.requires_grad_(not (config.frozen_embeddings or is_planned))
+        else:
+            weight.requires_grad_(layer >= lowest)
+
+
+def rate_factor(part: Part, config: OptimizerConfig, *, num_layers: int, of_head: float | None = None) -> float:
+    """What `optimizer.lr` is multiplied by for this part; `of_head`: the head's own factor, None where it has none.
+
+    The top layer and the top learn at `optimizer.lr`, each layer below at `layer_decay` times the rate of the one above
+    it, the embeddings below the lowest (Clark et al. 2020, "ELECTRA", appendix A).
+    """
+    if part.layer is None:
+        return config.head_lr_factor if of_head is None else of_head
+    return float(config.layer_decay ** max(0, num_layers - 1 - part.layer))
+
+
+def weight_decay_of(part: Part, config: OptimizerConfig) -> float:
+    """The decay of a part's matrices."""
+    own: float | None = None
+    if part.layer is None:
+        own = config.head_weight_decay
+    elif part.layer == -1:
+        own = config.embedding_weight_decay
+    return config.weight_decay if own is None else own
+
+
+def head_factors(model: Any) -> dict[str, float | None]:
+    """The heads' own factors of the rate, by `task.head`."""
+    return {
+        f"{task}.{name}": head.config.lr_factor
+        for task, by_name in getattr(model, "heads", {}).items()
+        for name, head in by_name.items()
+    }
+
+
+def _layer_of(name: str) -> int:
+    found = LAYER.search(name.removeprefix(BACKBONE)) if name.startswith(BACKBONE) else None
+    return int(found[1]) if found else -1
+
+
+def _part_of(name: str, num_layers: int) -> Part:
+    if name.startswith(HEADS):
+        return Part(".".join(name.removeprefix(HEADS).split(".")[:2]), None)
+    inside = name.removeprefix(BACKBONE)
+    if inside.startswith("embeddings"):
+        return Part("embeddings", -1)
+    layer = _layer_of(name)
+    return Part("top", num_layers) if layer == -1 else Part(f"layer_{layer}", layer)
