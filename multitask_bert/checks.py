@@ -115,6 +115,9 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
         )
     for name, task in config.tasks.items():
+        if task.num_epochs is not None and (mixing.rule, mixing.when_exhausted) != ("round_robin", "spread"):
+            how = f"mixing.when_exhausted={mixing.when_exhausted}" if mixing.rule == "round_robin" else ""
+            yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect with {how or f'mixing.rule={mixing.rule}'}"
         yield from _source_settings_without_effect(f"tasks.{name}.source", task.source)
     yield from _nothing_to_learn(config)
 
@@ -198,6 +201,8 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
             yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
         if head.pooling is not None and head.pooling not in (choices := CHOICES["model.pooling"]):
             yield f"{where}.heads.{head_name}.pooling={head.pooling}: choose one of {', '.join(choices)}"
+    if task.num_epochs is not None and not 0 < task.num_epochs < math.inf:
+        yield f"{where}.num_epochs={task.num_epochs:g}: must be more than 0 and finite"
     source = task.source
     if not 0 <= source.dev_fraction < 1 or not 0 <= source.test_fraction < 1:
         yield f"{where}.source: dev_fraction and test_fraction must be at least 0 and less than 1"

@@ -7,6 +7,7 @@ config_tree.py; values that cannot be right, in checks.py. This file imports nei
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -86,6 +87,7 @@ class TaskConfig:
 
     source: SourceConfig = field(default_factory=SourceConfig)  # the files, and how to read them
     heads: Dict[str, HeadConfig] = field(default_factory=dict)  # by name: what is learnt from them; at least one
+    num_epochs: Optional[float] = None  # times through its examples in the whole run; null: as mixing and trainer say
     joint_accuracy: bool = False  # also score the share of examples for which every head is right
 
 
@@ -255,6 +257,11 @@ class ExperimentConfig:
 
 def run_name(config: ExperimentConfig) -> str:
     return config.name or "+".join(config.tasks)
+
+
+def task_epochs(tasks: Mapping[str, TaskConfig]) -> dict[str, float]:
+    """The numbers of epochs of the tasks that have one of their own."""
+    return {name: task.num_epochs for name, task in tasks.items() if task.num_epochs is not None}
 
 
 def is_lower_better(metric: str) -> bool:

@@ -5,6 +5,7 @@ The order is a pure function of config, sizes, seed and epoch: nothing depends o
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import Counter
@@ -31,7 +32,8 @@ class TrainingStream:
     """Epochs of steps over several tasks' training sets; a step is the indices of its examples, by task.
 
     `update`: a step learns from one batch of one `task`, or from a `round`, one batch of each task that is in it.
-    `num_epochs`: at least so many; more where they would not come to `min_steps` steps.
+    `num_epochs`: of the run, at least; more where they would not come to `min_steps` steps. `task_epochs`: how often the
+    run as a whole goes through the examples of a task that has a number of its own, evenly over the run's epochs.
     """
 
     def __init__(
@@ -42,12 +44,15 @@ class TrainingStream:
         *,
         num_epochs: int,
         min_steps: int | None = None,
+        task_epochs: Mapping[str, float] | None = None,
         pad_id: int,
         seed: int,
         update: str = "task",
     ) -> None:
         self.datasets, self._batching, self._mixing, self._update = datasets, batching, mixing, update
         self.num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
+        is_spread = mixing.rule == "round_robin" and mixing.when_exhausted == "spread"
+        self._task_epochs = dict(task_epochs or {}) if is_spread else {}
         self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
         for task, lengths in self._lengths.items():
             _warn_of_longer_ones(task, lengths, batching.max_tokens)
@@ -57,8 +62,12 @@ class TrainingStream:
             micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
         )  # fmt: skip
         if min_steps is not None:
-            self.num_epochs = max(num_epochs, math.ceil(min_steps / self.num_steps(0)))
-            self._planned = None  # a plan may depend on the number of epochs, its length does not
+            self._add_epochs(min_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in all epochs."""
+        return sum(map(self.num_steps, range(self.num_epochs)))
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
@@ -105,10 +114,24 @@ class TrainingStream:
         ids = [np.array([self._pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
         return torch.from_numpy(np.unique(np.concatenate(ids)))
 
+    def _add_epochs(self, min_steps: int) -> None:
+        """Until there are as many steps; tasks with a number of epochs of their own have none to add."""
+        has_more = set(self.datasets) - set(self._task_epochs)
+        while has_more and (missing := min_steps - self.total_steps) > 0:
+            self.num_epochs += math.ceil(missing / self.num_steps(0))
+            self._planned = None  # it may depend on the number of epochs
+
     def _plan(self, epoch: int) -> Iterator[Indices]:
-        first = {task: self._pass(task, epoch, 0) for task in self.datasets}
+        first = {task: self._pass(task, 0 if task in self._task_epochs else epoch, 0) for task in self.datasets}
         num_batches = {task: len(batches) for task, batches in first.items()}
         batches = {task: self._batches(task, epoch, first[task]) for task in self.datasets}
+        for task, num_epochs in self._task_epochs.items():
+            # Its passes form one sequence over the run, of which each epoch takes its share.
+            start, end = (
+                round(num_epochs * num_batches[task] * number / self.num_epochs) for number in (epoch, epoch + 1)
+            )
+            num_batches[task] = end - start
+            batches[task] = itertools.islice(self._batches(task, 0, first[task]), start, None)
         rounds = plan_epoch(self._mixing, num_batches, epoch=epoch, num_epochs=self.num_epochs, seed=self._seed)
         for tasks_of_round in rounds:
             for tasks in [tasks_of_round] if self._update == "round" else [(task,) for task in tasks_of_round]:

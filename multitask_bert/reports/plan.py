@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import Dataset
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config import ExperimentConfig, task_epochs
 from multitask_bert.data.batching import lengths_of
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample
@@ -42,10 +42,11 @@ def plan_training(
 ) -> TrainingPlan:
     """The run of `Trainer.train`, without a model: the same batches, counted."""
     datasets = dict(sorted(datasets.items()))  # as the Trainer turns through them
-    num_epochs, max_steps = config.trainer.num_epochs, config.trainer.max_steps
+    max_steps = config.trainer.max_steps
     stream = TrainingStream(
-        datasets, config.batching, config.mixing, num_epochs=num_epochs, pad_id=pad_id, seed=config.seed,
-        update=config.trainer.update,
+        datasets, config.batching, config.mixing, num_epochs=config.trainer.num_epochs,
+        min_steps=config.trainer.min_steps, task_epochs=task_epochs(config.tasks),
+        pad_id=pad_id, seed=config.seed, update=config.trainer.update,
     )  # fmt: skip
     lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
     steps: Counter[str] = Counter()
@@ -53,7 +54,7 @@ def plan_training(
     tokens: Counter[str] = Counter()
     epochs = 0.0
     num_steps = 0
-    for epoch in range(num_epochs):
+    for epoch in range(stream.num_epochs):
         planned = stream.plan(epoch)
         taken = planned if max_steps is None else planned[: max_steps - num_steps]
         for step in taken:
@@ -62,7 +63,9 @@ def plan_training(
                 examples[task] += len(indices)
                 tokens[task] += sum(lengths[task][index] for index in indices)
         num_steps += len(taken)
-        epochs += len(taken) / len(planned)
+        epochs += len(taken) / max(1, len(planned))
+        if num_steps == max_steps:
+            break
     num_tokens = sum(tokens.values())
     return TrainingPlan(
         num_steps=num_steps,

@@ -23,6 +23,7 @@ from multitask_bert.folders import (
     write_results,
 )
 from multitask_bert.going_on import refuse_another_config
+from multitask_bert.recipes import describe_recipe
 from multitask_bert.training import provenance, signals
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import gather_intervals
@@ -60,6 +61,7 @@ def run_training(
         results = read_results(folder)
         return float(results["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
+    console.say(describe_recipe(config))
     if config.resume:
         remove_half_written(folder)
     trainer: Trainer | None = None

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name
+from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name, task_epochs
 from multitask_bert.config_tree import to_dict
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.processor import SplitReport
@@ -162,10 +162,10 @@ class Trainer:
         batching = fit_batching(self.config.batching, self.model, self.device, is_compiled=config.compile)
         stream = self._stream = TrainingStream(
             self.train_datasets, batching, self.config.mixing,
-            num_epochs=config.num_epochs, min_steps=config.min_steps,
+            num_epochs=config.num_epochs, min_steps=config.min_steps, task_epochs=task_epochs(self.config.tasks),
             pad_id=self._pad_id, seed=self.config.seed, update=config.update,
         )  # fmt: skip
-        num_steps = sum(map(stream.num_steps, range(stream.num_epochs)))
+        num_steps = stream.total_steps
         state.num_steps = min(num_steps, config.max_steps or num_steps)
         self._mean_counts = stream.mean_counts()
         snapshot = self.savepoints.last(self.best)

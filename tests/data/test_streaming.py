@@ -24,6 +24,10 @@ def numbered(task: str, n: int) -> EncodedExample:
     return EncodedExample(Example(f"{task}:{n}", "", {}), ids, (0,) * len(ids), (), {"h": target((0,), (0,))})
 
 
+def numbered_set(task: str, size: int) -> TaskDataset:
+    return TaskDataset([numbered(task, n) for n in range(size)])
+
+
 def make_stream(mixing: MixingConfig | None = None, *, seed: int = 1, **batching: Any) -> TrainingStream:
     """Two tasks; the second piece of an example is its number, by which a batch shows whom it holds."""
     datasets = {task: TaskDataset([numbered(task, n) for n in range(size)]) for task, size in SIZES.items()}
@@ -86,3 +90,29 @@ def test_epochs_and_seeds_differ() -> None:
 
 def test_micro_batches_hold_the_examples_of_the_step_in_their_order() -> None:
     assert numbers(make_stream(micro_batch_size=3), 0) == numbers(make_stream(), 0)
+
+
+def test_a_task_with_epochs_of_its_own_is_seen_so_often_in_the_whole_run_and_evenly() -> None:
+    datasets = {"a": numbered_set("a", 64), "b": numbered_set("b", 32)}
+    stream = TrainingStream(
+        datasets, BatchingConfig(batch_size=4, sort_window=1), MixingConfig(),
+        num_epochs=4, task_epochs={"b": 1.5}, pad_id=0, seed=1,
+    )  # fmt: skip
+    seen = [Counter(index for step in stream.plan(epoch) for index in step.get("b", ())) for epoch in range(4)]
+    assert [sum(of_epoch.values()) for of_epoch in seen] == [12, 12, 12, 12]
+    assert [sum("a" in step for step in stream.plan(epoch)) for epoch in range(4)] == [16] * 4
+    in_all = sum(seen, Counter())
+    assert sorted(in_all.values()) == [1] * 16 + [2] * 16  # one pass whole, then half of another
+
+
+def test_epochs_are_added_for_min_steps_only_where_a_task_has_more_to_give() -> None:
+    def stream(**task_epochs: float) -> TrainingStream:
+        datasets = {"a": numbered_set("a", 16), "b": numbered_set("b", 8)}
+        return TrainingStream(
+            datasets, BatchingConfig(batch_size=4), MixingConfig(),
+            num_epochs=1, min_steps=20, task_epochs=task_epochs, pad_id=0, seed=1,
+        )  # fmt: skip
+
+    assert (stream().num_epochs, stream().total_steps) == (4, 24)
+    assert (stream(b=1.0).num_epochs, stream(b=1.0).total_steps) == (5, 22)
+    assert (stream(a=1.0, b=1.0).num_epochs, stream(a=1.0, b=1.0).total_steps) == (1, 6)
