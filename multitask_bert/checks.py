@@ -117,7 +117,8 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     for name, task in config.tasks.items():
         if task.num_epochs is not None and (mixing.rule, mixing.when_exhausted) != ("round_robin", "spread"):
             how = f"mixing.when_exhausted={mixing.when_exhausted}" if mixing.rule == "round_robin" else ""
-            yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect with {how or f'mixing.rule={mixing.rule}'}"
+            how = how or f"mixing.rule={mixing.rule}"
+            yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect with {how}"
         yield from _source_settings_without_effect(f"tasks.{name}.source", task.source)
     yield from _nothing_to_learn(config)
 

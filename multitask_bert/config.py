@@ -125,7 +125,7 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
-    """The optimizer, made once; parts of the model (embeddings, layers, heads) may have rates and decays of their own."""
+    """The optimizer, made once; embeddings, layers and heads may have rates and decays of their own."""
 
     _target_: str = "torch.optim.AdamW"  # class from torch.optim
     lr: float = 5e-5  # peak learning rate of the encoder
@@ -195,6 +195,7 @@ class TrainerConfig:
     metric_for_best: Optional[str] = None  # key of the one that decides; null: eval_mean_f1, else eval_mean_score
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
     patience: Optional[int] = None  # evaluations without a new best after which training stops; null: never
+    restart_collapsed: bool = False  # half done and a head learnt nothing: begin anew, once, with a longer warmup
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped
     on_non_finite: str = "stop"  # at a loss that is infinite or no number: stop | skip (the step is left out, counted)
     save_every: Optional[int] = None  # steps between checkpoints to go on from; null: one at each evaluation

@@ -13,7 +13,8 @@ from multitask_bert.folders import config_of
 
 OF_THE_COMMAND = ("action", "resume", "run_dir")
 MAY_CHANGE = (
-    "data_root", "name", "logger", "model.recipe", "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
+    "data_root", "name", "logger", "model.recipe",
+    "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
     "trainer.log_every", "trainer.on_non_finite", "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
 

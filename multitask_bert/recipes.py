@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 from multitask_bert.config import ExperimentConfig
 
+STEEP = 0.01  # gain between the last two evaluations above which a run ended too early
 # By field of RecipeConfig: the field that takes its value from it, unless an experiment or the user sets it.
 FOLLOWED_BY = {
     "lr": "optimizer.lr",
@@ -29,6 +32,20 @@ def describe_recipe(config: ExperimentConfig) -> str:
     line = f"recipe of {recipe.name}" if recipe.name else "general recipe (model.recipe names none for this encoder)"
     line += f": {', '.join(followed)}" if followed else ": not followed"
     return f"{line}; set otherwise: {', '.join(others)}" if others else line
+
+
+def advice_on_steep_end(scores: Sequence[float]) -> str | None:
+    """What to say of a run that ended while it still got better fast; None: it did not.
+
+    `scores`: that of each evaluation, of which higher is better.
+    """
+    gains = [after - before for before, after in pairwise(scores)]
+    if not gains or not all(gain > 0 for gain in gains) or gains[-1] < STEEP:  # NaN is not above 0
+        return None
+    return (
+        f"rose at every evaluation, by {100 * gains[-1]:.1f} points at the last: more epochs or a higher rate will "
+        f"probably help (trainer.num_epochs, optimizer.lr)"
+    )
 
 
 def _shown(value: Any) -> str:

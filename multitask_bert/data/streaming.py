@@ -32,8 +32,8 @@ class TrainingStream:
     """Epochs of steps over several tasks' training sets; a step is the indices of its examples, by task.
 
     `update`: a step learns from one batch of one `task`, or from a `round`, one batch of each task that is in it.
-    `num_epochs`: of the run, at least; more where they would not come to `min_steps` steps. `task_epochs`: how often the
-    run as a whole goes through the examples of a task that has a number of its own, evenly over the run's epochs.
+    `num_epochs`: of the run, at least; more where they would not come to `min_steps` steps. `task_epochs`: how often
+    the whole run goes through the examples of a task that has a number of its own, evenly over the run's epochs.
     """
 
     def __init__(

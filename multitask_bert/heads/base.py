@@ -7,7 +7,7 @@ module that `build` returns.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -233,6 +233,20 @@ class Head(ABC):
     def metrics_by_label(self) -> dict[str, str]:
         """For `f1_per_label`: the key of each label's score, and the name that the family of metrics has for it."""
         return {key: key for key in _keys_by_label(self.labels.names)}
+
+    # How a head that has learnt nothing is recognised (training/collapse.py).
+
+    def answers_in(self, prediction: Prediction) -> Iterable[Hashable]:
+        """The single answers that a prediction is made of: itself, or one per word."""
+        return (prediction.value,)
+
+    def frequency_logits(self) -> tuple[float, ...] | None:
+        """logits_L that say how often each label occurs in train, and nothing of the example; None: not defined."""
+        return None
+
+    def always(self, answer: Hashable, gold: Any) -> Prediction:
+        """The prediction that is made of one answer only, for the example with this label."""
+        return Prediction(answer)
 
     def is_right(self, gold: Any, prediction: Prediction) -> bool:
         """Whether the prediction is the gold label, all of it; `gold` is not missing."""

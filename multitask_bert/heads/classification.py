@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig
+from multitask_bert.heads import options
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
@@ -64,6 +65,9 @@ class ClassificationHead(Head):
 
         known = only_known(golds, predictions)
         return Comparison(metrics.CLASSIFICATION, [gold for gold, _ in known], [found.value for _, found in known])
+
+    def frequency_logits(self) -> tuple[float, ...] | None:
+        return options.frequency_logits(self.config, self.labels)
 
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Class ids, as most public modules want them."""

@@ -72,6 +72,21 @@ def class_weights(given: Any, labels: LabelSet) -> dict[str, float]:
     return {name: float(given.get(name, 1.0)) for name in labels.names}
 
 
+def frequency_logits(config: HeadConfig, labels: LabelSet) -> tuple[float, ...] | None:
+    """logits_L with the least cross-entropy that no example can be told from: log of the shares of the labels in train,
+    times their class weights; None: the counts are not known. Labels that do not occur count as half an example.
+    """
+    if not labels.counts or not sum(labels.counts):
+        return None
+    weights = config.class_weights or {}
+    weighted = [
+        max(count, 0.5) * max(weights.get(name, 1.0), 1e-9)
+        for name, count in zip(labels.names, labels.counts, strict=True)
+    ]
+    smoothing = config.label_smoothing
+    return tuple(math.log((1 - smoothing) * one / sum(weighted) + smoothing / len(weighted)) for one in weighted)
+
+
 def build(config: HeadConfig, num_features: int, num_outputs: int, dropout_rate: float) -> nn.Module:
     """Dropout and a linear layer; with `hidden_size`, before them dropout, a layer of that width and its activation.
 

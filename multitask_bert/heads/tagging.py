@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.heads import options
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.heads.iob2 import OUTSIDE, TAGS, TagError, best_valid_sequence, to_iob2
 from multitask_bert.labels import LabelSet
@@ -139,6 +140,15 @@ class TaggingHead(Head):
 
     def metrics_by_label(self) -> dict[str, str]:
         return {f"f1_of_{name}": f"f1_of_{name}" for name in self._names()}
+
+    def answers_in(self, prediction: Prediction) -> Iterable[Hashable]:
+        return tuple(prediction.value)
+
+    def frequency_logits(self) -> tuple[float, ...] | None:
+        return options.frequency_logits(self.config, self.labels)
+
+    def always(self, answer: Hashable, gold: Any) -> Prediction:
+        return Prediction((answer,) * len(gold))
 
     def is_right(self, gold: Any, prediction: Prediction) -> bool:
         return tuple(gold) == tuple(prediction.value)

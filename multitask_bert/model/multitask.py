@@ -32,8 +32,8 @@ POOLINGS_OF_ALL = ("mean", "max")  # that read all tokens of a text
 
 
 class MultiTaskModel(nn.Module):
-    """`heads`: by task, then by name. `pooling`, `head_init`: how texts are pooled and heads drawn where a head does not
-    say (see ModelConfig).
+    """`heads`: by task, then by name. `pooling`, `head_init`: how texts are pooled and heads drawn where a head does
+    not say (see ModelConfig).
 
     What the model was trained on, for who predicts with it: `max_length`, in pieces, and `kinds`, the `Example.kind` of
     each task; None and no entry: not known.

@@ -1,4 +1,4 @@
-"""The parts of a model that can learn at rates of their own: embeddings, each layer, what follows the layers, each head.
+"""The parts of a model that can learn at rates of their own: embeddings, each layer, the encoder's top, each head.
 
 Parts are told by the names of parameters, which encoder families share: `embeddings…`, and a number after `layer` or
 `layers`. What is neither (a pooler, a last norm) belongs to the top of the encoder.
@@ -46,8 +46,8 @@ def check_parts(config: OptimizerConfig, encoder_config: PretrainedConfig) -> No
         raise InputError(f"optimizer.frozen_layers={config.frozen_layers}: this encoder has {num_layers} layers")
     if too_many := [number for number in config.unfreezing if number > num_layers]:
         raise InputError(
-            f"optimizer.unfreezing={config.unfreezing}: {too_many[0]} layers at the top are asked for, and this encoder "
-            f"has {num_layers}"
+            f"optimizer.unfreezing={config.unfreezing}: {too_many[0]} layers at the top are asked for, and this "
+            f"encoder has {num_layers}"
         )
     has_plan = config.layer_decay != 1.0 or 0 < config.frozen_layers < num_layers or any(config.unfreezing)
     if has_plan and encoder_config.model_type in SHARES_LAYERS:

@@ -21,6 +21,7 @@ from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.model.devices import is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
+from multitask_bert.training.collapse import collapse_of
 from multitask_bert.utils.bootstrap import interval_of_counts
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,14 @@ class TaskResult:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by head: 95% of its headline score
     joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
     joint_interval: tuple[float, float] | None = None  # 95% of it
+    collapsed: dict[str, str] = field(default_factory=dict)  # by head that has learnt nothing: in what way
 
     def summary(self) -> dict[str, Any]:
         """Losses and scores, of JSON types; `TaskResult(**summary)` has them, and no predictions."""
-        return {"losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy}
+        return {
+            "losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy,
+            "collapsed": self.collapsed,
+        }  # fmt: skip
 
 
 class Evaluator:
@@ -104,23 +109,29 @@ def evaluate_task(
 ) -> TaskResult:
     """Predict and score one data set. The model is in evaluation mode meanwhile.
 
-    `tune`: let heads choose what the config leaves open, as thresholds; for dev only, never for test. `intervals`: also
-    the 95% bootstrap interval of each head's headline score.
+    `tune`: let heads choose what the config leaves open, as thresholds, and look for heads that have learnt nothing;
+    for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
     """
     heads = model.heads[task]
     batches = plan_evaluation(lengths_of(dataset), batch_size, max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
+    frequencies = {name: _frequency_logits(head, device) for name, head in heads.items()} if tune else {}
+    frequency_sums: dict[str, float] = {name: 0.0 for name, logits_1L in frequencies.items() if logits_1L is not None}
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
     loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batch} for batch in batches])
     with evaluating(model):
         for indices, (batch,) in zip(batches, loaded, strict=True):
             before_batch()
-            outputs = model(batch.to(device))
+            moved = batch.to(device)
+            outputs = model(moved)
             for name, head in heads.items():
                 output, target = outputs[task, name], batch.targets[task, name]
                 loss_sums[name] += float(output.loss_sum)
                 counts[name] += output.count
+                if (logits_1L := frequencies.get(name)) is not None:
+                    of_frequencies = head.loss(logits_1L.expand(len(target.value_M), -1), moved.targets[task, name])
+                    frequency_sums[name] += float(of_frequencies.loss_sum)
                 for index, logits in zip(indices, logits_by_example(output, target, batch.num_examples), strict=True):
                     found[name][index] = head.decode(logits, dataset[index])
     result = TaskResult()
@@ -139,6 +150,12 @@ def evaluate_task(
         result.losses[name] = loss_sums[name] / counts[name]
         with naming(task, name):
             result.scores[name] = head.score(golds, result.predictions[name])
+        if tune:
+            frequency_loss = frequency_sums[name] / counts[name] if name in frequency_sums else None
+            how = collapse_of(
+                head, golds, result.predictions[name], loss=result.losses[name], frequency_loss=frequency_loss
+            )
+            result.collapsed |= {} if how is None else {name: how}
         if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:
             result.intervals[name] = interval
     if joint_accuracy:
@@ -147,6 +164,12 @@ def evaluate_task(
         if intervals and len(are_right_N1):
             result.joint_interval = interval_of_counts(are_right_N1, lambda sums_R1: sums_R1[:, 0] / len(are_right_N1))
     return result
+
+
+def _frequency_logits(head: Head, device: torch.device) -> torch.Tensor | None:
+    """logits_1L of the label frequencies in train; None: not defined."""
+    logits = head.frequency_logits()
+    return None if logits is None else torch.tensor([logits], device=device)
 
 
 @contextmanager

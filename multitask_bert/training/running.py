@@ -23,8 +23,9 @@ from multitask_bert.folders import (
     write_results,
 )
 from multitask_bert.going_on import refuse_another_config
-from multitask_bert.recipes import describe_recipe
+from multitask_bert.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.training import provenance, signals
+from multitask_bert.training.collapse import CollapsedError, begin_anew, read_restart, restarted
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.non_finite import NonFiniteLossError
@@ -53,6 +54,9 @@ def run_training(
     """
     started = time.perf_counter() if started is None else started
     console = Console()
+    restart = read_restart(folder)
+    if restart is not None:
+        config = restarted(config, restart)
     if config.resume and (began_with := read_reproduction(folder)) is not None:
         refuse_another_config(began_with, config)
     if config.resume and (folder / RESULTS).is_file():
@@ -64,6 +68,30 @@ def run_training(
     console.say(describe_recipe(config))
     if config.resume:
         remove_half_written(folder)
+    options: dict[str, Any] = {
+        "tags": tags, "watcher": watcher, "before": before, "started": started, "console": console,
+    }  # fmt: skip
+    try:
+        return _train_once(config, folder, **options)
+    except CollapsedError as error:
+        restart = begin_anew(folder, config, str(error))
+        console.say(f"{error}; begun anew, with scheduler.warmup_ratio={restart.warmup_ratio:g}")
+        return _train_once(restarted(config, restart), folder, **options)
+
+
+def _train_once(
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    tags: Mapping[str, str],
+    watcher: Watcher | None,
+    before: Mapping[str, Any] | None,
+    started: float,
+    console: Console,
+) -> float:
+    """Raises:
+    CollapsedError: a head learns nothing, and the config asks to begin anew.
+    """
     trainer: Trainer | None = None
     try:
         with signals.asking(_end_at_once):
@@ -93,6 +121,9 @@ def run_training(
         if trainer is not None:
             trainer.close()
     console.show_end(state, trainer.best.metric, trainer.results, places(config, folder))
+    is_whole = trainer.best.is_higher_better and not state.stopped_early and not state.pruned
+    if is_whole and (advice := advice_on_steep_end(state.score_history)) is not None:
+        console.say(f"{trainer.best.metric} {advice}")
     assert state.best_score is not None
     return state.best_score
 
@@ -118,6 +149,9 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "steps": state.step,
         "skipped_steps": state.num_skipped,
         "stopped_early": state.stopped_early,
+        "evaluations": state.num_evaluations,
+        "collapsed": _collapses(trainer),
+        "restarted": None if (restart := read_restart(folder)) is None else asdict(restart),
         "pruned": state.pruned,
         "train_seconds": state.train_seconds,
         "total_seconds": time.perf_counter() - started,
@@ -134,6 +168,16 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
     if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
         trainer.reporter.log_artifact(folder / "model")
     trainer.savepoints.remove()
+
+
+def _collapses(trainer: Trainer) -> dict[str, Any]:
+    """By `task.head` that had learnt nothing at an evaluation: at how many, and in what way the best model has not."""
+    at_best = {f"{task}.{head}": how for task, result in trainer.results.get("best", {}).items()
+               for head, how in result.collapsed.items()}  # fmt: skip
+    return {
+        name: {"evaluations": number, "best_model": at_best.get(name)}
+        for name, number in trainer.state.num_collapses.items()
+    }
 
 
 def _end_at_once(signal_name: str) -> None:

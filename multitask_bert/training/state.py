@@ -25,6 +25,9 @@ class TrainState:
     best_epoch: float = 0.0  # epochs at the best step, with fractions
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
+    num_evaluations: int = 0
+    num_collapses: dict[str, int] = field(default_factory=dict)  # evaluations at which a head had learnt nothing
+    score_history: list[float] = field(default_factory=list)  # of trainer.metric_for_best, one per evaluation
     is_evaluation_due: bool = False  # after this step; a run that is stopped over it makes it when it goes on
     stopped_early: bool = False
     pruned: bool = False  # ended by its sweep, since others do better

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from multitask_bert.model.parts import freeze
 from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
 from multitask_bert.training.checkpoints import BestCheckpoint
+from multitask_bert.training.collapse import WAY_OUT, CollapsedError
 from multitask_bert.training.console import Console
 from multitask_bert.training.evaluation import Evaluator, TaskResult, as_test, gather_metrics
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
@@ -368,13 +370,32 @@ class Trainer:
         config, state = self.config.trainer, self.state
         metrics = self.evaluate()
         state.is_evaluation_due = False
+        state.score_history.append(metrics.get(self.best.metric, math.nan))
         is_best = self.best.offer(self.model, self.tokenizer, metrics, state)
         if is_best:
             self.results["best"] = self.results["eval"]
         self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
+        self._note_collapses()
         if self.watcher is not None:
             state.pruned = bool(self.watcher(state.step, metrics)) and not self._is_over()
+
+    def _note_collapses(self) -> None:
+        """Name and count the heads that have learnt nothing.
+
+        Raises:
+            CollapsedError: half of the run is over, one never learnt anything, and the config asks to begin anew.
+        """
+        state = self.state
+        state.num_evaluations += 1
+        for task, result in self.results["eval"].items():
+            for head, how in result.collapsed.items():
+                name = f"{task}.{head}"
+                state.num_collapses[name] = state.num_collapses.get(name, 0) + 1
+                log.warning("step %d: %s %s; %s", state.step, name, how, WAY_OUT)
+        never = [name for name, number in state.num_collapses.items() if number == state.num_evaluations]
+        if never and self.config.trainer.restart_collapsed and 2 * state.step >= state.num_steps:
+            raise CollapsedError(f"step {state.step} of {state.num_steps}: {', '.join(never)} learnt nothing so far")
 
     def _heed_stop(self) -> None:
         """Raises:

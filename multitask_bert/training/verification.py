@@ -7,7 +7,7 @@ interval beside it is that of the mean by Student's t; it tells how far the seed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class Verification:
 
     study: StudyConfig
     scores: Sequence[Compared]
+    collapsed: Mapping[int, Sequence[str]] = field(default_factory=dict)  # by seed, heads that learnt nothing
 
     @property
     def is_passed(self) -> bool:
@@ -88,6 +89,7 @@ class Verification:
             "caveats": study.caveats, "seeds": list(study.seeds),
             "scores": {compared.key: compared.described() for compared in self.scores},
             "left_out": self.left_out,
+            "collapsed": {str(seed): list(names) for seed, names in self.collapsed.items()},
         }  # fmt: skip
 
     def tell(self, console: Console, folder: Path) -> None:
@@ -98,6 +100,8 @@ class Verification:
                 console.say(f"{name.capitalize():<12} {text}")
         if self.left_out:
             console.say(f"Not compared {', '.join(self.left_out)}: their tasks are not in this run")
+        for seed, names in self.collapsed.items():
+            console.say(f"Seed {seed:<7} {', '.join(names)} learnt nothing: see collapsed in its results.json")
         console.say(f"Rule         {RULE}; the interval is that of the mean, by Student's t over the seeds")
         console.say(f"In figures   {shown(folder / VERIFICATION)}")
         console.say(PASS if self.is_passed else FAIL)
@@ -142,7 +146,9 @@ def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verifi
     except SystemExit:
         console.say(f"All seeds    python run.py run_dir={shown(folder)} resume=true")
         raise
-    found = compare(config, {seed: read_results(own)["metrics"] for seed, own in folders.items()})
+    results = {seed: read_results(own) for seed, own in folders.items()}
+    found = compare(config, {seed: of_seed["metrics"] for seed, of_seed in results.items()})
+    found = replace(found, collapsed=_collapsed(results))
     write_json(folder / VERIFICATION, finite(found.described()))
     found.tell(console, folder)
     return found
@@ -165,6 +171,15 @@ def compare(config: ExperimentConfig, metrics: Mapping[int, Mapping[str, Any]]) 
         by_seed = {seed: of_seed[expected.split][key] for seed, of_seed in metrics.items()}
         scores.append(Compared(key, expected, by_seed))
     return Verification(config.study, scores)
+
+
+def _collapsed(results: Mapping[int, Mapping[str, Any]]) -> dict[int, list[str]]:
+    """By seed, the heads of whose best model nothing can be said but that it learnt nothing."""
+    names = {
+        seed: [name for name, one in of_seed.get("collapsed", {}).items() if one["best_model"] is not None]
+        for seed, of_seed in results.items()
+    }
+    return {seed: of_seed for seed, of_seed in names.items() if of_seed}
 
 
 def _config_of_seed(config: ExperimentConfig, seed: int, folder: Path) -> ExperimentConfig:

@@ -22,7 +22,9 @@ LABELS = LabelSet(("bad", "good"))
 
 def make_model(family: str = "bert", **heads: HeadConfig) -> MultiTaskModel:
     heads = heads or {"polarity": HeadConfig("classification")}
-    return MultiTaskModel(make_encoder(family), {"mood": {name: make_head(head, LABELS) for name, head in heads.items()}})
+    return MultiTaskModel(
+        make_encoder(family), {"mood": {name: make_head(head, LABELS) for name, head in heads.items()}}
+    )
 
 
 def sizes_by_part(model: nn.Module) -> dict[str, int]:

@@ -1,0 +1,103 @@
+"""Heads that have learnt nothing: they give every example the same answer, or know no more than the label frequencies.
+
+Fine-tuning on a small set fails so now and then, from a bad start or too high a rate early on; another seed, a longer
+warmup or more steps help (Mosbach et al. 2021, "On the Stability of Fine-tuning BERT", arXiv 2006.04884).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.heads import Head
+from multitask_bert.records import Prediction
+from multitask_bert.utils.files import write_json
+
+FEWEST_EXAMPLES = 10  # with known labels, below which one answer for all may be right
+LONGER_WARMUP = 0.3  # share of the steps, of a run that is begun anew
+RESTART, FIRST_ATTEMPT = "restart.json", "first_attempt"
+OF_AN_ATTEMPT = ("metrics.jsonl", "checkpoints", "tensorboard", "mlflow.json", "reproduce.yaml", "provenance.json")
+WAY_OUT = "a longer scheduler.warmup_ratio, a lower optimizer.lr, more epochs or another seed may help"
+
+
+class CollapsedError(InputError):
+    """A run is half done, and a head has learnt nothing at any evaluation; see `trainer.restart_collapsed`."""
+
+
+def collapse_of(
+    head: Head,
+    golds: Sequence[Any],
+    predictions: Sequence[Prediction],
+    *,
+    loss: float,
+    frequency_loss: float | None,
+) -> str | None:
+    """In what way a head has learnt nothing, as the predicate of a sentence; None: it has learnt something.
+
+    `loss`, `frequency_loss`: mean per target, of the head and of its label frequencies in train. A loss above the
+    latter alone is no sign, since confident heads have it while they score well: the score must not be above that of
+    one answer for all either.
+    """
+    known = [(gold, found) for gold, found in zip(golds, predictions, strict=True) if gold is not None]
+    if len(known) < FEWEST_EXAMPLES:
+        return None
+    answers = {answer for _, found in known for answer in head.answers_in(found)}
+    if len(answers) == 1:
+        (answer,) = answers
+        is_right_to = all(head.is_right(gold, head.always(answer, gold)) for gold, _ in known)
+        return None if is_right_to else f"answers {_shown(answer)} to everything"
+    logits = head.frequency_logits()
+    if logits is None or frequency_loss is None or not loss >= frequency_loss:
+        return None
+    frequent = head.labels.names[max(range(len(logits)), key=logits.__getitem__)]
+    metric = head.metrics[0]
+    of_one_answer = head.score(golds, [head.always(frequent, gold or ()) for gold in golds])[metric]
+    if head.score(golds, predictions)[metric] > of_one_answer:
+        return None
+    return (
+        f"knows no more than the label frequencies (loss {loss:.3f}, theirs {frequency_loss:.3f}; {metric} not above "
+        f"{of_one_answer:.3f}, that of always answering {_shown(frequent)})"
+    )
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How and why a run was begun anew; `restart.json` in its folder."""
+
+    warmup_ratio: float  # of the second attempt
+    reason: str
+
+
+def begin_anew(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
+    """Put away what the attempt left, under `first_attempt/`, and note how the next one is to differ."""
+    restart = Restart(max(LONGER_WARMUP, config.scheduler.warmup_ratio), reason)
+    first = folder / FIRST_ATTEMPT
+    first.mkdir(exist_ok=True)
+    for name in OF_AN_ATTEMPT:
+        if (folder / name).exists():
+            (folder / name).rename(first / name)
+    write_json(folder / RESTART, asdict(restart))
+    return restart
+
+
+def read_restart(folder: Path) -> Restart | None:
+    """None: the run was not begun anew."""
+    path = folder / RESTART
+    return Restart(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def restarted(config: ExperimentConfig, restart: Restart) -> ExperimentConfig:
+    """The config of the second attempt, which is not begun anew again."""
+    return replace(
+        config,
+        scheduler=replace(config.scheduler, warmup_ratio=restart.warmup_ratio),
+        trainer=replace(config.trainer, restart_collapsed=False),
+    )
+
+
+def _shown(answer: Hashable) -> str:
+    return repr(answer) if answer not in ("", ()) else "nothing"

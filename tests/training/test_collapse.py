@@ -1,0 +1,184 @@
+"""Heads that have learnt nothing: recognised, counted, and begun anew once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask_bert.config import ExperimentConfig, HeadConfig
+from multitask_bert.heads import Head, make_head
+from multitask_bert.labels import LabelSet
+from multitask_bert.recipes import advice_on_steep_end
+from multitask_bert.records import Prediction, TargetBatch
+from multitask_bert.training.collapse import collapse_of
+from multitask_bert.training.running import run_training
+from multitask_bert.training.trainer import Trainer
+
+MakeConfig = Callable[..., ExperimentConfig]
+MOODS = ["bad"] * 6 + ["good"] * 14
+
+
+def moods_head(**options: Any) -> Head:
+    return make_head(HeadConfig("classification", **options), LabelSet(("bad", "good"), counts=(6, 14)))
+
+
+def collapse(head: Head, golds: list[Any], answers: list[Any], loss: float = 0.1, frequency_loss: float = 0.6) -> Any:
+    predictions = [Prediction(answer) for answer in answers]
+    return collapse_of(head, golds, predictions, loss=loss, frequency_loss=frequency_loss)
+
+
+def test_one_answer_to_everything_is_named() -> None:
+    assert collapse(moods_head(), MOODS, ["good"] * 20) == "answers 'good' to everything"
+    assert collapse(moods_head(), MOODS, ["bad", *["good"] * 19]) is None
+
+
+def test_one_answer_is_no_failure_where_it_is_right_or_hardly_anything_is_known() -> None:
+    assert collapse(moods_head(), ["good"] * 20, ["good"] * 20) is None
+    assert collapse(moods_head(), MOODS[:9], ["good"] * 9) is None
+    assert collapse(moods_head(), [None] * 11 + MOODS[-9:], ["good"] * 20) is None
+
+
+def test_a_loss_above_that_of_the_frequencies_counts_only_where_the_score_is_no_better_than_one_answer() -> None:
+    worse, better = ["good", *["bad"] * 6, *["good"] * 13], MOODS
+    head = moods_head(metrics=["accuracy"])
+    assert "knows no more than the label frequencies" in collapse(head, MOODS, ["bad"] * 19 + ["good"], loss=0.61)
+    assert collapse(head, MOODS, ["bad"] * 19 + ["good"], loss=0.59) is None
+    assert collapse(head, MOODS, better, loss=2.0) is None
+    assert collapse(head, MOODS, worse, loss=2.0) is None  # 18 of 20 are right, 14 with one answer
+
+
+def test_taggers_collapse_word_by_word() -> None:
+    head = make_head(HeadConfig("tagging"), LabelSet(("O", "B-PER", "I-PER"), counts=(90, 9, 1)))
+    golds = [("O", "B-PER"), ("O",)] * 10
+    assert collapse(head, golds, [("O", "O"), ("O",)] * 10) == "answers 'O' to everything"
+    assert collapse(head, golds, [("O", "B-PER"), ("O",)] * 10) is None
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.2}, {"class_weights": {"bad": 5.0, "good": 1.0}}])
+def test_no_constant_has_a_lower_loss_than_the_label_frequencies(options: dict[str, Any]) -> None:
+    head = moods_head(**options)
+    values = torch.tensor([head.labels.ids[mood] for mood in MOODS])
+    none = torch.zeros(len(values), dtype=torch.long)
+    target = TargetBatch(none, none, none, values, len(values))
+
+    def loss_of(logits: torch.Tensor) -> float:
+        return float(head.loss(logits.expand(len(values), 2), target).loss_sum)
+
+    logits = head.frequency_logits()
+    assert logits is not None
+    found = loss_of(torch.tensor(logits))
+    assert all(loss_of(torch.tensor([0.0, step / 10])) >= found - 1e-4 for step in range(-50, 51))
+    if not options:
+        entropy = -(0.3 * math.log(0.3) + 0.7 * math.log(0.7))
+        assert found / 20 == pytest.approx(entropy, rel=1e-6)
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def collapsing(make_config: MakeConfig, **trainer: Any) -> ExperimentConfig:
+    """A head whose weight is 0 stays at its start: zero weights answer the same to everything."""
+    config = make_config("mood", num_epochs=2, **trainer)
+    config.tasks["mood"].heads["polarity"].weight = 0.0
+    return config
+
+
+@pytest.fixture
+def _heads_begin_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multitask_bert.heads import options
+
+    def build(*arguments: Any) -> Any:
+        module = options_build(*arguments)
+        for weight in module.parameters():
+            torch.nn.init.zeros_(weight)
+        return module
+
+    options_build = options.build
+    monkeypatch.setattr(options, "build", build)
+
+
+@pytest.mark.usefixtures("_heads_begin_at_zero")
+def test_a_head_that_learns_nothing_is_named_at_each_evaluation_and_counted(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        run_training(collapsing(make_config), tmp_path, tags={})
+    told = [record.getMessage() for record in caplog.records if "to everything" in record.getMessage()]
+    assert [message.partition(";")[0] for message in told] == [
+        "step 4: mood.polarity answers 'bad' to everything", "step 8: mood.polarity answers 'bad' to everything",
+    ]  # fmt: skip
+    assert "scheduler.warmup_ratio" in told[0]
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["collapsed"] == {
+        "mood.polarity": {"evaluations": 2, "best_model": "answers 'bad' to everything"},
+    }
+    assert (results["evaluations"], results["restarted"]) == (2, None)
+
+
+def test_a_head_that_learns_is_not_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("mood", num_epochs=6, dropout=0.0)
+    config.optimizer.lr = 5e-3
+    run_training(config, tmp_path, tags={})
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["best"]["value"] > 0.9
+    assert all(one["best_model"] is None for one in results["collapsed"].values())
+
+
+@pytest.mark.usefixtures("_heads_begin_at_zero")
+def test_a_run_that_learns_nothing_is_begun_anew_once_with_a_longer_warmup(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from omegaconf import OmegaConf
+
+    run_training(collapsing(make_config, restart_collapsed=True), tmp_path, tags={})
+    assert "mood.polarity learnt nothing so far; begun anew, with scheduler.warmup_ratio=0.3" in capsys.readouterr().out
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["restarted"]["warmup_ratio"] == 0.3
+    assert results["steps"] == 8
+    reproduced = OmegaConf.load(tmp_path / "reproduce.yaml")
+    assert (reproduced.scheduler.warmup_ratio, reproduced.trainer.restart_collapsed) == (0.3, False)
+    assert max(line["step"] for line in lines_of(tmp_path / "first_attempt")) == 4  # half of the run
+    assert max(line["step"] for line in lines_of(tmp_path)) == 8
+
+
+@pytest.mark.usefixtures("_heads_begin_at_zero")
+def test_a_run_that_was_begun_anew_and_stopped_goes_on_with_the_longer_warmup(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    config = collapsing(make_config, restart_collapsed=True)
+    run_training(config, whole, tags={})
+    step = Trainer._step
+
+    def stop_in_the_second_attempt(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        if (stopped / "first_attempt").is_dir() and self.state.step == 5:
+            self.ask_to_stop("SIGTERM")
+
+    monkeypatch.setattr(Trainer, "_step", stop_in_the_second_attempt)
+    with pytest.raises(SystemExit):
+        run_training(config, stopped, tags={})
+    monkeypatch.setattr(Trainer, "_step", step)
+    config.resume = True
+    run_training(config, stopped, tags={})
+    rates = [
+        {line["step"]: line["train_lr"] for line in lines_of(folder) if "train_lr" in line}
+        for folder in (whole, stopped)
+    ]
+    assert rates[0] == rates[1]
+    assert len(rates[0]) == 8
+
+
+def test_a_run_that_ends_while_it_gets_better_fast_is_told_so() -> None:
+    assert advice_on_steep_end([0.1, 0.3, 0.34]) is not None
+    assert "by 4.0 points" in str(advice_on_steep_end([0.1, 0.3, 0.34]))
+    for scores in ([0.1, 0.3, 0.305], [0.3, 0.1, 0.34], [0.5], [], [0.5, 0.5, 0.9], [0.1, math.nan, 0.9]):
+        assert advice_on_steep_end(scores) is None
