@@ -31,6 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mixing.rule": ("round_robin", "proportional", "temperature", "annealed"),
     "mixing.when_exhausted": ("spread", "cycle", "stop"),
     "batching.layout": ("padded", "packed"),
+    "averaging.kind": ("none", "ema", "last"),
     "trainer.update": ("task", "round"),
     "trainer.precision": ("fp32", "bf16", "fp16"),
     "trainer.on_non_finite": ("stop", "skip"),
@@ -172,7 +173,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
-    """Rates by part, freezing, and the number of steps."""
+    """Rates by part, freezing, averages and the number of steps."""
     optimizer, trainer = config.optimizer, config.trainer
     if not 0 < optimizer.head_lr_factor < math.inf:
         yield f"optimizer.head_lr_factor={optimizer.head_lr_factor}: must be more than 0 and finite"
@@ -186,6 +187,9 @@ def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
             f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and trainer.num_epochs is "
             f"{trainer.num_epochs}"
         )
+    for name in ("averaging.decay", "averaging.start"):
+        if not 0 <= (share := _lookup(config, name)) < 1:
+            yield f"{name}={share}: must be a share, at least 0 and less than 1"
     if None not in (trainer.min_steps, trainer.max_steps) and trainer.min_steps > trainer.max_steps:  # type: ignore[operator]
         yield f"trainer.min_steps={trainer.min_steps}: must be at most trainer.max_steps={trainer.max_steps}"
 

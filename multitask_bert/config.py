@@ -166,6 +166,15 @@ class BalancingConfig:
 
 
 @dataclass
+class AveragingConfig:
+    """Averages of the weights over training, evaluated beside the plain ones; the better of the two is kept."""
+
+    kind: str = "none"  # none | ema (exponential moving average over steps) | last (mean over evaluations)
+    decay: float = 0.99  # ema: share (0 to below 1) of the average that stays at each step
+    start: float = 0.0  # share of the run's steps (0 to below 1) before the average begins
+
+
+@dataclass
 class BatchingConfig:
     """How examples become batches."""
 
@@ -194,6 +203,7 @@ class TrainerConfig:
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
     metric_for_best: Optional[str] = None  # key of the one that decides; null: eval_mean_f1, else eval_mean_score
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
+    keep_best_per_head: bool = False  # also keep the weights of each head's own best step, and test that head with them
     patience: Optional[int] = None  # evaluations without a new best after which training stops; null: never
     restart_collapsed: bool = False  # half done and a head learnt nothing: begin anew, once, with a longer warmup
     max_grad_norm: Optional[float] = 1.0  # length to which longer gradients are clipped; null: not clipped
@@ -250,6 +260,7 @@ class ExperimentConfig:
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)  # conf/scheduler: the rate over the run
     mixing: MixingConfig = field(default_factory=MixingConfig)  # conf/mixing: which task is next
     balancing: BalancingConfig = field(default_factory=BalancingConfig)  # conf/balancing: how losses become one
+    averaging: AveragingConfig = field(default_factory=AveragingConfig)  # conf/averaging: averages of the weights
     batching: BatchingConfig = field(default_factory=BatchingConfig)  # conf/batching: how examples become batches
     trainer: TrainerConfig = field(default_factory=TrainerConfig)  # conf/trainer: the training loop
     logger: Dict[str, Any] = field(default_factory=dict)  # by name: `_target_` and arguments of a RunLogger

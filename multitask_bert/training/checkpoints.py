@@ -26,30 +26,40 @@ STATE = "state.json"
 
 
 class BestCheckpoint:
-    """Keeps the best weights: in `folder`/checkpoints/best, or in memory where there is no folder.
+    """Keeps the best weights: in `folder`/checkpoints/`name`, or in memory where there is no folder.
 
     `metric`: the key of the score that decides; `is_higher_better`: its direction.
     """
 
-    def __init__(self, folder: Path | None, *, metric: str, is_higher_better: bool) -> None:
-        self.folder = None if folder is None else folder / "checkpoints" / "best"
+    def __init__(self, folder: Path | None, *, metric: str, is_higher_better: bool, name: str = "best") -> None:
+        self.folder = None if folder is None else folder / "checkpoints" / name
         self.metric, self.is_higher_better = metric, is_higher_better
         self._in_memory: dict[str, Any] | None = None
 
-    def offer(self, model: MultiTaskModel, tokenizer: Any, metrics: Mapping[str, float], state: TrainState) -> bool:
+    def prefers(self, metrics: Mapping[str, float], others: Mapping[str, float]) -> bool:
+        """Whether the first scores are better than the others."""
+        return is_better(self._score(metrics), self._score(others), higher=self.is_higher_better)
+
+    def offer(
+        self,
+        model: MultiTaskModel,
+        tokenizer: Any,
+        metrics: Mapping[str, float],
+        state: TrainState,
+        *,
+        weights: str = "plain",
+    ) -> bool:
         """Keep weights with these scores if they are the best so far, and note that in the state; whether they are.
 
         Raises:
             InputError: the metric is not among the scores, or the folder cannot be written.
         """
-        if self.metric not in metrics:
-            raise InputError(f"trainer.metric_for_best={self.metric}: not among {', '.join(metrics)}")
-        score = metrics[self.metric]
+        score = self._score(metrics)
         if not is_better(score, state.best_score, higher=self.is_higher_better):
             state.evaluations_since_best += 1
             return False
         state.evaluations_since_best = 0
-        state.best_score, state.best_metrics = score, dict(metrics)
+        state.best_score, state.best_metrics, state.best_weights = score, dict(metrics), weights
         state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
         self.keep(model, tokenizer, state)
         if math.isnan(score):  # only the first evaluation can be such a best
@@ -58,6 +68,11 @@ class BestCheckpoint:
                 state.step, self.metric,
             )  # fmt: skip
         return True
+
+    def _score(self, metrics: Mapping[str, float]) -> float:
+        if self.metric not in metrics:
+            raise InputError(f"trainer.metric_for_best={self.metric}: not among {', '.join(metrics)}")
+        return metrics[self.metric]
 
     def keep(self, model: MultiTaskModel, tokenizer: Any, state: TrainState) -> None:
         """Replace what was kept before.

@@ -21,6 +21,7 @@ from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import to_dict
 from multitask_bert.going_on import refuse_another_config
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.training.optimization import Updater
@@ -29,7 +30,7 @@ from multitask_bert.training.state import TrainState, without_best
 
 log = logging.getLogger(__name__)
 
-MODEL, OPTIMIZER, ROWS, RANDOM = "model.", "optimizer.", "rows", "random."
+MODEL, AVERAGE, OPTIMIZER, ROWS, RANDOM = "model.", "average.", "optimizer.", "rows", "random."
 
 
 class Savepoints:
@@ -45,7 +46,14 @@ class Savepoints:
         return self._snapshots is not None and self._snapshots.num_kept > 0
 
     def save(
-        self, model: MultiTaskModel, updater: Updater, state: TrainState, *, has_failed: bool = False, **more: Any
+        self,
+        model: MultiTaskModel,
+        updater: Updater,
+        state: TrainState,
+        *,
+        average: WeightAverage,
+        has_failed: bool = False,
+        **more: Any,
     ) -> None:
         """The run as it stands, with its config and the length of its log; `more`: see `take`.
 
@@ -58,7 +66,10 @@ class Savepoints:
             return
         log_file = self.folder / METRICS_FILE
         num_bytes_logged = log_file.stat().st_size if log_file.is_file() else 0
-        snapshot = take(model, updater, state, config=self._config_tree, num_bytes_logged=num_bytes_logged, **more)
+        snapshot = take(
+            model, updater, state, average,
+            config=self._config_tree, num_bytes_logged=num_bytes_logged, **more,
+        )  # fmt: skip
         place = Snapshots(self.folder, num_kept=1, name=FAILED) if has_failed else self._snapshots
         place.write(state.step, snapshot)
 
@@ -110,9 +121,10 @@ class Stopped(BaseException):
     """The run was asked to end, and has left a checkpoint to go on from. No `except Exception` is to take it."""
 
 
-def take(model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any) -> Snapshot:
+def take(model: MultiTaskModel, updater: Updater, state: TrainState, average: WeightAverage, **more: Any) -> Snapshot:
     """The run as it stands; `more`: further entries of the state, of JSON types."""
     tensors = {MODEL + name: weight for name, weight in _weights(model, updater).items()}
+    tensors |= {AVERAGE + name: weight for name, weight in average.tensors.items()}
     if updater.rows is not None:
         tensors[ROWS] = updater.rows.rows.detach()
     of_optimizer = updater.optimizer.state_dict()
@@ -132,6 +144,7 @@ def take(model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any
         "optimizer": {"numbers": numbers, "param_groups": of_optimizer["param_groups"]},
         "scheduler": updater.scheduler.state_dict(),
         "scaler": updater.scaler.state_dict(),
+        "average": average.state_dict(),
         "rows": None if updater.rows is None else {"decay": updater.rows.decay, "others": updater.rows.fingerprint},
         "random": {
             "python": random.getstate(),
@@ -141,7 +154,9 @@ def take(model: MultiTaskModel, updater: Updater, state: TrainState, **more: Any
     return Snapshot(tensors, entries | more)
 
 
-def put_back(snapshot: Snapshot, model: MultiTaskModel, updater: Updater, state: TrainState) -> None:
+def put_back(
+    snapshot: Snapshot, model: MultiTaskModel, updater: Updater, state: TrainState, average: WeightAverage
+) -> None:
     """Make a run that has not begun the one that the snapshot was taken of.
 
     Raises:
@@ -162,6 +177,8 @@ def put_back(snapshot: Snapshot, model: MultiTaskModel, updater: Updater, state:
         updater.optimizer.load_state_dict({"state": of_optimizer, "param_groups": entries["optimizer"]["param_groups"]})
         updater.scheduler.load_state_dict(dict(entries["scheduler"]))
         updater.scaler.load_state_dict(dict(entries["scaler"]))
+        if "average" in entries:  # an older checkpoint has none
+            average.load(entries["average"], _below(tensors, AVERAGE))
     except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(f"the checkpoint does not fit this run ({error}); its data or its model changed") from error
     for name, value in entries["train"].items():

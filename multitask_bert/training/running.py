@@ -34,6 +34,8 @@ from multitask_bert.training.resumption import Savepoints, Stopped
 from multitask_bert.training.trainer import Trainer, Watcher
 from multitask_bert.utils.files import remove_half_written
 
+OWN_BEST_COLUMNS = ("head", "score of the best model", "own best", "at step", "cost of the joint choice")
+
 
 def run_training(
     config: ExperimentConfig,
@@ -121,6 +123,8 @@ def _train_once(
         if trainer is not None:
             trainer.close()
     console.show_end(state, trainer.best.metric, trainer.results, places(config, folder))
+    if len(rows := trainer.own_best.rows(trainer.results["best"])) > 1:
+        console.show_rows("Each head's own best", OWN_BEST_COLUMNS, rows)
     is_whole = trainer.best.is_higher_better and not state.stopped_early and not state.pruned
     if is_whole and (advice := advice_on_steep_end(state.score_history)) is not None:
         console.say(f"{trainer.best.metric} {advice}")
@@ -131,11 +135,12 @@ def _train_once(
 def _finish(trainer: Trainer, folder: Path, started: float) -> None:
     """Test the best model, and leave what came out; `results.json` is the last of it, and says that all is there."""
     state = trainer.state
-    metrics = {"eval": state.best_metrics}
+    metrics, tested = {"eval": state.best_metrics}, {}
     if state.pruned:
         trainer.console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
     elif trainer.test_datasets:
         metrics["test"] = trainer.evaluate(test=True)
+        tested = trainer.test_own_best()
     trainer.best.publish(folder / "model")
     results = {
         "metrics": metrics,
@@ -145,7 +150,10 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
             "value": state.best_score,
             "step": state.best_step,
             "epoch": state.best_epoch,
+            "weights": state.best_weights,
         },
+        "best_by_head": state.best_by_head,
+        "test_of_own_best": tested,
         "steps": state.step,
         "skipped_steps": state.num_skipped,
         "stopped_early": state.stopped_early,

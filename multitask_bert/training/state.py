@@ -24,6 +24,8 @@ class TrainState:
     best_step: int = 0
     best_epoch: float = 0.0  # epochs at the best step, with fractions
     best_metrics: dict[str, float] = field(default_factory=dict)
+    best_weights: str = "plain"  # plain | average: which of the two are the best
+    best_by_head: dict[str, dict[str, float]] = field(default_factory=dict)  # by task.head: best headline and its step
     evaluations_since_best: int = 0
     num_evaluations: int = 0
     num_collapses: dict[str, int] = field(default_factory=dict)  # evaluations at which a head had learnt nothing
@@ -37,7 +39,7 @@ class TrainState:
         return self.num_tokens / self.train_seconds if self.train_seconds else 0.0
 
 
-OF_BEST = ("best_score", "best_step", "best_epoch", "best_metrics", "evaluations_since_best")
+OF_BEST = ("best_score", "best_step", "best_epoch", "best_metrics", "best_weights", "evaluations_since_best")
 
 
 def without_best(state: Mapping[str, Any]) -> dict[str, Any]:

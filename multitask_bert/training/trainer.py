@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import freeze
 from multitask_bert.records import Batch, EncodedExample
+from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.balancing import Balancer
 from multitask_bert.training.checkpoints import BestCheckpoint
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
@@ -40,6 +40,7 @@ from multitask_bert.training.evaluation import Evaluator, TaskResult, as_test, g
 from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
 from multitask_bert.training.non_finite import investigate, leave_out, may_leave_out, refusal_of, refuse_stuck
 from multitask_bert.training.optimization import Updater
+from multitask_bert.training.own_best import OwnBest
 from multitask_bert.training.preparation import prepare
 from multitask_bert.training.reporting import Reporter
 from multitask_bert.training.resumption import Savepoints, Stopped, put_back
@@ -100,6 +101,7 @@ class Trainer:
         metric, higher = metric_for_best(config), config.trainer.higher_is_better
         higher = not is_lower_better(metric) if higher is None else higher
         self.best = BestCheckpoint(folder, metric=metric, is_higher_better=higher)
+        self.own_best = OwnBest(folder, self.state, keeps=config.trainer.keep_best_per_head)
         self.folder = folder
         self.console = console or Console(quiet=True)
         self.watcher = watcher
@@ -108,6 +110,7 @@ class Trainer:
         self.results: dict[str, dict[str, TaskResult]] = {}
         self._tags = dict(tags or {})
         self._stream: TrainingStream
+        self.average: WeightAverage
         self._mean_counts: dict[tuple[str, str], float] = {}
         self._evaluator = Evaluator(
             self.model, config.batching, pad_id=self._pad_id, device=self.device, before_batch=self._heed_stop
@@ -182,6 +185,7 @@ class Trainer:
                 num_steps=state.num_steps, max_grad_norm=config.max_grad_norm, rows=rows,
                 scaler=torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16"),
             )  # fmt: skip
+            self.average = WeightAverage(self.model, self.config.averaging, num_steps=state.num_steps)
             if snapshot is not None:
                 self._go_on_from(snapshot, updater)
             elif self.config.resume:
@@ -229,6 +233,7 @@ class Trainer:
             except NonFiniteStepError as error:
                 self._leave_out(error, steps[state.step - first_step], updater)
             state.step += 1
+            self.average.after_step(state.step)
             state.epoch_progress = (state.step - first_step) / len(steps)
             state.train_seconds += time.perf_counter() - clock
             if state.step % self.config.trainer.log_every == 0:
@@ -269,12 +274,12 @@ class Trainer:
         best = {task: result.summary() for task, result in self.results.get("best", {}).items()}
         self.savepoints.save(
             self.model, updater, self.state,
-            has_failed=has_failed, balancer=self.balancer.state_dict(), best=best,
+            has_failed=has_failed, average=self.average, balancer=self.balancer.state_dict(), best=best,
             micro_batch_tokens=self._stream.micro_batch_tokens,
         )  # fmt: skip
 
     def _go_on_from(self, snapshot: Snapshot, updater: Updater) -> None:
-        put_back(snapshot, self.model, updater, self.state)
+        put_back(snapshot, self.model, updater, self.state, self.average)
         self.balancer.load_state_dict(snapshot.state["balancer"])
         if "micro_batch_tokens" in snapshot.state:  # an older checkpoint has none
             self._stream.limit(snapshot.state["micro_batch_tokens"])
@@ -349,14 +354,24 @@ class Trainer:
         if not datasets:
             raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
         self._flush_steps()
-        results = {
-            task: self._evaluator.evaluate(task, dataset, test=test, joint=self.config.tasks[task].joint_accuracy)
-            for task, dataset in datasets.items()
-        }
+        results = self._results_on(datasets, test=test)
         self.results["test" if test else "eval"] = results
         metrics = gather_metrics(results, self.weights)
         self.reporter.tell(as_test(metrics) if test else metrics, step=self.state.step)
         return metrics
+
+    def _results_on(self, datasets: Mapping[str, Dataset[EncodedExample]], *, test: bool) -> dict[str, TaskResult]:
+        return {
+            task: self._evaluator.evaluate(task, dataset, test=test, joint=self.config.tasks[task].joint_accuracy)
+            for task, dataset in datasets.items()
+        }
+
+    def test_own_best(self) -> dict[str, dict[str, Any]]:
+        """Test scores of each head with the weights of its own best step; see `OwnBest.test`."""
+        try:
+            return self.own_best.test(self.model, self._evaluator, self.test_datasets)
+        finally:
+            self.best.restore(self.model)
 
     def _evaluate_if_due(self) -> bool:
         """Whether it was, and is made; one that a stop cuts short stays due."""
@@ -367,18 +382,40 @@ class Trainer:
         return False
 
     def _evaluate_and_keep_best(self) -> None:
+        """Evaluate the weights and, where there is one, their average; the better of the two may be the best so far."""
         config, state = self.config.trainer, self.state
-        metrics = self.evaluate()
+        metrics, results = self.evaluate(), self.results["eval"]
+        self.own_best.offer(results, self.model, self.tokenizer)
+        title, is_best, is_average = f"step {state.step}", False, False
+        self.average.at_evaluation(state.step)
+        if self.average.is_ready:
+            with self.average.applied():
+                of_average, averaged = self._evaluate_average()
+                is_average = self.best.prefers(of_average, metrics)
+                if is_average:
+                    metrics, results = of_average, averaged
+                    is_best = self.best.offer(self.model, self.tokenizer, metrics, state, weights="average")
+            title += ", averaged weights" if is_average else ", plain weights (better than averaged)"
+        if not is_average:
+            is_best = self.best.offer(self.model, self.tokenizer, metrics, state)
         state.is_evaluation_due = False
-        state.score_history.append(metrics.get(self.best.metric, math.nan))
-        is_best = self.best.offer(self.model, self.tokenizer, metrics, state)
+        state.score_history.append(metrics[self.best.metric])
+        self.results["eval"] = results
         if is_best:
-            self.results["best"] = self.results["eval"]
-        self.console.show_scores(f"step {state.step}", self.results["eval"], is_best=is_best)
+            self.results["best"] = results
+        self.console.show_scores(title, results, is_best=is_best)
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
         self._note_collapses()
         if self.watcher is not None:
             state.pruned = bool(self.watcher(state.step, metrics)) and not self._is_over()
+
+    def _evaluate_average(self) -> tuple[dict[str, float], dict[str, TaskResult]]:
+        """Metrics and results of the averaged weights, which are in the model; in the logs, `average_eval_…`."""
+        results = self._results_on(self.eval_datasets, test=False)
+        self.own_best.offer(results, self.model, self.tokenizer)
+        metrics = gather_metrics(results, self.weights)
+        self.reporter.tell({f"average_{key}": value for key, value in metrics.items()}, step=self.state.step)
+        return metrics, results
 
     def _note_collapses(self) -> None:
         """Name and count the heads that have learnt nothing.
