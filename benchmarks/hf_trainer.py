@@ -1,6 +1,7 @@
 """Contestant: the Hugging Face `Trainer`, one task after the other; times and counts are added up.
 
     python benchmarks/hf_trainer.py --data-root data --tasks wnut17+nollysenti_en --seed 1 [--group-by-length]
+    python benchmarks/hf_trainer.py --data-root data --tasks wnut17 --lr 3e-4 --bf16    # with its own best rate
 
 Prints one line of JSON (`recipe.Result`). The recipe is that of `benchmarks/recipe.py`; whatever it does not name is
 the `Trainer`'s default. The best epoch by F1 on dev is what is scored on test.
@@ -26,6 +27,8 @@ from benchmarks.recipe import Result, Task
 def main() -> None:
     parser = recipe.argument_parser(__doc__)
     parser.add_argument("--group-by-length", action="store_true", help='train_sampling_strategy="group_by_length"')
+    parser.add_argument("--lr", type=float, default=recipe.LEARNING_RATE, help="learning rate of encoder and head")
+    parser.add_argument("--bf16", action="store_true", help="products in 16 bits")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     tokenizer = recipe.load_tokenizer(args.model)
@@ -38,6 +41,8 @@ def main() -> None:
                 "num_train_epochs": args.epochs,
                 "max_steps": max_steps or -1,
                 "seed": args.seed,
+                "learning_rate": args.lr,
+                "bf16": args.bf16,
                 "train_sampling_strategy": "group_by_length" if args.group_by_length else "random",
             }
             total.add(train(task, args.model, tokenizer, training_arguments(folder, **options)))
@@ -71,7 +76,6 @@ def training_arguments(folder: str, **options: Any) -> Any:
         output_dir=folder,
         per_device_train_batch_size=recipe.BATCH_SIZE,
         per_device_eval_batch_size=recipe.EVAL_BATCH_SIZE,
-        learning_rate=recipe.LEARNING_RATE,
         weight_decay=recipe.WEIGHT_DECAY,
         warmup_steps=recipe.WARMUP_RATIO,  # below 1: a share of all steps
         max_grad_norm=recipe.MAX_GRAD_NORM,
@@ -82,7 +86,7 @@ def training_arguments(folder: str, **options: Any) -> Any:
         metric_for_best_model="f1",
         report_to=[],
         disable_tqdm=True,
-        **options,
+        **{"learning_rate": recipe.LEARNING_RATE, **options},
     )
 
 
