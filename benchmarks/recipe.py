@@ -108,7 +108,8 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
     return [
         f"tasks={args.tasks}", *model_overrides(args.model), "optimizer=adamw", f"optimizer.lr={LEARNING_RATE}",
         f"optimizer.weight_decay={WEIGHT_DECAY}", "optimizer.head_lr_factor=1", "optimizer.layer_decay=1",
-        "model.head_init=normal", "trainer.min_steps=null", "scheduler=linear", f"scheduler.warmup_ratio={WARMUP_RATIO}",
+        "model.head_init=normal", "trainer.min_steps=null",
+        "scheduler=linear", f"scheduler.warmup_ratio={WARMUP_RATIO}",
         f"batching.batch_size={BATCH_SIZE}", f"batching.eval_batch_size={EVAL_BATCH_SIZE}",
         f"batching.max_length={MAX_LENGTH}", f"trainer.num_epochs={args.epochs}",
         f"trainer.max_steps={'null' if args.max_steps is None else args.max_steps}",

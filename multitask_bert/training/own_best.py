@@ -37,10 +37,14 @@ class OwnBest:
                     self._checkpoint(name).keep(model, tokenizer, self._state)
 
     def rows(self, best: Mapping[str, TaskResult]) -> list[tuple[str, str, str, str, str]]:
-        """By head, its score with the model that is best for all (`best`), its own best, the step, the difference."""
+        """By head that does better at a step of its own: its score with the model that is best for all (`best`), its
+        own best, the step, and the difference.
+        """
         rows = []
         for name, (task, head) in _names(best):
             own = self._state.best_by_head[name]
+            if own["step"] == self._state.best_step:
+                continue
             (metric, score), *_ = best[task].scores[head].items()
             cost = 100 * (own["score"] - score)
             rows.append((name, f"{metric} {score:.4f}", f"{own['score']:.4f}", str(own["step"]), f"{cost:.1f} points"))

@@ -123,7 +123,7 @@ def _train_once(
         if trainer is not None:
             trainer.close()
     console.show_end(state, trainer.best.metric, trainer.results, places(config, folder))
-    if len(rows := trainer.own_best.rows(trainer.results["best"])) > 1:
+    if rows := trainer.own_best.rows(trainer.results["best"]):
         console.show_rows("Each head's own best", OWN_BEST_COLUMNS, rows)
     is_whole = trainer.best.is_higher_better and not state.stopped_early and not state.pruned
     if is_whole and (advice := advice_on_steep_end(state.score_history)) is not None:

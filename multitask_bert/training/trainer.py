@@ -395,7 +395,7 @@ class Trainer:
                 if is_average:
                     metrics, results = of_average, averaged
                     is_best = self.best.offer(self.model, self.tokenizer, metrics, state, weights="average")
-            title += ", averaged weights" if is_average else ", plain weights (better than averaged)"
+            title += ", averaged weights" if is_average else ", plain weights (their average is not better)"
         if not is_average:
             is_best = self.best.offer(self.model, self.tokenizer, metrics, state)
         state.is_evaluation_due = False
