@@ -25,7 +25,10 @@ def encode_inputs(
     given = [replace(item.example) for item in inputs]  # copies, so that one given twice is two
     if kind == "text":
         given = [_with_words(example) if need_words else example for example in given]
-    read = [_stripped(example) for example in given] if kind == "text" else given
+    if kind == "text":
+        read = [one if item.is_exact else _stripped(one) for item, one in zip(inputs, given, strict=True)]
+    else:
+        read = given
     encoded = encode_examples(read, heads, tokenizer, max_length=max_length)
     return [
         [replace(window, example=example) for window in windows]
@@ -39,7 +42,7 @@ def _with_words(example: Example) -> Example:
 
 
 def _stripped(example: Example) -> Example:
-    """Without white space at both ends, as readers of training data leave texts; RoBERTa's pieces depend on it."""
+    """Without white space at both ends, as readers of tables leave texts; RoBERTa's pieces depend on it."""
     margin = len(example.text) - len(example.text.lstrip())
     places = example.word_offsets
     moved = None if places is None else tuple((begin - margin, end - margin) for begin, end in places)
