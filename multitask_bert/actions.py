@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import foreign_folders, trust
+from multitask_bert.checks import CHOICES
 from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import (
@@ -130,7 +131,9 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         from multitask_bert.inference.files import open_output, write_lines
         from multitask_bert.inference.own_files import open_inputs, own_sources
 
-        sources = own_sources(tree_of_run(Path(config.run_dir)))
+        tree = tree_of_run(Path(config.run_dir))
+        precision = (tree.get("trainer") or {}).get("precision", TrainerConfig.precision)  # as its scores were computed
+        sources = own_sources(tree)
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             from multitask_bert.inference.predictor import Predictor
 
@@ -139,6 +142,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 device=config.trainer.device,
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
+                precision=precision if precision in CHOICES["trainer.precision"] else TrainerConfig.precision,
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import json
 import logging
 import re
@@ -73,7 +72,7 @@ def read_inputs(
     too. From standard input, a line that begins with `{` is JSON, and others are texts. `columns`: what the run's own
     tasks call their texts, in tables and objects; those that find the most texts are read. `own`: what the tasks call
     them whose file it is; no others are looked for. `is_tsv_quoted=False`: a `"` in a .tsv is data. Otherwise it is,
-    too, if the file read through as quoted is not well formed.
+    too, if the file read through as quoted is not well formed. `encoding`: of a file; standard input is UTF-8.
 
     Raises:
         InputError: names file and line; everything before it has been given.
@@ -92,7 +91,7 @@ def read_inputs(
         line = line.rstrip("\r\n")
         is_json = file_format == "jsonl" or (place == STANDARD_INPUT and line.startswith("{"))
         if is_json and line.strip():
-            item = _read_value(_json(line, f"{name}:{number}"), known, f"{name}:{number}")
+            item = _read_value(_json(line, f"{name}:{number}"), known, f"{name}:{number}", is_own=bool(own))
             yield replace(item, is_exact=True) if file_format == "jsonl" else item
         elif not is_json:
             if "\0" in line:
@@ -147,7 +146,10 @@ def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
         try:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError:
-            line = json.dumps(finite(record), ensure_ascii=False)
+            try:
+                line = json.dumps(finite(record), ensure_ascii=False)
+            except RecursionError as error:
+                raise InputError(f"prediction {count + 1}: a key of the input is nested too deeply") from error
         try:
             file.write(line.encode(errors="backslashreplace") + b"\n")
             file.flush()
@@ -164,7 +166,8 @@ def _decoded(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     """Lines with their ends, which are LF and CRLF only: tweets hold U+2028 and U+0085."""
     if encoding != UTF_8:
         try:
-            yield from io.TextIOWrapper(file, encoding, newline="\n")
+            with Path(name).open(encoding=encoding, newline="\n") as text:
+                yield from text
         except (LookupError, ValueError) as error:
             raise InputError(f"{name}: is neither UTF-8 nor {encoding} ({error}); convert the file to UTF-8") from error
         return
@@ -186,10 +189,13 @@ def _json(line: str, where: str) -> Any:
         raise InputError(f"{where}: not JSON ({what}); correct the line") from error
 
 
-def _read_value(value: Any, known: Sequence[Columns], where: str) -> Input:
-    """Of an object, the texts that its keys or the run's tasks name; the keys of an input are read as they are."""
+def _read_value(value: Any, known: Sequence[Columns], where: str, *, is_own: bool) -> Input:
+    """Of an object, the texts that its keys or the run's tasks name; the keys of an input are read as they are.
+
+    `is_own`: it is of a file of the run's own, where other keys are not looked at.
+    """
     columns = pick(known, value) if isinstance(value, Mapping) else None
-    if columns is None or all(key == name for key, name in columns.items()):
+    if columns is None or (not is_own and all(key == name for key, name in columns.items())):
         return read_input(value, where)
     return read_record(value, columns, where)
 
@@ -243,7 +249,7 @@ def _is_quoted(file: BinaryIO, name: str, encoding: str) -> bool:
         return True
     kept: list[str] = []  # the lines of the row that is being read
     csv.field_size_limit(MAX_FIELD_LENGTH)
-    rows = csv.reader(_keeping(file, kept, encoding), delimiter="\t", strict=True)
+    rows = csv.reader(_keeping(file, name, kept, encoding), delimiter="\t", strict=True)
     line = 1
     is_well_formed = True
     try:
@@ -263,14 +269,13 @@ def _is_quoted(file: BinaryIO, name: str, encoding: str) -> bool:
     return is_well_formed
 
 
-def _keeping(file: BinaryIO, kept: list[str], encoding: str) -> Iterator[str]:
+def _keeping(file: BinaryIO, name: str, kept: list[str], encoding: str) -> Iterator[str]:
     """The lines, each put into `kept` as it goes by; bytes that cannot be read are told when they are read for good."""
     if encoding != UTF_8:
-        text = io.TextIOWrapper(file, encoding, errors="replace", newline="\n")
-        for one in text:
-            kept.append(one)
-            yield one
-        text.detach()
+        with Path(name).open(encoding=encoding, errors="replace", newline="\n") as text:
+            for one in text:
+                kept.append(one)
+                yield one
         return
     for number, line in enumerate(file, start=1):
         kept.append(line.decode("utf-8-sig" if number == 1 else "utf-8", "replace"))
