@@ -10,7 +10,6 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -244,12 +243,16 @@ def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
         write_lines([{"a": 1}, {"a": 2}], Full())
 
 
-@pytest.mark.parametrize("stream", ["stdin", "stdout"])
-def test_a_closed_stream_is_told(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, stream, None)
-    with pytest.raises(InputError, match=f"standard {'input' if stream == 'stdin' else 'output'} is closed"):
-        opened = nullcontext(open_input("-")) if stream == "stdin" else open_output(None)
-        opened.__enter__()
+def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="input=-: standard input is closed; give a"):
+        open_input("-")
+
+
+def test_standard_output_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="output=null: standard output is closed; name a file"), open_output(None):
+        pass
 
 
 def test_what_json_has_no_number_for_is_written_as_null() -> None:
