@@ -211,7 +211,7 @@ class ExperimentConfig:
     verify: bool = False  # train: once per seed of `study`, then compare with what it expects
     resume: bool = False  # train: go on from the last checkpoint in run_dir (or hydra.run.dir), if there is one
     run_dir: Optional[str] = None  # folder of an earlier run, for actions on it and `resume`; report: of a sweep
-    input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, or - for standard input
+    input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, one of the run's own, or - for stdin
     output: Optional[str] = None  # predict: the JSONL file to write, made anew; null: standard output
     model: ModelConfig = field(default_factory=ModelConfig)  # conf/model: the shared encoder
     tasks: Dict[str, TaskConfig] = field(default_factory=dict)  # conf/tasks, by name: sources and heads

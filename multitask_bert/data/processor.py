@@ -6,6 +6,7 @@ Has the files read (reading.py), builds label sets from train, checks the labels
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from multitask_bert.data.caching import Cache, Kept, fingerprint_of, key_of, tem
 from multitask_bert.data.encoding import Cutter, encode_examples, stride_of
 from multitask_bert.data.reading import TaskReader, naming
 from multitask_bert.data.storage import Chunk, StoredExamples, StoredWindows
+from multitask_bert.data.words import num_out_of_reach
 from multitask_bert.data.workers import pack_all
 from multitask_bert.heads import HEAD_TYPES, Head, make_head
 from multitask_bert.labels import LabelSet
@@ -142,22 +144,31 @@ class DataProcessor:
     ) -> Iterator[tuple[str, Sequence[EncodedExample]]]:
         """Each split, encoded; what was not in the cache goes there first."""
         stride = stride_of(task.heads)
-        kept = task.kept or self._keep(name, task, Cutter(tokenizer, max_length, stride))
+        cutters = {split: Cutter(tokenizer, max_length, stride, as_predicted=split != "train") for split in task.splits}
+        kept = task.kept or self._keep(name, task, cutters)
         for split, examples in task.splits.items():
             if kept is None:
-                yield split, encode_examples(examples, task.heads, tokenizer, max_length=max_length)
+                yield (
+                    split,
+                    encode_examples(
+                        examples, task.heads, tokenizer, max_length=max_length, as_predicted=split != "train"
+                    ),
+                )
             else:
                 stored = StoredWindows(kept.folders[split], task.heads, keeps_offsets=stride is not None)
                 yield split, list(stored) if len(stored) <= storage.NUM_IN_MEMORY else stored
 
-    def _keep(self, name: str, task: _OpenTask, cut: Cutter) -> Kept | None:
+    def _keep(self, name: str, task: _OpenTask, cutters: Mapping[str, Cutter]) -> Kept | None:
         """Encode it into the cache; None where there is none, or none that can be written: it has to fit in memory."""
         caches = [] if self.cache is None or task.key is None else [self.cache]
         if any(isinstance(examples, StoredExamples) for examples in task.splits.values()):
             caches.append(Cache(temporary_folder(None)))  # too big for memory: on disk all the same
         notes = {"labels": _noted(task.heads), "num_missing": task.num_missing, "warnings": task.warnings}
         for cache in caches:
-            chunks = {split: self._pack(f"{name} {split}", examples, cut) for split, examples in task.splits.items()}
+            chunks = {
+                split: self._pack(f"{name} {split}", examples, cutters[split])
+                for split, examples in task.splits.items()
+            }
             kept = cache.fill(task.key or name, chunks, notes)
             if kept is not None:
                 return kept
@@ -202,11 +213,22 @@ class DataProcessor:
             return
         for split, examples in list(task.splits.items()):
             missing = task.num_missing[split] = dict.fromkeys(task.heads, 0)
+            out_of_reach: Counter[str] = Counter()
+            num_entities: Counter[str] = Counter()
             for example in examples:
+                if split != "train" and example.spans is not None:
+                    out_of_reach.update(num_out_of_reach(example))
+                    num_entities.update({head: len(spans) for head, spans in example.spans.items()})
                 for head_name, head in task.heads.items():
                     label = example.labels[head_name]
                     head.check_label(label, example)
                     missing[head_name] += label is None
+            for head_name in sorted(+out_of_reach):
+                log.warning(
+                    "%s: %d of %d %s entities of heads.%s begin or end where no word does (inside one, or at white "
+                    "space): no prediction finds them, and they count as missed",
+                    examples[0].where, out_of_reach[head_name], num_entities[head_name], split, head_name,
+                )  # fmt: skip
             unlabelled = [head_name for head_name, count in missing.items() if count == len(examples)]
             if split == "test" and len(unlabelled) == len(task.heads):
                 log.warning("%s: no test example has a label; the test set is left out", examples[0].where)

@@ -76,7 +76,7 @@ class MultilabelHead(Head):
             if raw.startswith("["):
                 try:
                     raw = json.loads(raw)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number of thousands of digits
                     raise InputError(f"{where}: {raw[:60]!r} begins like a JSON list but is none ({error})") from error
         if raw is None or raw == "":
             return None

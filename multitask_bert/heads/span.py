@@ -69,7 +69,7 @@ class SpanHead(Head):
         if isinstance(raw, str) and raw.strip():
             try:
                 raw = json.loads(raw)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number of thousands of digits
                 raise InputError(f"{where}: {raw[:60]!r} is no JSON list of answers ({error})") from error
         if raw is None or (isinstance(raw, str) and not raw.strip()):
             return None

@@ -1,7 +1,7 @@
 """`type: tagging`: one tag per word; entity spans (learnt and scored as IOB2), or plain tags.
 
 The first piece of a word carries its tag. Scores are on words and entities, never on pieces: a word that truncation cut
-off counts as O (plain: as wrong).
+off counts as O (plain: it has no tag, None, which is wrong).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.heads.iob2 import OUTSIDE, TAGS, TagError, best_valid_sequence, to_iob2
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
+from multitask_bert.records import GOES_ON, UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,23 +102,25 @@ class TaggingHead(Head):
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np
 
-        has_pieces_W = np.array(encoded.word_starts, dtype=np.int64) >= 0
+        starts_W = np.array(encoded.word_starts, dtype=np.int64)
+        has_pieces_W = starts_W[starts_W != GOES_ON] >= 0
         if self.config.constrained:
             scores_WL = np.full((len(has_pieces_W), len(self.labels)), -np.inf)
             scores_WL[:, self.labels.ids[OUTSIDE]] = 0.0  # for words without pieces nothing else is possible
             scores_WL[has_pieces_W] = logits_ML
-            return Prediction(
-                tuple(self.labels.names[best] for best in best_valid_sequence(scores_WL, self.labels.names))
-            )
-        best = iter(logits_ML.argmax(axis=-1).tolist())
-        missing = "" if self.config.scheme == PLAIN else OUTSIDE
-        return Prediction(tuple(self.labels.names[next(best)] if has else missing for has in has_pieces_W.tolist()))
+            names = self.labels.names
+            tags: list[str | None] = [names[best] for best in best_valid_sequence(scores_WL, names)]
+        else:
+            best = iter(logits_ML.argmax(axis=-1).tolist())
+            missing = None if self.config.scheme == PLAIN else OUTSIDE
+            tags = [self.labels.names[next(best)] if has else missing for has in has_pieces_W.tolist()]
+        return Prediction(tuple(_with_parts(tags, encoded.word_starts)))
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """Words and tags (None where a word was not read), and for entities their place in the text, in characters."""
         example = encoded.example
         words = example.words or ()
-        read = [start >= 0 for start in encoded.word_starts]
+        read = [start != -1 for start in encoded.word_starts]
         tags = [tag if was_read else None for tag, was_read in zip(prediction.value, read, strict=True)]
         shown: dict[str, Any] = {"words": list(words), "tags": tags}
         if self.config.scheme != PLAIN:
@@ -133,9 +135,16 @@ class TaggingHead(Head):
     def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
         from multitask_bert.utils import metrics
 
-        known = [(list(gold), list(found.value)) for gold, found in only_known(golds, predictions)]
+        known = only_known(golds, predictions)
+        found = [[metrics.NO_PREDICTION if tag is None else tag for tag in one.value] for _, one in known]
         family = metrics.TAGS if self.config.scheme == PLAIN else metrics.ENTITIES
-        return Comparison(family, [gold for gold, _ in known], [found for _, found in known])
+        return Comparison(family, [list(gold) for gold, _ in known], found)
+
+    def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Tags by sentence; "" for a word that was not read."""
+        known = only_known(golds, predictions)
+        found = [["" if tag is None else tag for tag in one.value] for _, one in known]
+        return {"references": [list(gold) for gold, _ in known], "predictions": found}
 
     def metrics_by_label(self) -> dict[str, str]:
         return {f"f1_of_{name}": f"f1_of_{name}" for name in self._names()}
@@ -160,6 +169,18 @@ def _entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
         is_last = index + 1 == len(tags) or tags[index + 1] != f"I-{label}"
         if label and is_last:
             yield label, first, index
+
+
+def _with_parts(tags: Iterable[str | None], word_starts: Sequence[int]) -> Iterator[str | None]:
+    """The tags of words and of the parts that go on with them, and with their entities."""
+    left = iter(tags)
+    tag: str | None = None
+    for start in word_starts:
+        if start != GOES_ON:
+            tag = next(left)
+        elif tag is not None and tag.startswith("B-"):
+            tag = f"I-{tag[2:]}"
+        yield tag
 
 
 def _places_of(words: Sequence[str]) -> list[Offset]:

@@ -34,6 +34,7 @@ class Input:
     kind: str  # one of KINDS
     example: Example  # without labels
     shown: Mapping[str, Any]  # what stands before the predictions in the output: the input, under its keys
+    is_exact: bool = False  # the text is read with the white space at its ends, as training read it
 
 
 def read_input(raw: RawInput, where: str) -> Input:

@@ -134,9 +134,10 @@ def evaluate_task(
         golds = [example.labels[name] for example in examples]
         predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
         result.predictions[name] = head.tune(golds, predictions) if tune else predictions
-        if not counts[name]:
-            continue  # no label is known: there is nothing to score
-        result.losses[name] = loss_sums[name] / counts[name]
+        if all(gold is None for gold in golds):
+            continue  # there is nothing to score
+        if counts[name]:  # else all that is known was cut off, or cannot be placed: it is scored, as wrong
+            result.losses[name] = loss_sums[name] / counts[name]
         with naming(task, name):
             result.scores[name] = head.score(golds, result.predictions[name])
         if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:

@@ -53,6 +53,7 @@ def test_an_answer_without_a_start_is_looked_for() -> None:
     [
         "Arusha", 5, ["Arusha"], [{"text": "", "answer_start": 0}], [{"text": "a", "answer_start": "0"}],
         [{"answer_start": 0}], {"text": "a", "answer_start": 0}, {"text": ["a"], "answer_start": []},
+        pytest.param(f"[{'7' * 5000}]", id="digits"), pytest.param("[" * 9999, id="deep"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_of_answers_names_its_line(raw: Any) -> None:

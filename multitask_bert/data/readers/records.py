@@ -71,6 +71,7 @@ class ExampleMaker:
             words=words,
             word_offsets=offsets,
             choices=self._choices(record, where),
+            spans=_places(entities) if entities else None,
         )
 
     def _text_and_words(
@@ -218,6 +219,10 @@ def _listed(value: Any) -> list[Any] | None:
     if isinstance(value, str):
         return re.findall(r"[^ \t]+", value)
     return list(value) if isinstance(value, list | tuple) else None
+
+
+def _places(entities: Mapping[str, list[Entity] | None]) -> dict[str, tuple[tuple[int, int], ...]]:
+    return {name: tuple((one.start, one.end) for one in found or ()) for name, found in entities.items()}
 
 
 def _entity(value: Any, where: str, text: str) -> Entity:
