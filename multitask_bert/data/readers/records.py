@@ -18,6 +18,7 @@ from multitask_bert.data.readers.entities import EntityReader
 from multitask_bert.data.readers.text import count, is_blank, shown
 from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
 from multitask_bert.heads import HEAD_TYPES, parse_label
+from multitask_bert.labels import about_quotes
 from multitask_bert.records import Example
 
 ABSENT = object()
@@ -178,10 +179,12 @@ class ExampleMaker:
         return None if value is ABSENT or (isinstance(value, float) and math.isnan(value)) else value
 
     def _lacking(self, field: str, how: str) -> InputError:
+        quotes = about_quotes([self.fields[field]], self.columns)
+        way_out = quotes or self.hint or "; correct the name, or the file"
         name = field.rpartition(".")[0] if field.startswith("source.choices.") or ".columns." in field else field
         return InputError(
             f"{self.where}: {how} the column '{self.fields[field]}' named by {name} (it has: "
-            f"{', '.join(self.columns)}){self.hint or '; correct the name, or the file'}"
+            f"{', '.join(self.columns)}){way_out}"
         )
 
 
