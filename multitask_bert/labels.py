@@ -84,7 +84,7 @@ def folded(name: str) -> str:
 
 
 def about_quotes(given: Iterable[str], there: Iterable[str]) -> str:
-    """What to add to an error about names of a config of which the data has others; empty where YAML is not to blame."""
+    """What to add to an error where a config has other names than the data; empty where YAML is not to blame."""
     if any(name in ("True", "False") for name in given):
         return ". In YAML, yes, no, on and off stand for True and False unless they are quoted, as 'no'"
     if any(name.isdecimal() and name[0] == "0" != name for name in there):

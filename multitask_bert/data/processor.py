@@ -211,7 +211,7 @@ class DataProcessor:
             for example in examples:
                 for head_name, head in task.heads.items():
                     label = head.spelled(example.labels[head_name])
-                    with unknown.caught(head_name):
+                    with unknown.caught(head_name, label):
                         head.check_label(label, example)
                     missing[head_name] += label is None
             unknown.close(examples, missing)
@@ -261,16 +261,18 @@ class _UnknownLabels:
         self.counts: dict[str, Counter[str]] = {  # by head whose unknown labels count as wrong
             name: Counter() for name, head in heads.items() if head.unknown_labels == "wrong" and split != "train"
         }
+        self.num_lost: Counter[str] = Counter()  # examples of which a head then knows nothing at all
         self.first: dict[tuple[str, str], InputError] = {}  # of the others, by head and label
         self.refused: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
-    def caught(self, head: str) -> Iterator[None]:
+    def caught(self, head: str, value: Any) -> Iterator[None]:
         try:
             yield
         except UnknownLabelError as error:
             if head in self.counts:
                 self.counts[head][error.label] += 1
+                self.num_lost[head] += isinstance(value, str)  # not one of several labels, or of a sentence's tags
             else:
                 self.first.setdefault((head, error.label), error)
                 self.refused[head, error.label] += 1
@@ -293,7 +295,7 @@ class _UnknownLabels:
             if not counts:
                 continue
             shown = ", ".join(f"{label} ({number})" for label, number in counts.most_common(NUM_SHOWN))
-            if counts.total() == len(examples) - num_missing[head]:
+            if self.num_lost[head] == len(examples) - num_missing[head]:
                 raise InputError(
                     f"{examples[0].where}: heads.{head} knows none of the labels that {self.split} has ({shown}), so "
                     f"nothing can be scored; see whether `column` and source.{self.split} are the right ones"
