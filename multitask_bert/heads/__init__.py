@@ -53,7 +53,7 @@ def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
 def _named(label: str, names: Sequence[str], where: str) -> str:
     """The name of a number; a name stays as it is."""
     number = without_zeros(label)
-    if number.isascii() and number.isdecimal() and int(number) < len(names):
+    if number.isascii() and number.isdecimal() and len(number) < 10 and int(number) < len(names):
         return names[int(number)]
     if label in names:
         return label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput,
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+
+DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class ChoiceHead(Head):
@@ -43,7 +47,7 @@ class ChoiceHead(Head):
                 raise InputError(f"{where}: '{text[:60]}' is none of the choices' names ({', '.join(config.labels)})")
             return config.labels.index(name)
         text = without_zeros(text)
-        if not (text.isascii() and text.isdecimal()):
+        if not DIGITS.fullmatch(text):
             raise InputError(
                 f"{where}: choice needs the number of the right choice, from 0, but found {text[:60]!r}; where choices "
                 f"have names, name them in order in the head's `labels: [A, B, …]`"
