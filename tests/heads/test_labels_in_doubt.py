@@ -50,7 +50,9 @@ def test_labels_that_look_the_same_are_the_same(raw: object) -> None:
 # The number that a label is.
 
 
-@pytest.mark.parametrize("raw", ["1_0", "\u0661", "\uff11", "0x1", "infinity", "nan", "1e999", "1,5", "1" * 5000, "", True])
+@pytest.mark.parametrize(
+    "raw", ["1_0", "\u0661", "\uff11", "0x1", "infinity", "nan", "1e999", "1,5", "1" * 5000, "", True]
+)
 def test_only_plain_numbers_are_numbers(raw: object) -> None:
     for kind in ("regression", "choice"):
         if raw == "":
