@@ -146,7 +146,7 @@ def test_what_is_warned_of_while_reading_is_said_again(
 ) -> None:
     files = {"train": CSV["train"] + "7,,good\n8,c,Good\n", "dev": CSV["dev"] + "9,d,meh\n"}
     task = make_task(tmp_path, "csv", files, test_fraction=0, on_bad_record="skip")
-    task.heads["mood"].unknown_labels = "wrong"
+    task.heads["mood"] = replace(task.heads["mood"], unknown_labels="wrong")
     said = []
     for _ in range(2):
         caplog.clear()
