@@ -381,10 +381,12 @@ def test_a_number_without_a_name_is_refused(tmp_path: Path) -> None:
 
 def test_columns_in_another_unicode_form_are_found(tmp_path: Path) -> None:
     heads = {"mood": HeadConfig(type="classification", column="cat\u00e9gorie")}
-    for kind, content in (
+    kinds: list[tuple[str, str | bytes]] = [
         ("csv", "text,cate\u0301gorie\na,good\nb,bad\n"),
         ("jsonl", '{"text": "a", "cate\u0301gorie": "good"}\n{"text": "b", "cate\u0301gorie": "bad"}\n'),
-    ):
+        ("parquet", parquet_file({"text": ["a", "b"], "cate\u0301gorie": ["good", "bad"]})),
+    ]
+    for kind, content in kinds:
         found = read(tmp_path, kind, content, good={"dev": content}, heads=heads)
         assert moods(found) == [("a", "good"), ("b", "bad")]
 

@@ -48,8 +48,9 @@ class ExampleMaker:
 
     def check_columns(self) -> None:
         """Refuse what names no column, where all records have the same ones (names with dots look into them)."""
+        there = dict.fromkeys(self.columns)
         for field, column in self.fields.items():
-            if column not in self.columns and column.split(".")[0] not in self.columns:
+            if _field(there, column) is ABSENT and _field(there, column.split(".")[0]) is ABSENT:
                 raise self._lacking(field, "the header lacks")
 
     def finish(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
@@ -157,8 +158,10 @@ def _load(folder: Path, split: str, source: SourceConfig) -> Any:
 
 def _top_level(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that are named, or that hold a field that is named, in the order of the file."""
-    wanted = {name if name in columns else name.split(".")[0] for name in names}
-    return [column for column in columns if column in wanted]
+    composed = {column: unicodedata.normalize("NFC", column) for column in columns}
+    wanted = {unicodedata.normalize("NFC", name) for name in names}
+    wanted = {name if name in composed.values() else name.split(".")[0] for name in wanted}
+    return [column for column in columns if composed[column] in wanted]
 
 
 def _first_line(error: Exception) -> str:
