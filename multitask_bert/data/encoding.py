@@ -65,7 +65,7 @@ def with_targets(window: Window, heads: Mapping[str, Head], *, keeps_offsets: bo
         input_ids=pieces.input_ids,
         token_type_ids=pieces.token_type_ids,
         word_starts=pieces.word_starts,
-        targets={name: head.encode(example.labels.get(name), pieces) for name, head in heads.items()},
+        targets={name: head.encode(head.spelled(example.labels.get(name)), pieces) for name, head in heads.items()},
         is_cut=is_cut,
         sequence_starts=pieces.sequence_starts,
         offsets=pieces.offsets if keeps_offsets else (),

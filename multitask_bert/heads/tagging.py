@@ -33,7 +33,7 @@ class TaggingHead(Head):
     """Dropout and a linear layer over each word's first piece, as in `BertForTokenClassification`."""
 
     known_metrics = (*ENTITY_METRICS, "f1_weighted", "f1_micro", "matthews_correlation", "accuracy", PER_LABEL)
-    own_options = ("scheme", "constrained", "class_weights", "label_smoothing")
+    own_options = ("scheme", "constrained", "class_weights", "label_smoothing", "names", "unknown_labels")
     reads_words = True
     pools_text = False
 
@@ -61,10 +61,11 @@ class TaggingHead(Head):
             return None
         if isinstance(raw, str) or not all(isinstance(tag, str) for tag in raw):
             raise InputError(f"{where}: tagging needs one tag per word, but found {str(raw)[:60]!r}")
+        tags = tuple(str(tag).strip(" ") for tag in raw)
         if config.scheme == PLAIN:
-            return tuple(raw)
+            return tags
         try:
-            return to_iob2(raw, config.scheme)
+            return to_iob2(tags, config.scheme)
         except TagError as error:
             raise InputError(
                 f"{_line_of_word(where, error.index)}: {error}; correct it, or set the head's `scheme:` to that of the "
@@ -84,20 +85,25 @@ class TaggingHead(Head):
         names = (OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI"))
         return LabelSet(names).counted(found)
 
+    def spelled(self, value: Any) -> Any:
+        if value is None or self.config.scheme != PLAIN:
+            return value
+        return tuple(tag if tag in self.labels else self.labels.spelled(tag) for tag in value)
+
     def check_label(self, value: Any, example: Example) -> None:
         for index, tag in enumerate(value or ()):
             if tag not in self.labels:
                 tag = tag if self.config.scheme == PLAIN else tag[2:]
                 at_word = Example(where=_line_of_word(example.where, index), text=example.text, labels={})
-                raise self.refuse_unseen(tag, at_word, self._names())
+                raise self.refuse_unseen(tag, at_word, self.names_shown)
 
     def encode(self, value: Any, pieces: Pieces) -> Target:
         kept = [(start, index) for index, start in enumerate(pieces.word_starts) if start >= 0]
         anchors = tuple(start for start, _ in kept)
         if value is None:
             return Target(anchors, (UNKNOWN,) * len(kept), num_known=0)
-        values = tuple(self.labels.ids[value[index]] for _, index in kept)
-        return Target(anchors, values, num_known=len(kept))
+        values = tuple(self.labels.ids.get(value[index], UNKNOWN) for _, index in kept)
+        return Target(anchors, values, num_known=sum(known != UNKNOWN for known in values))
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np
@@ -147,12 +153,13 @@ class TaggingHead(Head):
         return {"references": [list(gold) for gold, _ in known], "predictions": found}
 
     def metrics_by_label(self) -> dict[str, str]:
-        return {f"f1_of_{name}": f"f1_of_{name}" for name in self._names()}
+        return {f"f1_of_{name}": f"f1_of_{name}" for name in self.names_shown}
 
     def is_right(self, gold: Any, prediction: Prediction) -> bool:
         return tuple(gold) == tuple(prediction.value)
 
-    def _names(self) -> tuple[str, ...]:
+    @property
+    def names_shown(self) -> tuple[str, ...]:
         """The tags, or the types of entities."""
         if self.config.scheme == PLAIN:
             return self.labels.names

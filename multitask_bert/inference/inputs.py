@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from multitask_bert.config import InputError
+from multitask_bert.data.readers.text import is_blank
 from multitask_bert.records import Example
 
 RawInput: TypeAlias = "str | tuple[str, str] | Mapping[str, Any] | Input"
@@ -111,7 +112,7 @@ def _checked(value: Any, key: str, where: str) -> Any:
             raise InputError(
                 f"{where}: `{key}` must {'hold strings' if is_list else 'be a string'}, not {_brief(text)}"
             )
-        if key == "words" and not text.strip():
+        if key == "words" and is_blank(text):
             raise InputError(f"{where}: `words` has an empty word; leave it out")
         try:
             text.encode()

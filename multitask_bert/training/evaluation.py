@@ -131,7 +131,7 @@ def evaluate_task(
         windows.append(range(first, first + len(group)))
         examples.append(group[0].example)
     for name, head in heads.items():
-        golds = [example.labels[name] for example in examples]
+        golds = [head.spelled(example.labels[name]) for example in examples]
         predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
         result.predictions[name] = head.tune(golds, predictions) if tune else predictions
         if all(gold is None for gold in golds):
@@ -166,7 +166,7 @@ def all_right(
 ) -> list[bool]:
     """Whether every head is right, for each example that has a label for every head."""
     return [
-        all(head.is_right(example.labels[name], predictions[name][n]) for name, head in heads.items())
+        all(head.is_right(head.spelled(example.labels[name]), predictions[name][n]) for name, head in heads.items())
         for n, example in enumerate(examples)
         if all(example.labels[name] is not None for name in heads)
     ]
