@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import foreign_folders, trust
+from multitask_bert.checks import CHOICES
 from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import (
@@ -127,9 +128,13 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     assert config.run_dir is not None
     assert config.input is not None
     try:
-        from multitask_bert.inference.files import open_input, open_output, read_inputs, write_lines
+        from multitask_bert.inference.files import open_output, write_lines
+        from multitask_bert.inference.own_files import open_inputs, own_sources
 
-        with open_input(config.input) as file:  # refused before the model is loaded
+        tree = tree_of_run(Path(config.run_dir))
+        precision = (tree.get("trainer") or {}).get("precision", TrainerConfig.precision)  # as its scores were computed
+        sources = own_sources(tree)
+        with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             from multitask_bert.inference.predictor import Predictor
 
             predictor = Predictor.load(
@@ -137,11 +142,10 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 device=config.trainer.device,
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
+                precision=precision if precision in CHOICES["trainer.precision"] else TrainerConfig.precision,
             )
-            columns, is_tsv_quoted = tables_of_run(Path(config.run_dir))
-            inputs = read_inputs(file, config.input, columns=columns, is_tsv_quoted=is_tsv_quoted)
             with open_output(config.output) as output:
-                count = write_lines(predictor.predict(inputs), output)
+                count = write_lines(predictor.predict(read(predictor.model.heads)), output)
     except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
     except KeyboardInterrupt:
@@ -149,7 +153,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     else:
         place = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
-        print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}", file=sys.stderr)
+        if sys.stderr is not None:  # it may be closed; then `print` would write to standard output
+            print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}", file=sys.stderr)
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
@@ -258,16 +263,10 @@ ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
 }  # fmt: skip
 
 
-def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
-    """What a run's tasks call their texts, in tables and objects, and whether its .tsv files are quoted."""
-    from multitask_bert.inference.columns import columns_of_task
-
+def tree_of_run(run_dir: Path) -> Any:
+    """A run's config as plain dicts and lists; of a model's folder, which has none, an empty one."""
     path = run_dir / HYDRA_CONFIG
-    tree = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # a model's folder has none
-    tasks = list(tree.get("tasks", {}).values()) if isinstance(tree, dict) else []
-    columns = [found for found in map(columns_of_task, tasks) if found is not None]
-    sources = [task["source"] for task in tasks]
-    return columns, all(source.get("quoted", True) for source in sources if source.get("format") == "tsv")
+    return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:

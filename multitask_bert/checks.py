@@ -36,6 +36,19 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainer.precision": ("fp32", "bf16", "fp16"),
     "trainer.on_non_finite": ("stop", "skip"),
 }
+SOURCE_CHOICES: dict[str, tuple[str, ...]] = {
+    "unspecified": ("missing", "label"),
+    "on_bad_record": ("error", "skip"),
+    "overlapping_entities": ("error", "longest"),
+}
+OF_FORMATS: dict[str, tuple[str, ...]] = {  # fields of a source that other formats do not read
+    "quoted": ("tsv",),
+    "delimiter": ("csv",),
+    "header": ("csv", "tsv"),
+    "comments": ("conll",),
+    "unspecified": ("conllu",),
+    "overlapping_entities": ("jsonl", "parquet", "datasets"),
+}
 AT_LEAST: dict[str, float] = {
     "seed": 0,
     "optimizer.lr": 0.0,
@@ -213,6 +226,13 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
         yield f"{where}.source: dev_fraction and test_fraction must be at least 0 and less than 1"
     elif source.dev_fraction + source.test_fraction >= 1:
         yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
+    for field, choices in SOURCE_CHOICES.items():
+        if (value := getattr(source, field)) not in choices:
+            yield f"{where}.source.{field}={value}: choose one of {', '.join(choices)}"
+    if len(source.delimiter) != 1 or source.delimiter in '"\r\n':
+        yield f"{where}.source.delimiter={source.delimiter!r}: must be one character, no quote or line end"
+    if source.comments is not None and not source.comments.strip():
+        yield f"{where}.source.comments={source.comments!r}: must say how comment lines begin, as '# '; null: none"
     for split in source.downloads:
         if split.partition("/")[0] not in SPLITS:
             yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)} (of several files: train/…)"
@@ -247,6 +267,9 @@ def _clashing_metric_keys(config: ExperimentConfig) -> Iterator[str]:
 
 
 def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterator[str]:
+    for field, formats in OF_FORMATS.items():
+        if (value := getattr(source, field)) != getattr(SourceConfig, field) and source.format not in formats:
+            yield f"{where}.{field}={value} has no effect: it is for format {' and '.join(formats)}"
     for split in ("dev", "test"):
         file, fraction = getattr(source, split), getattr(source, f"{split}_fraction")
         if file is not None and fraction != getattr(SourceConfig, f"{split}_fraction"):

@@ -45,6 +45,12 @@ class SourceConfig:
     word_column: int = 0  # conll: number of the column with the word, from 0; negative counts from the end
     choices: Optional[List[str]] = None  # columns with the texts to choose from, or the one column that lists them
     quoted: bool = True  # tsv: fields are quoted like CSV; false: a `"` is data like any other character
+    delimiter: str = ","  # csv: the character between fields
+    header: bool = True  # csv, tsv: the first line names the columns; false: they go by number, as in conll
+    comments: Optional[str] = None  # conll: how a comment line before a sentence begins, as "# "; null: there are none
+    unspecified: str = "missing"  # conllu: a column that is `_` in a whole sentence: missing (not scored) | label
+    on_bad_record: str = "error"  # a record that cannot be read: error | skip (left out; counted, with its line)
+    overlapping_entities: str = "error"  # by characters: error | longest (of those that overlap; counted)
     path: Optional[str] = None  # datasets: name on the hub, or a folder (under `folder`) that save_to_disk wrote
     name: Optional[str] = None  # datasets: name of the configuration (subset); null: the only one
     revision: Optional[str] = None  # datasets, hub: commit, tag or branch; null: the newest
@@ -65,6 +71,8 @@ class HeadConfig:
     init: Optional[str] = None  # how its weights are drawn: normal | uniform; null: model.head_init
     metrics: List[str] = field(default_factory=list)  # the first is the headline; empty: the head type's own
     labels: Optional[List[str]] = None  # all labels (entity types, where tags are spans); null: those found in train
+    names: Any = None  # names of the numbers 0, 1, … in `column`: a list, or a file in source.folder with one a line
+    unknown_labels: str = "error"  # a label of dev or test that the head does not know: error | wrong (scored as such)
     scheme: str = "iob2"  # tagging: iob2 | iob1 | bioes (entity spans) or plain (one tag per word, as parts of speech)
     constrained: bool = False  # tagging: predict the best valid IOB2 sequence, not the best tag of each word
     stride: int = 64  # span: pieces that two neighbouring windows of a long context share
@@ -252,7 +260,7 @@ class ExperimentConfig:
     verify: bool = False  # train: once per seed of `study`, then compare with what it expects
     resume: bool = False  # train: go on from the last checkpoint in run_dir (or hydra.run.dir), if there is one
     run_dir: Optional[str] = None  # folder of an earlier run, for actions on it and `resume`; report: of a sweep
-    input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, or - for standard input
+    input: Optional[str] = None  # predict: a text, .csv, .tsv or .jsonl file, one of the run's own, or - for stdin
     output: Optional[str] = None  # predict: the JSONL file to write, made anew; null: standard output
     model: ModelConfig = field(default_factory=ModelConfig)  # conf/model: the shared encoder
     tasks: Dict[str, TaskConfig] = field(default_factory=dict)  # conf/tasks, by name: sources and heads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -12,6 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert.config import ExperimentConfig, InputError
+
+NAMES_IN_SOURCE = ("text", "text_pair", "words", "choices")
+NAMES_IN_HEAD = ("labels", "class_weights", "metrics")  # beside its columns; and `names`, where it is no file
 
 
 def from_tree(tree: DictConfig) -> ExperimentConfig:
@@ -26,7 +30,7 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
         assert isinstance(plain, dict)
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
-        _refuse_unquoted_booleans(plain)
+        _tidy_names(plain)
         typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
@@ -37,17 +41,56 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
     return typed
 
 
-def _refuse_unquoted_booleans(plain: dict[Any, Any]) -> None:
-    """In YAML, `no` and `yes` without quotes are not words."""
-    for task_name, task in plain.get("tasks", {}).items():
-        heads = task.get("heads") if isinstance(task, dict) else None
-        for head_name, head in heads.items() if isinstance(heads, dict) else ():
-            labels = head.get("labels") if isinstance(head, dict) else None
+def _tidy_names(plain: dict[Any, Any]) -> None:
+    """Compose the names of labels and columns as those that are read from files (NFC).
+
+    Raises:
+        InputError: a label is a truth value, which `no` and `yes` are in YAML without quotes.
+    """
+    for task_name, task in _dicts(plain.get("tasks")):
+        source = task.get("source")
+        source = source if isinstance(source, dict) else {}
+        # The columns of parallel files are files, whose names are as the disk has them.
+        of_source, of_head = (
+            ((), ()) if source.get("format") == "parallel" else (NAMES_IN_SOURCE, ("column", "columns"))
+        )
+        for field in of_source:
+            _tidy(source, field)
+        for head_name, head in _dicts(task.get("heads")):
+            of_file = ("names",) if isinstance(head.get("names"), list) else ()
+            labels = head.get("labels")
             if isinstance(labels, list) and any(isinstance(label, bool) for label in labels):
                 raise InputError(
                     f"tasks.{task_name}.heads.{head_name}.labels: yes, no, true and false are no words in YAML unless "
                     f"they are quoted: labels: ['no', 'yes']"
                 )
+            for field in (*of_head, *NAMES_IN_HEAD, *of_file):
+                _tidy(head, field)
+    trainer, study = plain.get("trainer"), plain.get("study")
+    if isinstance(trainer, dict):
+        _tidy(trainer, "metric_for_best")
+    if isinstance(study, dict):
+        _tidy(study, "expected")
+
+
+def _dicts(tree: Any) -> list[tuple[str, dict[Any, Any]]]:
+    """The children that are dicts, by name."""
+    return [(name, child) for name, child in tree.items() if isinstance(child, dict)] if isinstance(tree, dict) else []
+
+
+def _tidy(tree: dict[Any, Any], field: str) -> None:
+    """Compose a name, the names in a list, or those that are keys."""
+    value = tree.get(field)
+    if isinstance(value, dict):
+        tree[field] = {_composed(name): child for name, child in value.items()}
+    elif isinstance(value, list):
+        tree[field] = [_composed(name) for name in value]
+    elif value is not None:
+        tree[field] = _composed(value)
+
+
+def _composed(name: Any) -> Any:
+    return unicodedata.normalize("NFC", name) if isinstance(name, str) else name
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNKNOWN = -100  # the id of a target that is missing: it counts neither in a loss nor in a score
+GOES_ON = -2  # in `word_starts`: this part of a word takes its tag from the part before it
 Offset = tuple[int, int]  # begin and end in characters; (-1, -1): nowhere in the text
 
 
@@ -30,6 +31,7 @@ class Example:
     words: tuple[str, ...] | None = None  # where the file has words rather than text
     word_offsets: tuple[Offset, ...] | None = None  # where words were cut from a text: each word's place in it
     choices: tuple[str, ...] | None = None  # second texts to choose from, each with a sequence of its own
+    spans: Mapping[str, tuple[Offset, ...]] | None = None  # entities by characters, by head: the place of each
 
     @property
     def kind(self) -> str:
@@ -56,7 +58,7 @@ class Pieces:
     token_type_ids: tuple[int, ...]  # 0 for the first text, 1 for the second
     offsets: tuple[Offset, ...]  # of each piece, in its own text
     is_second: tuple[bool, ...]  # whether a piece belongs to the second text
-    word_starts: tuple[int, ...] = ()  # position of each word's first piece, -1 where it has none; empty for a text
+    word_starts: tuple[int, ...] = ()  # position of each word's first piece, -1: it has none, or GOES_ON; text: empty
     sequence_starts: tuple[int, ...] = (0,)  # where each choice's sequence begins
     second_text: str | None = None  # what the offsets of the second text count in, where a head reads windows
 
@@ -68,7 +70,7 @@ class EncodedExample:
     example: Example
     input_ids: tuple[int, ...]  # special tokens included
     token_type_ids: tuple[int, ...]  # 0 for the first text, 1 for the second
-    word_starts: tuple[int, ...]  # position of each word's first piece, -1 where it has none; empty for a text
+    word_starts: tuple[int, ...]  # position of each word's first piece, -1: it has none, or GOES_ON; text: empty
     targets: Mapping[str, Target]  # by head
     is_cut: bool = False  # some pieces did not fit in max_length
     sequence_starts: tuple[int, ...] = (0,)  # where each sequence begins in input_ids: several only for `choices`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from pathlib import Path
 
@@ -344,3 +345,47 @@ def test_unquoted_yes_and_no_are_refused_with_the_quoted_form(labels: list[objec
     tree = OmegaConf.create({"tasks": {"mine": {"source": {"format": "csv"}, "heads": {"mood": head}}}})
     with pytest.raises(InputError, match=r"^tasks\.mine\.heads\.mood\.labels: .*labels: \['no', 'yes'\]"):
         from_tree(tree)
+
+
+def test_names_in_a_config_are_composed_as_those_in_files_are() -> None:
+    parts = "cole\u0301re"  # e and its accent apart, as some editors write it
+    head = {"type": "classification", "column": parts, "labels": [parts, "joie"], "class_weights": {parts: 2}}
+    head |= {"metrics": [f"f1_of_{parts}"], "names": [parts, "joie"]}
+    source = {"format": "csv", "train": f"{parts}.csv", "text": parts, "choices": [parts]}
+    tasks = {"mine": {"source": source, "heads": {"mood": head}}}
+    study = {"expected": {f"eval_mine_mood_f1_of_{parts}": {"score": 0.5, "tolerance": 0.1}}}
+    metric = f"eval_mine_mood_f1_of_{parts}"
+    config = from_tree(OmegaConf.create({"tasks": tasks, "study": study, "trainer": {"metric_for_best": metric}}))
+    whole, task = "col\u00e9re", config.tasks["mine"]
+    mood, read = task.heads["mood"], task.source
+    assert (mood.column, mood.labels, mood.names) == (whole, [whole, "joie"], [whole, "joie"])
+    assert (mood.class_weights, mood.metrics) == ({whole: 2}, [f"f1_of_{whole}"])
+    assert (read.text, read.choices, read.train) == (whole, [whole], f"{parts}.csv")  # a file's name is the disk's
+    assert [*config.study.expected, config.trainer.metric_for_best] == [f"eval_mine_mood_f1_of_{whole}"] * 2
+    source |= {"format": "parallel"}
+    assert from_tree(OmegaConf.create({"tasks": tasks})).tasks["mine"].source.text == parts
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("on_bad_record", "ignore", "choose one of error, skip"),
+        ("overlapping_entities", "first", "choose one of error, longest"),
+        ("unspecified", "class", "choose one of missing, label"),
+        ("delimiter", ";;", "must be one character"),
+        ("comments", " ", "must say how comment lines begin"),
+    ],
+)
+def test_options_of_a_source_that_cannot_work_are_refused(field: str, value: str, message: str) -> None:
+    tree = {"tasks": {"mine": {"source": {"format": "csv", field: value}}}}
+    with pytest.raises(InputError, match=rf"tasks\.mine\.source\.{field}=.*{message}"):
+        check(from_tree(OmegaConf.create(tree)))
+
+
+def test_options_that_a_format_does_not_read_are_told() -> None:
+    source = {"format": "jsonl", "comments": "# ", "header": False, "delimiter": ";", "unspecified": "label"}
+    config = from_tree(OmegaConf.create({"tasks": {"mine": {"source": source}}}))
+    told = "\n".join(settings_without_effect(config))
+    of_formats = {"comments": "conll", "header": "csv and tsv", "delimiter": "csv", "unspecified": "conllu"}
+    for field, formats in of_formats.items():
+        assert re.search(rf"tasks\.mine\.source\.{field}=.* has no effect: it is for format {formats}$", told, re.M)

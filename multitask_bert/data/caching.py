@@ -183,6 +183,11 @@ def _code_version() -> str:
     """A hash of the code that reads and cuts, and the version of the library that cuts."""
     import tokenizers
 
-    rooms = [PACKAGE / "records.py", *(PACKAGE / "data").rglob("*.py"), *(PACKAGE / "heads").rglob("*.py")]
+    rooms = [
+        PACKAGE / "records.py",
+        PACKAGE / "labels.py",
+        *(PACKAGE / "data").rglob("*.py"),
+        *(PACKAGE / "heads").rglob("*.py"),
+    ]
     hashes = {path.relative_to(PACKAGE).as_posix(): sha256_of(path) for path in sorted(rooms)}
     return hashlib.sha256(json.dumps([hashes, tokenizers.__version__]).encode()).hexdigest()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from multitask_bert.config import InputError
+from multitask_bert.data.words import cut_words, set_apart, starts_of_parts
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example, Offset, Pieces
 
@@ -26,15 +28,20 @@ class Window(NamedTuple):
 
 
 def encode_examples(
-    examples: Sequence[Example], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
+    examples: Sequence[Example],
+    heads: Mapping[str, Head],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    as_predicted: bool = False,
 ) -> list[EncodedExample]:
     """Pieces, word positions and targets of every example.
 
     A text longer than `max_length` pieces is cut and marked; where a head reads windows, it becomes several encoded
-    examples instead, one after the other, which share one `Example`.
+    examples instead, one after the other, which share one `Example`. `as_predicted`: see `Cutter`.
     """
     stride = stride_of(heads)
-    cut = Cutter(tokenizer, max_length, stride)
+    cut = Cutter(tokenizer, max_length, stride, as_predicted=as_predicted)
     return [
         with_targets(window, heads, keeps_offsets=stride is not None)
         for start in range(0, len(examples), CHUNK)
@@ -58,7 +65,7 @@ def with_targets(window: Window, heads: Mapping[str, Head], *, keeps_offsets: bo
         input_ids=pieces.input_ids,
         token_type_ids=pieces.token_type_ids,
         word_starts=pieces.word_starts,
-        targets={name: head.encode(example.labels.get(name), pieces) for name, head in heads.items()},
+        targets={name: head.encode(head.spelled(example.labels.get(name)), pieces) for name, head in heads.items()},
         is_cut=is_cut,
         sequence_starts=pieces.sequence_starts,
         offsets=pieces.offsets if keeps_offsets else (),
@@ -68,11 +75,13 @@ def with_targets(window: Window, heads: Mapping[str, Head], *, keeps_offsets: bo
 class Cutter:
     """Examples to pieces: the part of encoding that is the same whatever the heads' labels (see `encode_examples`).
 
-    `stride`: see `stride_of`.
+    `stride`: see `stride_of`. `as_predicted`: texts with entities by characters come in the words that predicting
+    gives, not in those that are cut at the entities' borders; for dev and test.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, stride: int | None) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, stride: int | None, *, as_predicted: bool = False) -> None:
         self.tokenizer, self.max_length, self.stride = tokenizer, max_length, stride
+        self.as_predicted = as_predicted
         if stride is not None:
             # A window has at least one piece of the second text beside the `stride` ones that it shares.
             self.first_length = max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
@@ -83,6 +92,8 @@ class Cutter:
                 )
 
     def __call__(self, examples: Sequence[Example]) -> list[Window]:
+        if self.as_predicted:
+            examples = [set_apart(example) for example in examples]
         if any(example.choices for example in examples):
             return [self._choices(example) for example in examples]
         if self.stride is not None:
@@ -109,7 +120,9 @@ class Cutter:
 
     def _one(self, example: Example, tokenized: Any) -> Window:
         is_cut = bool(tokenized.overflowing)
-        places = places_of(example)
+        parts = places_of(example)  # what the tags are for
+        words = cut_words(example.text) if self.as_predicted and example.spans is not None else parts
+        places = words
         pieces = _pieces(tokenized, places)
         lost = {place for place, start in enumerate(pieces.word_starts) if start < 0}  # cut off, or without pieces
         if lost and self.tokenizer.unk_token is not None:
@@ -117,6 +130,8 @@ class Cutter:
             text, places = _replaced(example.text, places, lost, self.tokenizer.unk_token)
             (tokenized,) = self._tokenize([text], [example.text_pair])
             is_cut, pieces = bool(tokenized.overflowing), _pieces(tokenized, places)
+        if words is not parts:
+            pieces = replace(pieces, word_starts=starts_of_parts(parts, words, pieces.word_starts))
         return Window(example, pieces, is_cut)
 
     def _choices(self, example: Example) -> Window:

@@ -6,26 +6,29 @@ Has the files read (reading.py), builds label sets from train, checks the labels
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from multitask_bert.config import InputError, TaskConfig
+from multitask_bert.config import HeadConfig, InputError, TaskConfig
 from multitask_bert.data import storage
 from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.caching import Cache, Kept, fingerprint_of, key_of, temporary_folder
 from multitask_bert.data.encoding import Cutter, encode_examples, stride_of
 from multitask_bert.data.reading import TaskReader, naming
 from multitask_bert.data.storage import Chunk, StoredExamples, StoredWindows
+from multitask_bert.data.words import num_out_of_reach
 from multitask_bert.data.workers import pack_all
-from multitask_bert.heads import HEAD_TYPES, Head, make_head
-from multitask_bert.labels import LabelSet
+from multitask_bert.heads import HEAD_TYPES, Head, UnknownLabelError, make_head
+from multitask_bert.labels import LabelSet, alike
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.utils.progress import tracked
 
 log = logging.getLogger(__name__)
 
+NUM_SHOWN = 10  # labels that are named, of those that are unknown or alike
 FEWEST_KNOWN = 10  # labels of a head in dev; with fewer, its score is told to say little
 
 
@@ -86,10 +89,11 @@ class DataProcessor:
         cache: Cache | None = None,
         num_processes: int | None = None,
     ) -> None:
-        self.tasks, self.seed, self.known_heads = tasks, seed, known_heads
+        self.seed, self.known_heads = seed, known_heads
         self.cache, self.num_processes = cache, num_processes
         folder = None if cache is None else cache.folder
         self.reader = TaskReader(tasks, data_root=data_root, seed=seed, folder=folder)
+        self.tasks = self.reader.tasks
 
     def process(self, tokenizer: Any, *, max_length: int) -> ProcessedData:
         """Everything, for all tasks.
@@ -142,22 +146,31 @@ class DataProcessor:
     ) -> Iterator[tuple[str, Sequence[EncodedExample]]]:
         """Each split, encoded; what was not in the cache goes there first."""
         stride = stride_of(task.heads)
-        kept = task.kept or self._keep(name, task, Cutter(tokenizer, max_length, stride))
+        cutters = {split: Cutter(tokenizer, max_length, stride, as_predicted=split != "train") for split in task.splits}
+        kept = task.kept or self._keep(name, task, cutters)
         for split, examples in task.splits.items():
             if kept is None:
-                yield split, encode_examples(examples, task.heads, tokenizer, max_length=max_length)
+                yield (
+                    split,
+                    encode_examples(
+                        examples, task.heads, tokenizer, max_length=max_length, as_predicted=split != "train"
+                    ),
+                )
             else:
                 stored = StoredWindows(kept.folders[split], task.heads, keeps_offsets=stride is not None)
                 yield split, list(stored) if len(stored) <= storage.NUM_IN_MEMORY else stored
 
-    def _keep(self, name: str, task: _OpenTask, cut: Cutter) -> Kept | None:
+    def _keep(self, name: str, task: _OpenTask, cutters: Mapping[str, Cutter]) -> Kept | None:
         """Encode it into the cache; None where there is none, or none that can be written: it has to fit in memory."""
         caches = [] if self.cache is None or task.key is None else [self.cache]
         if any(isinstance(examples, StoredExamples) for examples in task.splits.values()):
             caches.append(Cache(temporary_folder(None)))  # too big for memory: on disk all the same
         notes = {"labels": _noted(task.heads), "num_missing": task.num_missing, "warnings": task.warnings}
         for cache in caches:
-            chunks = {split: self._pack(f"{name} {split}", examples, cut) for split, examples in task.splits.items()}
+            chunks = {
+                split: self._pack(f"{name} {split}", examples, cutters[split])
+                for split, examples in task.splits.items()
+            }
             kept = cache.fill(task.key or name, chunks, notes)
             if kept is not None:
                 return kept
@@ -190,6 +203,8 @@ class DataProcessor:
                     f"there is nothing to learn. Is `column` the right one?"
                 )
             task.heads[head_name] = make_head(config, labels)
+            if task.kept is None and config.labels is None:  # what was kept has the warning with it
+                _look_for_spellings(head_name, task.heads[head_name])
 
     def _check_labels(self, name: str, task: _OpenTask) -> None:
         """Every label is one that the head knows, and there are some; a test set without labels is left out.
@@ -202,11 +217,25 @@ class DataProcessor:
             return
         for split, examples in list(task.splits.items()):
             missing = task.num_missing[split] = dict.fromkeys(task.heads, 0)
+            out_of_reach: Counter[str] = Counter()
+            num_entities: Counter[str] = Counter()
+            unknown = _UnknownLabels(split, self.tasks[name].heads)
             for example in examples:
+                if split != "train" and example.spans is not None:
+                    out_of_reach.update(num_out_of_reach(example))
+                    num_entities.update({head: len(spans) for head, spans in example.spans.items()})
                 for head_name, head in task.heads.items():
-                    label = example.labels[head_name]
-                    head.check_label(label, example)
+                    label = head.spelled(example.labels[head_name])
+                    with unknown.caught(head_name, label):
+                        head.check_label(label, example)
                     missing[head_name] += label is None
+            for head_name in sorted(+out_of_reach):
+                log.warning(
+                    "%s: %d of %d %s entities of heads.%s begin or end where no word does (inside one, or at white "
+                    "space): no prediction finds them, and they count as missed",
+                    examples[0].where, out_of_reach[head_name], num_entities[head_name], split, head_name,
+                )  # fmt: skip
+            unknown.close(examples, missing)
             unlabelled = [head_name for head_name, count in missing.items() if count == len(examples)]
             if split == "test" and len(unlabelled) == len(task.heads):
                 log.warning("%s: no test example has a label; the test set is left out", examples[0].where)
@@ -243,6 +272,71 @@ def _noted(heads: Mapping[str, Head]) -> dict[str, Any]:
     return {
         name: {"names": list(head.labels.names), "counts": list(head.labels.counts)} for name, head in heads.items()
     }
+
+
+class _UnknownLabels:
+    """The labels of a split that its heads do not know: refused together, or (`unknown_labels: wrong`) counted."""
+
+    def __init__(self, split: str, heads: Mapping[str, HeadConfig]) -> None:
+        self.split = split
+        self.counts: dict[str, Counter[str]] = {  # by head whose unknown labels count as wrong
+            name: Counter() for name, head in heads.items() if head.unknown_labels == "wrong" and split != "train"
+        }
+        self.num_lost: Counter[str] = Counter()  # examples of which a head then knows nothing at all
+        self.first: dict[tuple[str, str], InputError] = {}  # of the others, by head and label
+        self.refused: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def caught(self, head: str, value: Any) -> Iterator[None]:
+        try:
+            yield
+        except UnknownLabelError as error:
+            if head in self.counts:
+                self.counts[head][error.label] += 1
+                self.num_lost[head] += isinstance(value, str)  # not one of several labels, or of a sentence's tags
+            else:
+                self.first.setdefault((head, error.label), error)
+                self.refused[head, error.label] += 1
+
+    def close(self, examples: Sequence[Example], num_missing: Mapping[str, int]) -> None:
+        """After the last example; `num_missing`: labels by head.
+
+        Raises:
+            InputError: labels are unknown and do not count as wrong, or no label of a head is known.
+        """
+        if self.first:
+            lines = [
+                f"{error} ({self.refused[key]} examples)" if self.refused[key] > 1 else str(error)
+                for key, error in list(self.first.items())[:NUM_SHOWN]
+            ]
+            if len(self.first) > NUM_SHOWN:
+                lines.append(f"and {len(self.first) - NUM_SHOWN} more labels")
+            raise InputError("\n".join(lines))
+        for head, counts in self.counts.items():
+            if not counts:
+                continue
+            shown = ", ".join(f"{label} ({number})" for label, number in counts.most_common(NUM_SHOWN))
+            if self.num_lost[head] == len(examples) - num_missing[head]:
+                raise InputError(
+                    f"{examples[0].where}: heads.{head} knows none of the labels that {self.split} has ({shown}), so "
+                    f"nothing can be scored; see whether `column` and source.{self.split} are the right ones"
+                )
+            log.warning(
+                "%s: %d %s example(s) have a label that heads.%s does not know, which counts as wrong: %s",
+                examples[0].where, counts.total(), self.split, head, shown,
+            )  # fmt: skip
+
+
+def _look_for_spellings(head_name: str, head: Head) -> None:
+    """Warn of labels that are probably one label in two spellings."""
+    pairs = list(alike(head.names_shown))
+    for one, other in pairs[:NUM_SHOWN]:
+        log.warning(
+            "heads.%s: the labels %r and %r differ only in how they are written, and are two labels; if one is meant, "
+            "write it in one way", head_name, one, other,
+        )  # fmt: skip
+    if len(pairs) > NUM_SHOWN:
+        log.warning("heads.%s: and %d more such pairs of labels", head_name, len(pairs) - NUM_SHOWN)
 
 
 @contextmanager

@@ -7,12 +7,14 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from multitask_bert.config import InputError, TaskConfig
+from multitask_bert.config import InputError, SourceConfig, TaskConfig, expand_user_path
 from multitask_bert.data import readers, storage
 from multitask_bert.data.caching import temporary_folder
 from multitask_bert.data.downloads import locate
+from multitask_bert.data.readers.text import read_text
 from multitask_bert.data.splitting import cut, stratum_of, text_key
 from multitask_bert.data.storage import spool
 from multitask_bert.heads import HEAD_TYPES
@@ -34,7 +36,9 @@ class TaskReader:
     def __init__(
         self, tasks: Mapping[str, TaskConfig], *, data_root: str, seed: int, folder: Path | None = None
     ) -> None:
-        self.tasks, self.data_root, self.seed, self.folder = tasks, data_root, seed, folder
+        # Heads get the names of their labels from files in `locate`; the caller's config stays as it is.
+        self.tasks = {name: replace(task, heads=dict(task.heads)) for name, task in tasks.items()}
+        self.data_root, self.seed, self.folder = data_root, seed, folder
         self._spools: list[Path] = []
 
     def clear(self) -> None:
@@ -44,7 +48,7 @@ class TaskReader:
         self._spools.clear()
 
     def locate(self, name: str) -> dict[str, Path | None]:
-        """The place of each split's file; the source is checked before.
+        """The place of each split's file; the source is checked before, and files with names of labels are read.
 
         Raises:
             InputError: a source that cannot work, or a file that is not there.
@@ -75,8 +79,19 @@ class TaskReader:
             raise InputError(
                 f"source.path={source.path}: it names what source.format=datasets loads, and belongs to no other format"
             )
+        for head_name, head in task.heads.items():
+            if isinstance(head.names, str):
+                task.heads[head_name] = replace(head, names=self._names(f"heads.{head_name}.names", head.names, source))
         parts = readers.files_of_a_split(source, task.heads)
         return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in SPLITS}
+
+    def _names(self, field: str, file: str, source: SourceConfig) -> list[str]:
+        """The names in a file in the source's folder, one a line."""
+        path = Path(expand_user_path(self.data_root)) / expand_user_path(source.folder) / expand_user_path(file)
+        names = [line.strip() for line in read_text(path, source.encoding).rstrip().split("\n")]
+        if not all(names) or len(set(names)) < len(names):
+            raise InputError(f"{path}: `{field}` needs a name on each line, and each only once; correct it")
+        return names
 
     def read(self, name: str, paths: Mapping[str, Path | None]) -> dict[str, Sequence[Example]]:
         """The task's examples by split, out of the files that `locate` named.

@@ -3,7 +3,11 @@
 A word is a run of letters, digits, underscores and the marks on them, also across an apostrophe or a hyphen that stands
 between two of them (`ng'ombe`, `Dar-es-Salaam`); any other character that is not white space is a word of its own, with
 the marks that follow it. The rule is for texts that come
-without words: in training for `entities` by characters, and when predicting for texts that are typed in.
+without words: for `entities` by characters, and when predicting for texts that are typed in.
+
+Entities may begin and end anywhere, predictions only where words do. In training, words are cut at the borders of the
+entities. For scores they are not: dev and test texts come in the words that predicting gives, and each part of a word
+that the entities cut goes on with what is predicted for the word. So entities are compared by their characters.
 """
 
 from __future__ import annotations
@@ -11,11 +15,12 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from multitask_bert.records import Offset
+from multitask_bert.records import GOES_ON, Example, Offset
 
 
 class Entity(NamedTuple):
@@ -60,6 +65,60 @@ def tags_of(offsets: Sequence[Offset], entities: Sequence[Entity]) -> tuple[str,
             tags.append(f"{'B' if is_first else 'I'}-{entity.label}")
             is_first = False
     return tuple(tags)
+
+
+def starts_of_parts(parts: Sequence[Offset], words: Sequence[Offset], word_starts: Sequence[int]) -> tuple[int, ...]:
+    """`word_starts` of the parts into which words are cut: the word's for its first, GOES_ON for the others.
+
+    A part outside of all words, as `set_apart` makes them, has none (-1).
+    """
+    start_at = {begin: start for (begin, _), start in zip(words, word_starts, strict=True)}
+    last_end = words[-1][1] if words else 0
+    return tuple(start_at.get(begin, GOES_ON if begin < last_end else -1) for begin, _ in parts)
+
+
+def set_apart(example: Example) -> Example:
+    """Entities that begin or end with white space, which no words do, as such that no prediction finds.
+
+    The tags of their words become O, and each entity stands on an empty word of its own at the end of the text.
+    """
+    if not any(_borders_on_space(example.text, span) for spans in (example.spans or {}).values() for span in spans):
+        return example
+    offsets = example.word_offsets or ()
+    labels: dict[str, Any] = dict(example.labels)
+    added: dict[str, list[str]] = {}
+    for head, spans in (example.spans or {}).items():
+        if labels[head] is None:
+            continue
+        names = (tag[2:] for tag in labels[head] if tag.startswith("B-"))
+        entities = [Entity(*span, name) for span, name in zip(spans, names, strict=True)]
+        apart = [entity for entity in entities if _borders_on_space(example.text, entity)]
+        labels[head] = tags_of(offsets, [entity for entity in entities if entity not in apart])
+        added[head] = [f"B-{entity.label}" for entity in apart]
+    num_added = max(map(len, added.values()))
+    for head, tags in added.items():
+        labels[head] += (*tags, *["O"] * (num_added - len(tags)))
+    end = len(example.text)
+    return replace(
+        example,
+        words=(*(example.words or ()), *[""] * num_added),
+        word_offsets=(*offsets, *[(end, end)] * num_added),
+        labels=labels,
+    )
+
+
+def num_out_of_reach(example: Example) -> Mapping[str, int]:
+    """By head, how many of the entities by characters begin or end where no word of the text does."""
+    words = cut_words(example.text)
+    begins, ends = {begin for begin, _ in words}, {end for _, end in words}
+    return {
+        head: sum(begin not in begins or end not in ends for begin, end in spans)
+        for head, spans in (example.spans or {}).items()
+    }
+
+
+def _borders_on_space(text: str, place: Sequence[Any]) -> bool:
+    return text[place[0]].isspace() or text[place[1] - 1].isspace()
 
 
 @cache

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multitask_bert.config import ExpectedScore, ExperimentConfig, HeadConfig, InputError, TaskConfig
-from multitask_bert.heads.base import Head
+from multitask_bert.heads.base import Head, UnknownLabelError
 from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.heads.multilabel import MultilabelHead
 from multitask_bert.heads.regression import RegressionHead
 from multitask_bert.heads.span import SpanHead
 from multitask_bert.heads.tagging import TaggingHead
-from multitask_bert.labels import LabelSet
+from multitask_bert.labels import LabelSet, without_zeros
 
 __all__ = [
-    "HEAD_TYPES", "Head", "check_heads", "expected_here", "is_f1", "make_head", "parse_label", "reported_keys",
+    "HEAD_TYPES", "Head", "UnknownLabelError", "check_heads", "expected_here", "is_f1", "make_head", "parse_label",
+    "reported_keys",
 ]  # fmt: skip
 
 HEAD_TYPES: dict[str, type[Head]] = {
@@ -35,7 +36,31 @@ def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
 
     Letters with marks are composed (NFC), so that labels that look the same are the same.
     """
-    return HEAD_TYPES[config.type].parse(config, _composed(raw), where)
+    raw = _composed(raw)
+    if config.names is None:
+        return HEAD_TYPES[config.type].parse(config, raw, where)
+    names = _composed(config.names)
+    if HEAD_TYPES[config.type].reads_words:  # a scheme is checked on the names of tags
+        if isinstance(raw, list | tuple):
+            raw = tuple(_named(tag, names, where) if isinstance(tag, str) else tag for tag in raw)
+        return HEAD_TYPES[config.type].parse(config, raw, where)
+    label = HEAD_TYPES[config.type].parse(config, raw, where)
+    if isinstance(label, Mapping):
+        return {_named(name, names, where): cell for name, cell in label.items()}
+    return None if label in (None, "-1") else _named(label, names, where)
+
+
+def _named(label: str, names: Sequence[str], where: str) -> str:
+    """The name of a number; a name stays as it is."""
+    number = without_zeros(label)
+    if number.isascii() and number.isdecimal() and len(number) < 10 and int(number) < len(names):
+        return names[int(number)]
+    if label in names:
+        return label
+    raise InputError(
+        f"{where}: the head's `names:` have none for '{label[:60]}', only for 0 to {len(names) - 1} "
+        f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''}); correct it, or add its name"
+    )
 
 
 def _composed(raw: Any) -> Any:

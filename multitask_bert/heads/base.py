@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from multitask_bert import trust
 from multitask_bert.config import HeadConfig, InputError, expand_user_path
 from multitask_bert.heads import options
-from multitask_bert.labels import LabelSet
+from multitask_bert.labels import LabelSet, about_quotes, folded
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
 from multitask_bert.utils.metric_names import SHOWN, label_named
 
@@ -36,6 +36,14 @@ class Comparison:
     family: Family
     golds: list[Any]
     found: list[Any]
+
+
+class UnknownLabelError(InputError):
+    """A label that the head does not know; `label` is its name."""
+
+    def __init__(self, label: str, message: str) -> None:
+        super().__init__(message)
+        self.label = label
 
 
 class Head(ABC):
@@ -120,26 +128,34 @@ class Head(ABC):
             return (raw or "").strip() or None
         if isinstance(raw, bool | int | float):
             return str(raw)
-        raise InputError(f"{where}: {config.type} needs one label, but found {str(raw)[:60]!r}")
+        raise InputError(
+            f"{where}: {config.type} needs one label (a string, a number or a truth value), but found "
+            f"{type(raw).__name__} {str(raw)[:60]!r}"
+        )
 
     @classmethod
     @abstractmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
         """The label set of the training labels (or of `config.labels`, where it names them), with their counts."""
 
+    def spelled(self, value: Any) -> Any:
+        """A label as this head spells it (`1` where a file has `1.0`); what is learnt and scored is spelled so."""
+        return value
+
     @abstractmethod
     def check_label(self, value: Any, example: Example) -> None:
         """Refuse a label that this head cannot learn or score.
 
         Raises:
-            InputError: names the example's file and line, the label, and the way out.
+            UnknownLabelError: it is none of the head's; names the example's file and line, and the way out.
+            InputError: it does not fit the example.
         """
 
     # The five verbs.
 
     @abstractmethod
     def encode(self, value: Any, pieces: Pieces) -> Target:
-        """The target for one example (or window of it); `value` as `parse` gave it."""
+        """The target for one example (or window of it); `value` as `spelled` gives it. Unknown labels teach nothing."""
 
     def build(self, hidden_size: int, dropout_rate: float) -> nn.Module:
         """Features of width H to logits of width L, drawn like the encoder's own layers (normal, 0.02)."""
@@ -252,20 +268,31 @@ class Head(ABC):
         """Whether the prediction is the gold label, all of it; `gold` is not missing."""
         return bool(prediction.value == gold)
 
+    @property
+    def names_shown(self) -> tuple[str, ...]:
+        """The labels as a user names them."""
+        return self.labels.names
+
     def probabilities_by_label(self, scores: Sequence[float]) -> dict[str, float]:
         """Probabilities by the names of their labels, to six places."""
         return {name: round(score, 6) for name, score in zip(self.labels.names, scores, strict=True)}
 
-    def refuse_unseen(self, label: str, example: Example, known: Iterable[str]) -> InputError:
+    def refuse_unseen(self, label: str, example: Example, known: Iterable[str]) -> UnknownLabelError:
         """The error for a label that is not among the head's; whether train holds it or not."""
+        known = list(known)
+        like = next((name for name in known if folded(name) == folded(label)), None)
+        meant = "" if like is None else f". Is it '{like}'?"
         if self.config.labels is not None:
-            return InputError(
+            return UnknownLabelError(
+                label,
                 f"{example.where}: label '{label}' is not among the head's `labels:` ({', '.join(known)}); "
-                f"add it there, or correct it"
+                f"add it there, or correct it{meant or about_quotes(self.config.labels, [label])}",
             )
-        return InputError(
+        return UnknownLabelError(
+            label,
             f"{example.where}: label '{label}' does not occur in the training data, so it cannot be learnt "
-            f"(known: {', '.join(known)}); correct it, or name all labels in the head's `labels:`"
+            f"(known: {', '.join(known)}); correct it, name all labels in the head's `labels:`, or set "
+            f"`unknown_labels: wrong` where it is in dev or test only{meant}",
         )
 
     def _score_of_module(self, place: str, golds: Sequence[Any], predictions: Sequence[Prediction]) -> float:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.base import Comparison, Head, only_known
 from multitask_bert.heads.segments import segment_log_softmax, segment_sizes
-from multitask_bert.labels import LabelSet
+from multitask_bert.labels import LabelSet, without_zeros
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+
+DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class ChoiceHead(Head):
@@ -38,10 +42,12 @@ class ChoiceHead(Head):
         if text is None:
             return None
         if config.labels is not None:
-            if text not in config.labels:
+            name = LabelSet(tuple(config.labels)).find(text)
+            if name is None:
                 raise InputError(f"{where}: '{text[:60]}' is none of the choices' names ({', '.join(config.labels)})")
-            return config.labels.index(text)
-        if not text.isdecimal():
+            return config.labels.index(name)
+        text = without_zeros(text)
+        if not DIGITS.fullmatch(text):
             raise InputError(
                 f"{where}: choice needs the number of the right choice, from 0, but found {text[:60]!r}; where choices "
                 f"have names, name them in order in the head's `labels: [A, B, …]`"

@@ -22,7 +22,7 @@ class ClassificationHead(Head):
         "f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation", PER_LABEL,
     )  # fmt: skip
     knows_metrics_of_label = True
-    own_options = ("class_weights", "label_smoothing")
+    own_options = ("class_weights", "label_smoothing", "names", "unknown_labels")
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -40,12 +40,15 @@ class ClassificationHead(Head):
         labels = LabelSet.from_names(found) if config.labels is None else LabelSet(tuple(config.labels))
         return labels.counted(found)
 
+    def spelled(self, value: Any) -> Any:
+        return None if value is None else self.labels.spelled(value)
+
     def check_label(self, value: Any, example: Example) -> None:
         if value is not None and value not in self.labels:
             raise self.refuse_unseen(value, example, self.labels.names)
 
     def encode(self, value: Any, pieces: Pieces) -> Target:
-        if value is None:
+        if value is None or value not in self.labels:
             return Target(anchors=(0,), values=(UNKNOWN,), num_known=0)
         return Target(anchors=(0,), values=(self.labels.ids[value],), num_known=1)
 
@@ -70,6 +73,6 @@ class ClassificationHead(Head):
         return options.frequency_logits(self.config, self.labels)
 
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """Class ids, as most public modules want them."""
+        """Class ids, as most public modules want them; one after the last for a label that the head does not know."""
         names = super().for_module(golds, predictions)
-        return {side: [self.labels.ids[name] for name in values] for side, values in names.items()}
+        return {side: [self.labels.ids.get(n, len(self.labels)) for n in values] for side, values in names.items()}

@@ -1,7 +1,8 @@
 """Tags that mark entity spans: the schemes files use, checked and converted to IOB2; and decoding that keeps to IOB2.
 
 IOB1: I-X is an entity's word, B-X only where it touches an entity of the same type before it. IOB2: B-X begins every
-entity. BIOES: E-X ends it, and S-X is an entity of one word (also read: BILOU's L-X and U-X, BMES's M-X).
+entity. BIOES: E-X ends it, and S-X is an entity of one word (also read: BILOU's L-X and U-X, BMES's M-X). A tag
+without a type (B, I) is of the type ENTITY.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OUTSIDE = "O"
+UNTYPED = "ENTITY"  # the type of entities whose tags name none
 TAGS = {
-    "iob2": (re.compile(r"O|[BI]-.+"), "O, B-X or I-X"),
-    "iob1": (re.compile(r"O|[BI]-.+"), "O, B-X or I-X"),
-    "bioes": (re.compile(r"O|[BIMELSU]-.+"), "O, B-X, I-X, E-X or S-X"),
+    "iob2": (re.compile(r"O|[BI](-.+)?"), "O, B-X or I-X"),
+    "iob1": (re.compile(r"O|[BI](-.+)?"), "O, B-X or I-X"),
+    "bioes": (re.compile(r"O|[BIMELSU](-.+)?"), "O, B-X, I-X, E-X or S-X"),
 }
 SPELLINGS = {"L": "E", "U": "S", "M": "I"}
 
@@ -41,6 +43,7 @@ def to_iob2(tags: Sequence[str], scheme: str) -> tuple[str, ...]:
     for index, tag in enumerate(tags):
         if not pattern.fullmatch(tag):
             raise TagError(index, f"tag '{tag}' is not {scheme.upper()} (expected {expected})")
+    tags = [f"{tag}-{UNTYPED}" if len(tag) == 1 and tag != OUTSIDE else tag for tag in tags]
     if scheme == "iob1":
         return _from_iob1(tags)
     return _from_bioes(tags) if scheme == "bioes" else tuple(tags)

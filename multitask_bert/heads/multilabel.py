@@ -41,7 +41,7 @@ class MultilabelHead(Head):
     known_metrics = (
         "f1", "f1_micro", "f1_samples", "f1_weighted", "exact_match", "precision", "recall", PER_LABEL,
     )  # fmt: skip
-    own_options = ("columns", "separator", "threshold")
+    own_options = ("columns", "separator", "threshold", "names", "unknown_labels")
     fewest_labels = 1
 
     def __init__(self, config: HeadConfig, labels: LabelSet) -> None:
@@ -63,6 +63,8 @@ class MultilabelHead(Head):
             yield "labels: the labels are the names of `columns`; remove it"
         if config.columns is not None and (not config.columns or len({*config.columns}) < len(config.columns)):
             yield f"columns={config.columns}: needs at least one name, and each only once"
+        if config.columns is not None and config.names is not None:
+            yield "names: the labels are the names of `columns`; remove it"
         if not config.separator:
             yield "separator: must not be empty"
 
@@ -76,13 +78,13 @@ class MultilabelHead(Head):
             if raw.startswith("["):
                 try:
                     raw = json.loads(raw)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number of thousands of digits
                     raise InputError(f"{where}: {raw[:60]!r} begins like a JSON list but is none ({error})") from error
         if raw is None or raw == "":
             return None
         if isinstance(raw, str):
             return dict.fromkeys((name for part in raw.split(config.separator) if (name := part.strip())), True)
-        if isinstance(raw, list | tuple) and all(isinstance(name, str | int) for name in raw):
+        if isinstance(raw, list | tuple) and all(isinstance(name, str | int | float) for name in raw):
             return dict.fromkeys((str(name).strip() for name in raw), True)
         raise InputError(
             f"{where}: multilabel needs names with '{config.separator}' between them or a list of names, "
@@ -100,6 +102,9 @@ class MultilabelHead(Head):
         elif config.column is not None:
             _look_for_separators(labels, config.separator)
         return labels.counted(name for value in known for name, cell in value.items() if cell)
+
+    def spelled(self, value: Any) -> Any:
+        return None if value is None else {self.labels.spelled(name): cell for name, cell in value.items()}
 
     def check_label(self, value: Any, example: Example) -> None:
         for name in value or ():
@@ -167,8 +172,14 @@ class MultilabelHead(Head):
         from multitask_bert.utils import metrics
 
         known = only_known(golds, predictions)
-        gold_rows = [[-1 if cell is None else int(cell) for cell in self._cells(gold)] for gold, _ in known]
-        found_rows = [[int(name in found.value) for name in self.labels.names] for _, found in known]
+        # Labels that the head does not know come last, each in a column of its own that is never predicted.
+        others = sorted({name for gold, _ in known for name, cell in gold.items() if cell and name not in self.labels})
+        gold_rows = [
+            [-1 if cell is None else int(cell) for cell in self._cells(gold)]
+            + [int(gold.get(o) is True) for o in others]
+            for gold, _ in known
+        ]
+        found_rows = [[int(name in found.value) for name in (*self.labels.names, *others)] for _, found in known]
         return Comparison(metrics.MULTILABEL, gold_rows, found_rows)
 
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
@@ -181,7 +192,7 @@ class MultilabelHead(Head):
         return {f"f1_of_{name}": f"f1_of_{column}" for column, name in enumerate(self.labels.names)}
 
     def is_right(self, gold: Any, prediction: Prediction) -> bool:
-        return all(
+        return all(name in self.labels or not cell for name, cell in gold.items()) and all(
             cell is None or cell == (name in prediction.value)
             for name, cell in zip(self.labels.names, self._cells(gold), strict=True)
         )

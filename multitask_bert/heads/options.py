@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig, InputError
-from multitask_bert.labels import LabelSet
+from multitask_bert.labels import LabelSet, about_quotes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +19,7 @@ OF_ALL_TYPES = (
 INITS = ("normal", "uniform")
 ACTIVATIONS = ("tanh", "gelu")
 BALANCED = "balanced"
+UNKNOWN_LABELS = ("error", "wrong")
 
 
 def problems(config: HeadConfig, of_type: Collection[str], *, pools_text: bool) -> Iterator[str]:
@@ -43,6 +44,10 @@ def problems(config: HeadConfig, of_type: Collection[str], *, pools_text: bool) 
         yield f"activation={config.activation}: has no effect without hidden_size; name the extra layer's width"
     if not 0 <= config.label_smoothing < 1:
         yield f"label_smoothing={config.label_smoothing}: must be at least 0 and less than 1"
+    if config.unknown_labels not in UNKNOWN_LABELS:
+        yield f"unknown_labels={config.unknown_labels}: choose one of {', '.join(UNKNOWN_LABELS)}"
+    if config.names is not None and not isinstance(config.names, str) and not _are_names(config.names):
+        yield f"names={config.names}: must be a list of different strings (in quotes), or a file with one a line"
     if config.class_weights not in (None, BALANCED) and not _are_weights(config.class_weights):
         yield (
             f"class_weights={config.class_weights}: must be {BALANCED}, or a number of 0 or more for each label, "
@@ -66,9 +71,12 @@ def class_weights(given: Any, labels: LabelSet) -> dict[str, float]:
             name: sum(labels.counts) / (num_labels * count) if count else 1.0
             for name, count in zip(labels.names, labels.counts, strict=True)
         }
-    given = {str(name): weight for name, weight in given.items()}  # YAML reads 1: as a number
+    given = {labels.spelled(str(name)): weight for name, weight in given.items()}  # YAML reads 1: as a number
     if strangers := [name for name in given if name not in labels]:
-        raise InputError(f"class_weights: there is no label {', '.join(strangers)} (known: {', '.join(labels.names)})")
+        raise InputError(
+            f"class_weights: there is no label {', '.join(strangers)} (known: {', '.join(labels.names)})"
+            f"{about_quotes(strangers, labels.names)}"
+        )
     return {name: float(given.get(name, 1.0)) for name in labels.names}
 
 
@@ -105,6 +113,14 @@ def build(config: HeadConfig, num_features: int, num_outputs: int, dropout_rate:
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
+
+
+def _are_names(given: Any) -> bool:
+    return (
+        isinstance(given, list)
+        and bool(given)
+        and all(isinstance(name, str) and given.count(name) == 1 for name in given)
+    )
 
 
 def _are_weights(given: Any) -> bool:

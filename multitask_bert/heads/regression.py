@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import HeadConfig, InputError
 from multitask_bert.heads.base import Comparison, Head, only_known
-from multitask_bert.labels import LabelSet
+from multitask_bert.labels import NUMBER, LabelSet
 from multitask_bert.records import EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ class RegressionHead(Head):
         text = super().parse(config, raw, where)
         if text is None:
             return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = float(text) if NUMBER.fullmatch(text) else math.nan
         if not math.isfinite(value):
             raise InputError(f"{where}: regression needs a number, but found {text[:60]!r}; empty means unknown")
         if config.range is not None and not config.range[0] <= value <= config.range[1]:

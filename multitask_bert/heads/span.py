@@ -69,12 +69,14 @@ class SpanHead(Head):
         if isinstance(raw, str) and raw.strip():
             try:
                 raw = json.loads(raw)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # no JSON, too deep, or a number of thousands of digits
                 raise InputError(f"{where}: {raw[:60]!r} is no JSON list of answers ({error})") from error
         if raw is None or (isinstance(raw, str) and not raw.strip()):
             return None
         if isinstance(raw, Mapping):
             texts, starts = raw.get("text"), raw.get("answer_start")
+            if starts is None or starts in ([], ()):  # places that are not known
+                starts = [-1] * len(texts if isinstance(texts, list | tuple) else ())
             if not isinstance(texts, list | tuple) or not isinstance(starts, list | tuple) or len(texts) != len(starts):
                 raise InputError(f"{where}: answers need `text` and `answer_start`, lists of one length")
             raw = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
@@ -210,6 +212,7 @@ class SpanHead(Head):
 
 def _answer(raw: Any, where: str) -> Answer:
     text, start = (raw.get("text"), raw.get("answer_start", -1)) if isinstance(raw, Mapping) else (None, -1)
+    start = -1 if start is None or start == [] else start  # its place is not known
     if not isinstance(text, str) or not text.strip() or not isinstance(start, int) or isinstance(start, bool):
         raise InputError(
             f"{where}: an answer needs `text` (not empty) and `answer_start` (a number), but found {str(raw)[:60]!r}; "

@@ -1,7 +1,7 @@
 """`type: tagging`: one tag per word; entity spans (learnt and scored as IOB2), or plain tags.
 
 The first piece of a word carries its tag. Scores are on words and entities, never on pieces: a word that truncation cut
-off counts as O (plain: as wrong).
+off counts as O (plain: it has no tag, None, which is wrong).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multitask_bert.heads import options
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.heads.iob2 import OUTSIDE, TAGS, TagError, best_valid_sequence, to_iob2
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
+from multitask_bert.records import GOES_ON, UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ class TaggingHead(Head):
     """Dropout and a linear layer over each word's first piece, as in `BertForTokenClassification`."""
 
     known_metrics = (*ENTITY_METRICS, "f1_weighted", "f1_micro", "matthews_correlation", "accuracy", PER_LABEL)
-    own_options = ("scheme", "constrained", "class_weights", "label_smoothing")
+    own_options = ("scheme", "constrained", "class_weights", "label_smoothing", "names", "unknown_labels")
     reads_words = True
     pools_text = False
 
@@ -62,10 +62,11 @@ class TaggingHead(Head):
             return None
         if isinstance(raw, str) or not all(isinstance(tag, str) for tag in raw):
             raise InputError(f"{where}: tagging needs one tag per word, but found {str(raw)[:60]!r}")
+        tags = tuple(str(tag).strip(" ") for tag in raw)
         if config.scheme == PLAIN:
-            return tuple(raw)
+            return tags
         try:
-            return to_iob2(raw, config.scheme)
+            return to_iob2(tags, config.scheme)
         except TagError as error:
             raise InputError(
                 f"{_line_of_word(where, error.index)}: {error}; correct it, or set the head's `scheme:` to that of the "
@@ -85,41 +86,48 @@ class TaggingHead(Head):
         names = (OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI"))
         return LabelSet(names).counted(found)
 
+    def spelled(self, value: Any) -> Any:
+        if value is None or self.config.scheme != PLAIN:
+            return value
+        return tuple(tag if tag in self.labels else self.labels.spelled(tag) for tag in value)
+
     def check_label(self, value: Any, example: Example) -> None:
         for index, tag in enumerate(value or ()):
             if tag not in self.labels:
                 tag = tag if self.config.scheme == PLAIN else tag[2:]
                 at_word = Example(where=_line_of_word(example.where, index), text=example.text, labels={})
-                raise self.refuse_unseen(tag, at_word, self._names())
+                raise self.refuse_unseen(tag, at_word, self.names_shown)
 
     def encode(self, value: Any, pieces: Pieces) -> Target:
         kept = [(start, index) for index, start in enumerate(pieces.word_starts) if start >= 0]
         anchors = tuple(start for start, _ in kept)
         if value is None:
             return Target(anchors, (UNKNOWN,) * len(kept), num_known=0)
-        values = tuple(self.labels.ids[value[index]] for _, index in kept)
-        return Target(anchors, values, num_known=len(kept))
+        values = tuple(self.labels.ids.get(value[index], UNKNOWN) for _, index in kept)
+        return Target(anchors, values, num_known=sum(known != UNKNOWN for known in values))
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np
 
-        has_pieces_W = np.array(encoded.word_starts, dtype=np.int64) >= 0
+        starts_W = np.array(encoded.word_starts, dtype=np.int64)
+        has_pieces_W = starts_W[starts_W != GOES_ON] >= 0
         if self.config.constrained:
             scores_WL = np.full((len(has_pieces_W), len(self.labels)), -np.inf)
             scores_WL[:, self.labels.ids[OUTSIDE]] = 0.0  # for words without pieces nothing else is possible
             scores_WL[has_pieces_W] = logits_ML
-            return Prediction(
-                tuple(self.labels.names[best] for best in best_valid_sequence(scores_WL, self.labels.names))
-            )
-        best = iter(logits_ML.argmax(axis=-1).tolist())
-        missing = "" if self.config.scheme == PLAIN else OUTSIDE
-        return Prediction(tuple(self.labels.names[next(best)] if has else missing for has in has_pieces_W.tolist()))
+            names = self.labels.names
+            tags: list[str | None] = [names[best] for best in best_valid_sequence(scores_WL, names)]
+        else:
+            best = iter(logits_ML.argmax(axis=-1).tolist())
+            missing = None if self.config.scheme == PLAIN else OUTSIDE
+            tags = [self.labels.names[next(best)] if has else missing for has in has_pieces_W.tolist()]
+        return Prediction(tuple(_with_parts(tags, encoded.word_starts)))
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """Words and tags (None where a word was not read), and for entities their place in the text, in characters."""
         example = encoded.example
         words = example.words or ()
-        read = [start >= 0 for start in encoded.word_starts]
+        read = [start != -1 for start in encoded.word_starts]
         tags = [tag if was_read else None for tag, was_read in zip(prediction.value, read, strict=True)]
         shown: dict[str, Any] = {"words": list(words), "tags": tags}
         if self.config.scheme != PLAIN:
@@ -134,12 +142,19 @@ class TaggingHead(Head):
     def compare(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Comparison:
         from multitask_bert.utils import metrics
 
-        known = [(list(gold), list(found.value)) for gold, found in only_known(golds, predictions)]
+        known = only_known(golds, predictions)
+        found = [[metrics.NO_PREDICTION if tag is None else tag for tag in one.value] for _, one in known]
         family = metrics.TAGS if self.config.scheme == PLAIN else metrics.ENTITIES
-        return Comparison(family, [gold for gold, _ in known], [found for _, found in known])
+        return Comparison(family, [list(gold) for gold, _ in known], found)
+
+    def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Tags by sentence; "" for a word that was not read."""
+        known = only_known(golds, predictions)
+        found = [["" if tag is None else tag for tag in one.value] for _, one in known]
+        return {"references": [list(gold) for gold, _ in known], "predictions": found}
 
     def metrics_by_label(self) -> dict[str, str]:
-        return {f"f1_of_{name}": f"f1_of_{name}" for name in self._names()}
+        return {f"f1_of_{name}": f"f1_of_{name}" for name in self.names_shown}
 
     def answers_in(self, prediction: Prediction) -> Iterable[Hashable]:
         return tuple(prediction.value)
@@ -153,7 +168,8 @@ class TaggingHead(Head):
     def is_right(self, gold: Any, prediction: Prediction) -> bool:
         return tuple(gold) == tuple(prediction.value)
 
-    def _names(self) -> tuple[str, ...]:
+    @property
+    def names_shown(self) -> tuple[str, ...]:
         """The tags, or the types of entities."""
         if self.config.scheme == PLAIN:
             return self.labels.names
@@ -170,6 +186,18 @@ def _entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
         is_last = index + 1 == len(tags) or tags[index + 1] != f"I-{label}"
         if label and is_last:
             yield label, first, index
+
+
+def _with_parts(tags: Iterable[str | None], word_starts: Sequence[int]) -> Iterator[str | None]:
+    """The tags of words and of the parts that go on with them, and with their entities."""
+    left = iter(tags)
+    tag: str | None = None
+    for start in word_starts:
+        if start != GOES_ON:
+            tag = next(left)
+        elif tag is not None and tag.startswith("B-"):
+            tag = f"I-{tag[2:]}"
+        yield tag
 
 
 def _places_of(words: Sequence[str]) -> list[Offset]:

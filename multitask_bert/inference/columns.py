@@ -65,13 +65,13 @@ def read_record(record: Mapping[str, Any], columns: Columns, where: str) -> Inpu
         InputError: as `read_input`.
     """
     item = read_input({key: _value(record, key, names) for key, names in columns.items()}, where)
-    used = {name for names in columns.values() for name in _listed(names)}
+    used = {name for names in columns.values() for name in listed(names)}
     others = {key: value for key, value in record.items() if key not in used and key not in item.shown}
     return replace(item, shown={**item.shown, **others})
 
 
 def _value(record: Mapping[str, Any], key: str, names: str | Sequence[str]) -> Any:
-    values = [look_up(record, name) for name in _listed(names)]
+    values = [look_up(record, name) for name in listed(names)]
     if key == "choices" and len(values) > 1:
         return values
     (value,) = values
@@ -86,13 +86,14 @@ def _from_json(text: str) -> Any:
     """A list that is written as JSON in the field of a table; the text itself where it is none."""
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, or an integer of thousands of digits
         return text
 
 
 def _has(record: Mapping[str, Any], names: str | Sequence[str]) -> bool:
-    return all(look_up(record, name) is not ABSENT for name in _listed(names))
+    return all(look_up(record, name) is not ABSENT for name in listed(names))
 
 
-def _listed(names: str | Sequence[str]) -> Sequence[str]:
+def listed(names: str | Sequence[str]) -> Sequence[str]:
+    """The columns that a key's value stands in."""
     return (names,) if isinstance(names, str) else names

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import logging
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from multitask_bert.config import InputError
 from multitask_bert.data.readers.delimited import MAX_FIELD_LENGTH
-from multitask_bert.inference.columns import Columns, of_objects, of_tables, pick, read_record
+from multitask_bert.inference.columns import Columns, listed, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.utils.files import finite
 
 log = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
-FORMATS = "a .csv, .tsv or .jsonl file, a text file with one text per line, or - for standard input"
-NOT_READ = (".json", ".parquet", ".xlsx", ".xls", ".gz", ".zip", ".zst", ".bz2", ".xz")
+FORMATS = (
+    "a .csv, .tsv or .jsonl file, one in a format of the run's own files, a text file with one text per line, or - "
+    "for standard input"
+)
+NOT_READ = (
+    ".json", ".parquet", ".arrow", ".xlsx", ".xls", ".gz", ".zip", ".zst", ".bz2", ".xz", ".pdf", ".docx", ".doc",
+    ".odt",
+)  # fmt: skip
+FORMAT_OF = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+UTF_8 = "utf-8"
+SIZE = 2**20  # bytes that are looked at in one go
 
 
-def open_input(place: str) -> BinaryIO:
-    """The bytes that `place` names.
+def open_input(place: str, *, is_own: bool = False) -> BinaryIO:
+    """The bytes that `place` names; `is_own`: whatever its ending, it is in a format of the run's own.
 
     Raises:
         InputError: no such file, or of a format that is not read.
     """
     if place == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise InputError(f"input=-: standard input is closed; give {FORMATS}")
         return sys.stdin.buffer
     path = Path(place)
-    if path.suffix.lower() in NOT_READ:
+    if path.suffix.lower() in NOT_READ and not is_own:
         raise InputError(f"input={place}: {path.suffix} is not read; give {FORMATS}")
     try:
         return path.open("rb")
@@ -42,35 +57,62 @@ def open_input(place: str) -> BinaryIO:
 
 
 def read_inputs(
-    file: BinaryIO, place: str, *, columns: Sequence[Columns] = (), is_tsv_quoted: bool = True
+    file: BinaryIO,
+    place: str,
+    *,
+    columns: Sequence[Columns] = (),
+    is_tsv_quoted: bool = True,
+    own: Sequence[Columns] = (),
+    file_format: str | None = None,
+    encoding: str = UTF_8,
 ) -> Iterator[Input]:
-    """One input per line or row, as the file's name tells its format.
+    """One input per line or row, as the file's name tells its format, or `file_format` (csv, tsv, jsonl).
 
     .jsonl: an object or a string per line. .csv and .tsv: rows under a header. Others: a text per line, an empty one
     too. From standard input, a line that begins with `{` is JSON, and others are texts. `columns`: what the run's own
-    tasks call their texts, in tables and objects; those that find the most texts are read. `is_tsv_quoted=False`: a
-    `"` in a .tsv is data. Otherwise it is, too, if the file read through as quoted is not well formed.
+    tasks call their texts, in tables and objects; those that find the most texts are read. `own`: what the tasks call
+    them whose file it is; no others are looked for. `is_tsv_quoted=False`: a `"` in a .tsv is data. Otherwise it is,
+    too, if the file read through as quoted is not well formed. `encoding`: of a file; standard input is UTF-8.
 
     Raises:
         InputError: names file and line; everything before it has been given.
     """
     name = "standard input" if place == STANDARD_INPUT else place
-    suffix = "" if place == STANDARD_INPUT else Path(place).suffix.lower()
-    lines = _decoded(file, name)
-    if suffix in (".csv", ".tsv"):
-        rows = _quoted_rows(lines, name, "," if suffix == ".csv" else "\t")
-        if suffix == ".tsv" and not (is_tsv_quoted and _is_quoted(file, name)):
-            rows = ((number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(lines, start=1))
-        yield from _table(rows, name, of_tables(columns))
+    file_format = file_format or ("" if place == STANDARD_INPUT else FORMAT_OF.get(Path(place).suffix.lower(), ""))
+    lines = _decoded(file, name, encoding)
+    if file_format in ("csv", "tsv"):
+        rows = _quoted_rows(lines, name, "," if file_format == "csv" else "\t")
+        if file_format == "tsv" and not (is_tsv_quoted and _is_quoted(file, name, encoding)):
+            rows = _plain_rows(lines)
+        yield from _table(rows, name, own or of_tables(columns))
         return
-    known = of_objects(columns)
+    known = own or of_objects(columns)
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r\n")
-        is_json = suffix in (".jsonl", ".ndjson") or (place == STANDARD_INPUT and line.startswith("{"))
+        is_json = file_format == "jsonl" or (place == STANDARD_INPUT and line.startswith("{"))
         if is_json and line.strip():
-            yield _read_value(_json(line, f"{name}:{number}"), known, f"{name}:{number}")
+            item = _read_value(_json(line, f"{name}:{number}"), known, f"{name}:{number}", is_own=bool(own))
+            yield replace(item, is_exact=True) if file_format == "jsonl" else item
         elif not is_json:
+            if "\0" in line:
+                raise InputError(f"{name}:{number}: holds a zero byte, so it is no text in UTF-8; convert the file")
             yield read_input(line, f"{name}:{number}")
+
+
+def encoding_of(file: BinaryIO, own: str) -> str:
+    """UTF-8, or, where the bytes are not, the encoding of the run's `own` files; of a stream, UTF-8."""
+    if own.lower().replace("_", "-") in (UTF_8, "utf8") or not file.seekable():
+        return UTF_8
+    decoder = codecs.getincrementaldecoder(UTF_8)()
+    try:
+        while chunk := file.read(SIZE):
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return own
+    finally:
+        file.seek(0)
+    return UTF_8
 
 
 @contextmanager
@@ -81,6 +123,8 @@ def open_output(place: str | None) -> Iterator[BinaryIO]:
         InputError: it cannot be written.
     """
     if place is None:
+        if sys.stdout is None:
+            raise InputError("output=null: standard output is closed; name a file")
         yield cast(BinaryIO, sys.stdout.buffer)
         return
     try:
@@ -92,21 +136,41 @@ def open_output(place: str | None) -> Iterator[BinaryIO]:
 
 
 def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
-    """Each record as a line of JSON, at once; how many there were. NaN and infinity, which JSON lacks, become null."""
+    """Each record as a line of JSON, at once; how many there were. NaN and infinity, which JSON lacks, become null.
+
+    Raises:
+        InputError: a line cannot be written, as on a full disk; those before it are there.
+    """
     count = 0
     for record in records:
         try:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError:
-            line = json.dumps(finite(record), ensure_ascii=False)
-        file.write(line.encode(errors="backslashreplace") + b"\n")
-        file.flush()
+            try:
+                line = json.dumps(finite(record), ensure_ascii=False)
+            except RecursionError as error:
+                raise InputError(f"prediction {count + 1}: a key of the input is nested too deeply") from error
+        try:
+            file.write(line.encode(errors="backslashreplace") + b"\n")
+            file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = getattr(file, "name", "")
+            raise InputError(f"output={name}: cannot be written from line {count + 1} on ({error.strerror})") from error
         count += 1
     return count
 
 
-def _decoded(file: BinaryIO, name: str) -> Iterator[str]:
+def _decoded(file: BinaryIO, name: str, encoding: str) -> Iterator[str]:
     """Lines with their ends, which are LF and CRLF only: tweets hold U+2028 and U+0085."""
+    if encoding != UTF_8:
+        try:
+            with Path(name).open(encoding=encoding, newline="\n") as text:
+                yield from text
+        except (LookupError, ValueError) as error:
+            raise InputError(f"{name}: is neither UTF-8 nor {encoding} ({error}); convert the file to UTF-8") from error
+        return
     for number, line in enumerate(file, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -118,15 +182,20 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[str]:
 def _json(line: str, where: str) -> Any:
     try:
         return json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        what = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error.msg}, column {error.colno}); correct the line") from error
+    except (RecursionError, ValueError) as error:  # the latter: an integer of thousands of digits
+        what = "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
         raise InputError(f"{where}: not JSON ({what}); correct the line") from error
 
 
-def _read_value(value: Any, known: Sequence[Columns], where: str) -> Input:
-    """Of an object, the texts that its keys or the run's tasks name; the keys of an input are read as they are."""
+def _read_value(value: Any, known: Sequence[Columns], where: str, *, is_own: bool) -> Input:
+    """Of an object, the texts that its keys or the run's tasks name; the keys of an input are read as they are.
+
+    `is_own`: it is of a file of the run's own, where other keys are not looked at.
+    """
     columns = pick(known, value) if isinstance(value, Mapping) else None
-    if columns is None or all(key == name for key, name in columns.items()):
+    if columns is None or (not is_own and all(key == name for key, name in columns.items())):
         return read_input(value, where)
     return read_record(value, columns, where)
 
@@ -134,25 +203,44 @@ def _read_value(value: Any, known: Sequence[Columns], where: str) -> Input:
 def _table(rows: Iterator[tuple[int, list[str]]], name: str, known: Sequence[Columns]) -> Iterator[Input]:
     header_line, header = next(rows, (1, []))
     header = [column.strip() for column in header]
+    header = list(_told_apart(header, {name for one in known for names in one.values() for name in listed(names)}))
     columns = pick(known, dict.fromkeys(header))
     if columns is None:
         wanted = " or ".join(dict.fromkeys(str(next(iter(one.values()))) for one in known if "question" not in one))
         raise InputError(f"{name}:{header_line}: the header needs a column {wanted} (it has: {', '.join(header)})")
-    if len(set(header)) < len(header):
-        raise InputError(f"{name}:{header_line}: two columns have the same name ({', '.join(header)}); rename one")
+    used = {column for names in columns.values() for column in listed(names)}
+    if twice := [column for column in used if header.count(column) > 1]:
+        raise InputError(f"{name}:{header_line}: two columns have the same name '{twice[0]}'; rename one of them")
     for line, row in rows:
-        if row == [""]:
-            continue
         where = f"{name}:{line}"
         if len(row) != len(header):
             raise InputError(
                 f"{where}: {len(row)} fields where the header names {len(header)}; correct the line, or quote "
                 f'a field that holds the delimiter (`"a, b"`)'
             )
-        yield read_record(dict(zip(header, row, strict=True)), columns, where)
+        record = dict(zip(header, row, strict=True))
+        yield read_record({**record, **{column: record[column].strip() for column in used}}, columns, where)
 
 
-def _is_quoted(file: BinaryIO, name: str) -> bool:
+def _told_apart(header: Sequence[str], kept: Collection[str]) -> Iterator[str]:
+    """Names that occur twice with a number behind them (`id`, `id.1`), but for those in `kept`."""
+    taken = Counter(header)
+    for place, name in enumerate(header):
+        numbered, number = name, 0
+        while name not in kept and (numbered in header[:place] if number == 0 else numbered in taken):
+            number += 1
+            numbered = f"{name}.{number}"
+        taken[numbered] += 1
+        yield numbered
+
+
+def _plain_rows(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, start=1):
+        if line := line.rstrip("\r\n"):
+            yield number, line.split("\t")
+
+
+def _is_quoted(file: BinaryIO, name: str, encoding: str) -> bool:
     """Whether a .tsv is well formed if a `"` that begins a field quotes it; of a stream, which is read once, yes.
 
     It is not where a field goes on after its closing `"`, has none, or would swallow lines that are rows of their own.
@@ -161,7 +249,7 @@ def _is_quoted(file: BinaryIO, name: str) -> bool:
         return True
     kept: list[str] = []  # the lines of the row that is being read
     csv.field_size_limit(MAX_FIELD_LENGTH)
-    rows = csv.reader(_keeping(file, kept), delimiter="\t", strict=True)
+    rows = csv.reader(_keeping(file, name, kept, encoding), delimiter="\t", strict=True)
     line = 1
     is_well_formed = True
     try:
@@ -181,8 +269,14 @@ def _is_quoted(file: BinaryIO, name: str) -> bool:
     return is_well_formed
 
 
-def _keeping(file: BinaryIO, kept: list[str]) -> Iterator[str]:
-    """The lines, each put into `kept` as it goes by; bytes that are not UTF-8 are told when they are read for good."""
+def _keeping(file: BinaryIO, name: str, kept: list[str], encoding: str) -> Iterator[str]:
+    """The lines, each put into `kept` as it goes by; bytes that cannot be read are told when they are read for good."""
+    if encoding != UTF_8:
+        with Path(name).open(encoding=encoding, errors="replace", newline="\n") as text:
+            for one in text:
+                kept.append(one)
+                yield one
+        return
     for number, line in enumerate(file, start=1):
         kept.append(line.decode("utf-8-sig" if number == 1 else "utf-8", "replace"))
         yield kept[-1]
@@ -191,7 +285,8 @@ def _keeping(file: BinaryIO, kept: list[str]) -> Iterator[str]:
 def _quoted_rows(lines: Iterator[str], name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line on which each begins."""
     csv.field_size_limit(MAX_FIELD_LENGTH)
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    parts = (part for line in lines for part in re.split(r"(?<=\r)(?!\n)", line) if part)  # CR alone ends a row, too
+    rows = csv.reader(parts, delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in rows:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from multitask_bert.config import InputError
+from multitask_bert.data.readers.text import is_blank
 from multitask_bert.records import Example
 
 RawInput: TypeAlias = "str | tuple[str, str] | Mapping[str, Any] | Input"
@@ -34,6 +35,7 @@ class Input:
     kind: str  # one of KINDS
     example: Example  # without labels
     shown: Mapping[str, Any]  # what stands before the predictions in the output: the input, under its keys
+    is_exact: bool = False  # the text is read with the white space at its ends, as training read it
 
 
 def read_input(raw: RawInput, where: str) -> Input:
@@ -110,7 +112,7 @@ def _checked(value: Any, key: str, where: str) -> Any:
             raise InputError(
                 f"{where}: `{key}` must {'hold strings' if is_list else 'be a string'}, not {_brief(text)}"
             )
-        if key == "words" and not text.strip():
+        if key == "words" and is_blank(text):
             raise InputError(f"{where}: `words` has an empty word; leave it out")
         try:
             text.encode()

@@ -18,8 +18,9 @@ from multitask_bert.config import BatchingConfig, InputError
 from multitask_bert.data.batching import plan_evaluation
 from multitask_bert.data.collation import collate
 from multitask_bert.heads import Head
-from multitask_bert.inference.encoding import encode_inputs
+from multitask_bert.inference.encoding import encode_as_trained
 from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, lacks_text, read_input
+from multitask_bert.model.acceleration import AUTOCAST
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import num_positions
 from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel, logits_by_example
@@ -34,7 +35,10 @@ OF_UNKNOWN_KIND = ("text", "words", "pair")  # in folders from before kinds were
 
 
 class Predictor:
-    """A model and what it takes to read texts with it. `max_length`: pieces; None: as the model was trained."""
+    """A model and what it takes to read texts with it. `max_length`: pieces; None: as the model was trained.
+
+    `precision` of products (fp32, bf16 or fp16): scores of a run are exactly those of its own `trainer.precision`.
+    """
 
     def __init__(
         self,
@@ -45,16 +49,24 @@ class Predictor:
         batch_size: int = 64,
         max_tokens: int | None = 4096,
         max_length: int | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
+        self.model.autocast = AUTOCAST[precision]
         self.tokenizer, self.batch_size, self.max_tokens = tokenizer, batch_size, max_tokens
         limit = num_positions(model.encoder.config) or BatchingConfig.max_length
         self.max_length = max_length or model.max_length or min(BatchingConfig.max_length, limit)
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, device: str = "auto", batch_size: int = 64, max_tokens: int | None = 4096
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "auto",
+        batch_size: int = 64,
+        max_tokens: int | None = 4096,
+        precision: str = "fp32",
     ) -> Predictor:
         """From the folder of a run, or of a model.
 
@@ -66,7 +78,7 @@ class Predictor:
         if place is None:
             raise InputError(f"{folder}: neither a run's folder with a model in it, nor a model's folder")
         model, tokenizer = MultiTaskModel.load(place)
-        return cls(model, tokenizer, device=device, batch_size=batch_size, max_tokens=max_tokens)
+        return cls(model, tokenizer, device=device, batch_size=batch_size, max_tokens=max_tokens, precision=precision)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -144,26 +156,23 @@ class Predictor:
     def _predict(self, window: Sequence[Input], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
         """One window, in the order given."""
         encoded = self._encode(window, tasks)
-        predictions = self._run_all([one for windows in encoded.values() for one in windows])
-        shown = []
-        index = 0
-        for place, item in enumerate(window):
-            windows = encoded[place]
-            shown.append(self._shown(item, windows, predictions[index : index + len(windows)]))
-            index += len(windows)
-        return shown
+        predictions = iter(self._run_all([one for groups in encoded.values() for part in groups for one in part]))
+        return [
+            self._shown(item, [(part, [next(predictions) for _ in part]) for part in encoded[place]], tasks)
+            for place, item in enumerate(window)
+        ]
 
-    def _encode(self, window: Sequence[Input], tasks: tuple[str, ...]) -> dict[int, list[EncodedExample]]:
-        """By place in the window, the windows of a long context; one of all other inputs; none of what lacks a text."""
+    def _encode(self, window: Sequence[Input], tasks: tuple[str, ...]) -> dict[int, list[list[EncodedExample]]]:
+        """By place in the window, the groups of windows (see `encode_as_trained`); none of what lacks a text."""
         places_of: dict[str, list[int]] = defaultdict(list)
         for place, item in enumerate(window):
             if not is_empty(item.example) and self.heads_for(item.kind, tasks):
                 places_of[item.kind].append(place)
-        encoded: dict[int, list[EncodedExample]] = {place: [] for place in range(len(window))}
+        encoded: dict[int, list[list[EncodedExample]]] = {place: [] for place in range(len(window))}
         for kind, places in places_of.items():
             inputs, heads = [window[place] for place in places], self.heads_for(kind, tasks)
-            all_windows = encode_inputs(kind, inputs, heads, self.tokenizer, max_length=self.max_length)
-            encoded.update(zip(places, all_windows, strict=True))
+            groups = encode_as_trained(kind, inputs, heads, self.tokenizer, max_length=self.max_length)
+            encoded.update(zip(places, groups, strict=True))
         return encoded
 
     def _run_all(self, examples: Sequence[EncodedExample]) -> list[dict[str, Prediction]]:
@@ -188,18 +197,23 @@ class Predictor:
         return found
 
     def _shown(
-        self, item: Input, windows: Sequence[EncodedExample], found: Sequence[dict[str, Prediction]]
+        self,
+        item: Input,
+        groups: Sequence[tuple[Sequence[EncodedExample], Sequence[dict[str, Prediction]]]],
+        tasks: tuple[str, ...],
     ) -> dict[str, Any]:
+        """`groups`: windows, and what is predicted for each."""
         shown: dict[str, Any] = dict(item.shown)
-        if any(window.is_cut for window in windows):
+        if any(window.is_cut for windows, _ in groups for window in windows):
             shown["truncated"] = True
-        by_task: dict[str, dict[str, Any]] = {}
-        for name in windows[0].targets if windows else ():
-            task, head_name = _apart(name)
-            head = self.model.heads[task][head_name]
-            prediction = head.join([of_window[name] for of_window in found])
-            by_task.setdefault(task, {})[head_name] = head.present(prediction, windows[0])
-        return shown | {"predictions": by_task}
+        said: dict[str, dict[str, Any]] = {}
+        for windows, found in groups:
+            for name in windows[0].targets:
+                task, head_name = _apart(name)
+                head = self.model.heads[task][head_name]
+                prediction = head.join([of_window[name] for of_window in found])
+                said.setdefault(task, {})[head_name] = head.present(prediction, windows[0])
+        return shown | {"predictions": {task: said[task] for task in tasks if task in said}}
 
 
 def _apart(name: str) -> tuple[str, str]:

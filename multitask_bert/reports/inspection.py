@@ -51,7 +51,7 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
         splits=[
             count_split(
                 task, split, datasets[split][task], tokenizer,
-                max_length=max_length, was_cut_from_train=are_cut[task, split],
+                max_length=max_length, was_cut_from_train=are_cut[task, split], heads=data.heads[task],
             )
             for task in config.tasks
             for split in SPLITS

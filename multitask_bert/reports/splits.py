@@ -13,6 +13,7 @@ import numpy as np
 
 from multitask_bert.data.batching import TaskDataset, group_windows
 from multitask_bert.data.splitting import text_key
+from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example
 
 PERCENTILES = (50, 90, 95, 99)
@@ -52,9 +53,16 @@ class SplitFigures:
 
 
 def count_split(
-    task: str, split: str, dataset: TaskDataset, tokenizer: Any, *, max_length: int, was_cut_from_train: bool
+    task: str,
+    split: str,
+    dataset: TaskDataset,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    was_cut_from_train: bool,
+    heads: Mapping[str, Head] | None = None,
 ) -> SplitFigures:
-    """Every figure of a split, in one pass over it; `dataset` as it would be trained on."""
+    """Every figure of a split, in one pass over it; `dataset` as it would be trained on, by `heads`."""
     lengths: list[int] = []
     texts: set[int] = set()  # hashes, which take less memory than the texts
     pieces: Counter[int] = Counter()
@@ -70,7 +78,7 @@ def count_split(
         num_truncated += windows[0].is_cut
         num_in_windows += len(windows) > 1
         for head, value in example.labels.items():
-            labels.setdefault(head, LabelCounter()).add(value)
+            labels.setdefault(head, LabelCounter()).add(value if heads is None else heads[head].spelled(value))
             missing[head] += value is None
     return SplitFigures(
         task=task,

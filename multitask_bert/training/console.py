@@ -81,7 +81,7 @@ class Console:
         rows = []
         for task, result in results.items():
             for head, scores in result.scores.items():
-                values = {**scores, "loss": result.losses[head]}
+                values = {**scores, **({"loss": result.losses[head]} if head in result.losses else {})}
                 cells = [f"{name} {value:.4f}" for name, value in values.items()]
                 cells[0] += _interval(result.intervals.get(head))
                 rows.append((task, head, "  ".join(cells)))

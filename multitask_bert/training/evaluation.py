@@ -142,12 +142,13 @@ def evaluate_task(
         windows.append(range(first, first + len(group)))
         examples.append(group[0].example)
     for name, head in heads.items():
-        golds = [example.labels[name] for example in examples]
+        golds = [head.spelled(example.labels[name]) for example in examples]
         predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
         result.predictions[name] = head.tune(golds, predictions) if tune else predictions
-        if not counts[name]:
-            continue  # no label is known: there is nothing to score
-        result.losses[name] = loss_sums[name] / counts[name]
+        if all(gold is None for gold in golds):
+            continue  # there is nothing to score
+        if counts[name]:  # else all that is known was cut off, or cannot be placed: it is scored, as wrong
+            result.losses[name] = loss_sums[name] / counts[name]
         with naming(task, name):
             result.scores[name] = head.score(golds, result.predictions[name])
         if tune:
@@ -188,7 +189,7 @@ def all_right(
 ) -> list[bool]:
     """Whether every head is right, for each example that has a label for every head."""
     return [
-        all(head.is_right(example.labels[name], predictions[name][n]) for name, head in heads.items())
+        all(head.is_right(head.spelled(example.labels[name]), predictions[name][n]) for name, head in heads.items())
         for n, example in enumerate(examples)
         if all(example.labels[name] is not None for name in heads)
     ]

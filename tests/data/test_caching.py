@@ -123,6 +123,40 @@ def test_whatever_changes_the_encoded_data_makes_it_anew(tmp_path: Path, tokeniz
     assert num_kept(cache) == 7
 
 
+def test_names_of_labels_and_ways_to_read_make_it_anew(tmp_path: Path, tokenizer: Any) -> None:
+    cache = tmp_path / "cache"
+    (tmp_path / "names.txt").write_text("bad\ngood\n", encoding="utf-8")
+    rows = "id,text,label\n1,a,0\n2,b,1\n3,c,0\n"
+    task = make_task(tmp_path, "csv", {"train": rows, "dev": rows}, test_fraction=0)
+    named = replace(task, heads={"mood": replace(task.heads["mood"], names="names.txt")})
+    process(task, tokenizer, cache)
+    assert process(named, tokenizer, cache).heads["mine"]["mood"].labels.names == ("bad", "good")
+    (tmp_path / "names.txt").write_text("mbaya\nnzuri\n", encoding="utf-8")
+    assert process(named, tokenizer, cache).heads["mine"]["mood"].labels.names == ("mbaya", "nzuri")
+    assert named.heads["mood"].names == "names.txt"
+    for options in ({"on_bad_record": "skip"}, {"overlapping_entities": "longest"}, {"unspecified": "label"}):
+        process(replace(task, source=replace(task.source, **options)), tokenizer, cache)
+    wrong = {"mood": replace(task.heads["mood"], unknown_labels="wrong")}
+    process(replace(task, heads=wrong), tokenizer, cache)
+    assert num_kept(cache) == 7
+
+
+def test_what_is_warned_of_while_reading_is_said_again(
+    tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {"train": CSV["train"] + "7,,good\n8,c,Good\n", "dev": CSV["dev"] + "9,d,meh\n"}
+    task = make_task(tmp_path, "csv", files, test_fraction=0, on_bad_record="skip")
+    task.heads["mood"] = replace(task.heads["mood"], unknown_labels="wrong")
+    said = []
+    for _ in range(2):
+        caplog.clear()
+        process(task, tokenizer, tmp_path / "cache")
+        said.append([record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING])
+    assert said[0] == said[1]
+    for part in ("1 of 5 records cannot be read", "'Good' and 'good'", "counts as wrong: meh (1)"):
+        assert any(part in message for message in said[0])
+
+
 def test_what_changes_neither_text_nor_pieces_finds_the_same(tmp_path: Path, tokenizer: Any) -> None:
     task, cache = make_task(tmp_path, "csv"), tmp_path / "cache"
     process(task, tokenizer, cache)

@@ -78,7 +78,9 @@ def test_an_empty_list_says_that_no_label_holds(raw: Any) -> None:
     assert HEAD.encode(value, PIECES).values == ((0.0, 0.0, 0.0),)
 
 
-@pytest.mark.parametrize("raw", ['["joy"', 3.5, [["joy"]]])
+@pytest.mark.parametrize(
+    "raw", ['["joy"', 3.5, [["joy"]], pytest.param(f"[{'7' * 5000}]", id="digits"), pytest.param("[" * 9999, id="deep")]
+)
 def test_what_is_no_list_of_labels_names_its_line(raw: Any) -> None:
     with pytest.raises(InputError, match=r"train\.csv:2: "):
         MultilabelHead.parse(HEAD.config, raw, "train.csv:2")

@@ -45,14 +45,20 @@ def test_an_empty_field_is_a_missing_label(raw: Any) -> None:
 
 
 def test_an_answer_without_a_start_is_looked_for() -> None:
-    assert SpanHead.parse(HEAD.config, [{"text": "Arusha"}], "here") == (("Arusha", -1),)
+    for raw in (
+        [{"text": "Arusha"}],
+        [{"text": "Arusha", "answer_start": []}],
+        {"text": ["Arusha"], "answer_start": []},
+    ):
+        assert SpanHead.parse(HEAD.config, raw, "here") == (("Arusha", -1),)
 
 
 @pytest.mark.parametrize(
     "raw",
     [
         "Arusha", 5, ["Arusha"], [{"text": "", "answer_start": 0}], [{"text": "a", "answer_start": "0"}],
-        [{"answer_start": 0}], {"text": "a", "answer_start": 0}, {"text": ["a"], "answer_start": []},
+        [{"answer_start": 0}], {"text": "a", "answer_start": 0}, {"text": ["a", "b"], "answer_start": [0]},
+        pytest.param(f"[{'7' * 5000}]", id="digits"), pytest.param("[" * 9999, id="deep"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_of_answers_names_its_line(raw: Any) -> None:

@@ -79,7 +79,13 @@ def test_a_prediction_has_a_tag_for_every_word_and_o_for_those_cut_off() -> None
 
 def test_a_plain_word_that_was_cut_off_is_wrong() -> None:
     found = PLAIN.decode(logits(1, num_labels=3), encoded(1, -1))
-    assert PLAIN.score([("NOUN", "VERB")], [found])["accuracy"] == 0.5
+    assert PLAIN.score([("NOUN", "VERB")], [found]) == {"accuracy": 0.5, "f1": 0.5}  # F1 of NOUN 1.0, of VERB 0.0
+
+
+def test_words_that_were_cut_off_are_no_class_in_the_macro_f1() -> None:
+    found = PLAIN.decode(logits(1, 2, num_labels=3), encoded(1, 2, -1))
+    assert PLAIN.score([("NOUN", "VERB", "VERB")], [found])["f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert PLAIN.for_module([("NOUN", "VERB", "VERB")], [found])["predictions"] == [["NOUN", "VERB", ""]]
 
 
 def test_scores_are_on_entities_and_not_on_words() -> None:

@@ -76,6 +76,11 @@ def test_an_empty_field_holds_no_choices(field: str) -> None:
     assert first_input(f"premise,options\nJuma,{field}\n", "a.csv", ONE).example.choices == ()
 
 
+def test_a_number_of_thousands_of_digits_is_no_list_of_choices() -> None:
+    with pytest.raises(InputError, match=r"a\.csv:2: `choices` must be a list of strings, but is str '\[777"):
+        first_input(f"premise,options\nJuma,[{'7' * 5000}]\n", "a.csv", ONE)
+
+
 def test_a_column_of_choices_that_is_no_list_is_named_with_its_line() -> None:
     with pytest.raises(InputError, match=r"a\.csv:2: `choices` must be a list of strings, but is str 'a; b'"):
         first_input("premise,options\nJuma,a; b\n", "a.csv", ONE)

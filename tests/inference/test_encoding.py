@@ -9,7 +9,7 @@ import pytest
 from multitask_bert.config import HeadConfig
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.heads import Head, make_head
-from multitask_bert.inference.encoding import encode_inputs
+from multitask_bert.inference.encoding import encode_as_trained, encode_inputs
 from multitask_bert.inference.inputs import read_input
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Example
@@ -38,3 +38,28 @@ def test_words_cut_from_a_text_are_where_their_places_say(tokenizer: Any) -> Non
     assert [example.text[begin:end] for begin, end in example.word_offsets] == ["Amina", ",", "Juma"]
     pieces = tokenizer.convert_ids_to_tokens(found.input_ids)
     assert [pieces[start] for start in found.word_starts] == ["amin", ",", "ju"]
+
+
+@pytest.mark.parametrize(("text", "num_groups"), [("Amina, Juma", 1), ("Amina \u200b Juma", 2), ("Amina [UNK]", 1)])
+def test_a_word_without_pieces_is_replaced_for_tasks_with_heads_over_words_only(
+    tokenizer: Any, text: str, num_groups: int
+) -> None:
+    heads = {"moods/mood": MOOD, "slots/tags": TAGS, "slots/intent": MOOD}
+    (groups,) = encode_as_trained("text", [read_input(text, "here")], heads, tokenizer, max_length=32)
+    found = {name: window.input_ids for (window,) in groups for name in window.targets}
+    plain, words = (
+        encode_inputs("text", [read_input(text, "here")], some, tokenizer, max_length=32)[0][0].input_ids
+        for some in ({"moods/mood": MOOD}, {"slots/tags": TAGS})
+    )
+    assert len(groups) == num_groups
+    assert found == {"moods/mood": plain, "slots/tags": words, "slots/intent": words}
+
+
+def test_a_context_is_read_in_windows_of_the_stride_of_each_task(tokenizer: Any) -> None:
+    heads = {f"t{n}/h": make_head(HeadConfig("span", stride=n), LabelSet(("answer",))) for n in (2, 5)}
+    item = read_input({"question": "nani?", "context": "Amina na Juma " * 9}, "here")
+    (groups,) = encode_as_trained("question", [item], heads, tokenizer, max_length=16)
+    for windows, (name, head) in zip(groups, heads.items(), strict=True):
+        ((*alone,),) = encode_inputs("question", [item], {name: head}, tokenizer, max_length=16)
+        assert [window.input_ids for window in windows] == [window.input_ids for window in alone]
+    assert len(groups[0]) < len(groups[1])

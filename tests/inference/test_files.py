@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,33 @@ def test_other_columns_come_back() -> None:
     assert shown("id,tweet,words\n7,a,b\n", "a.csv", columns=OWN) == [{"text": "a", "id": "7", "words": "b"}]
 
 
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ("text,label,,", ["text", "label", "", ".1"]),
+        (",,text,label", ["text", "", ".1", "label"]),
+        ("id,text,id,id.1", ["text", "id", "id.2", "id.1"]),
+    ],
+)
+def test_columns_of_one_name_that_hold_no_texts_are_told_apart(header: str, names: list[str]) -> None:
+    (item,) = shown(f"{header}\na,b,c,d\n", "a.csv")
+    assert list(item) == names
+    assert sorted(item.values()) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_rows_of_a_table_end_as_they_may_in_training(end: str) -> None:
+    assert texts(end.join(["text,text_pair", f'"a{end}b",c', "d,e", ""]), "a.csv") == [(f"a{end}b", "c"), ("d", "e")]
+
+
+def test_a_field_that_is_empty_is_a_row_all_the_same() -> None:
+    assert texts('text\na\n""\n\nb\n', "a.csv") == [("a",), ("",), ("b",)]
+
+
+def test_texts_of_a_table_lose_the_white_space_around_them_as_in_training() -> None:
+    assert texts("text,text_pair\n a ,\u00a0b\t\n", "a.csv") == [("a", "b")]
+
+
 def test_where_quotes_are_data_they_stay() -> None:
     assert texts('text\n"a\nb"\n', "a.tsv", is_tsv_quoted=False) == [('"a',), ('b"',)]
 
@@ -110,12 +140,19 @@ def test_a_field_may_be_long(name: str) -> None:
         ("a.txt", b"a\nb\nc \xff d\n", 2, r"a\.txt:3: byte 0xff is not UTF-8; convert the file to UTF-8"),
         ("a.jsonl", b'"a"\n{"text": \n', 1, r"a\.jsonl:2: not JSON \(Expecting value, column 10\)"),
         ("a.jsonl", b'\n"a"\n{"tekst": "b"}\n', 1, r"a\.jsonl:3: found the keys tekst; give a text"),
+        (
+            "a.jsonl",
+            b'"a"\n{"text": "b", "id": ' + b"7" * 5000 + b"}\n",
+            1,
+            r"a\.jsonl:2: not JSON \(a number with too",
+        ),
+        ("a.txt", "a\n".encode("utf-16-le"), 0, r"a\.txt:1: holds a zero byte, so it is no text in UTF-8"),
         ("a.jsonl", b"[" * 100000, 0, r"a\.jsonl:1: not JSON \(nested too deeply\)"),
         ("a.jsonl", b'{"text": "\\ud800"}', 0, r"a\.jsonl:1: `text` holds half a surrogate pair"),
         ("-", b'a\n{"text"}\n', 1, r"standard input:2: not JSON"),
         ("a.csv", b"", 0, r"a\.csv:1: the header needs a column text or tweet or premise \(it has: \)"),
         ("a.csv", b"id,tekst\n", 0, r"a\.csv:1: the header needs a column text .*\(it has: id, tekst\)"),
-        ("a.csv", b"id,text,id\n", 0, r"a\.csv:1: two columns have the same name \(id, text, id\)"),
+        ("a.csv", b"text,id,text\n", 0, r"a\.csv:1: two columns have the same name 'text'; rename one of them"),
         ("a.csv", b"id,text\n1,a\n2,b,c\n", 1, r"a\.csv:3: 3 fields where the header names 2; .*quote a field"),
         ("a.csv", b'text\na\n"b\nc\n', 1, r"a\.csv:3: unexpected end of data; inside a quoted field"),
         ("a.csv", b'text\n"a" b\n', 0, r"a\.csv:2: .*inside a quoted field"),
@@ -183,6 +220,39 @@ def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> No
     with open_output(str(path)) as file:
         assert write_lines(records(), file) == 3
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"
+
+
+def test_a_key_that_is_nested_too_deeply_to_be_written_is_told() -> None:
+    nested: list[Any] = [math.nan]
+    for _ in range(900):
+        nested = [nested]
+    with pytest.raises(InputError, match="prediction 2: a key of the input is nested too deeply"):
+        write_lines([{"a": 1}, {"a": nested}], io.BytesIO())
+
+
+def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
+    class Full(io.BytesIO):
+        name = "out.jsonl"
+
+        def write(self, content: Any) -> int:
+            if self.tell():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(content)
+
+    with pytest.raises(InputError, match=r"output=out\.jsonl: cannot be written from line 2 on \(No space left"):
+        write_lines([{"a": 1}, {"a": 2}], Full())
+
+
+def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="input=-: standard input is closed; give a"):
+        open_input("-")
+
+
+def test_standard_output_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="output=null: standard output is closed; name a file"), open_output(None):
+        pass
 
 
 def test_what_json_has_no_number_for_is_written_as_null() -> None:

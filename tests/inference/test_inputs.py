@@ -32,6 +32,10 @@ def test_the_keys_tell_what_an_input_is(raw: Any, kind: str) -> None:
         assert {**item.shown, **raw} == item.shown
 
 
+def test_a_word_may_be_white_space_as_in_training_data() -> None:
+    assert read_input({"words": ["Amina", "\u00a0", "\u3000"]}, "here").example.words == ("Amina", "\u00a0", "\u3000")
+
+
 @pytest.mark.parametrize("nothing", [None, float("nan")])
 @pytest.mark.parametrize(
     ("raw", "kind"),

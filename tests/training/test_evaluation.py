@@ -127,6 +127,16 @@ def test_thresholds_are_chosen_where_they_may_be_and_stay_for_the_test(tune: boo
     assert evaluate(tune=False).predictions == first.predictions
 
 
+def test_what_is_known_is_scored_also_where_nothing_of_it_can_be_learnt(tokenizer: Any) -> None:
+    torch.manual_seed(1)
+    head = make_head(HeadConfig("span", stride=2), LabelSet(("answer",)))
+    model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"t": {"h": head}})
+    examples = [Example("here", "nani?", {"h": (("Asha", -1),)}, text_pair="Juma na Juma")]  # no place in the context
+    dataset = TaskDataset(encode_examples(examples, {"h": head}, tokenizer, max_length=16))
+    result = evaluate_task(model, "t", dataset, batch_size=2, pad_id=0, device=torch.device("cpu"))
+    assert (result.scores, result.losses) == ({"h": {"f1": 0.0, "exact_match": 0.0}}, {})
+
+
 def test_an_interval_of_the_headline_holds_the_score_and_comes_with_test_scores_only(
     make_config: Callable[..., ExperimentConfig],
 ) -> None:

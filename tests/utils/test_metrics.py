@@ -305,3 +305,38 @@ def test_batches_added_one_by_one_score_like_all_at_once() -> None:
     for one_gold, one_found in zip(gold, found, strict=True):
         metric.add_batch(references=[one_gold], predictions=[one_found])
     assert metric.compute() == metrics.compute_all(metrics.ENTITIES, ["f1"], gold, found)
+
+
+def random_tags_with_gaps(seed: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Gold and predicted tags, of which some are missing; `c` is never gold, `d` never predicted."""
+    random = Random(seed)
+    gold = [[random.choice("abd") for _ in range(random.randint(1, 9))] for _ in range(random.randint(1, 6))]
+    choices = ("a", "b", "c", metrics.NO_PREDICTION)
+    return gold, [[random.choice((*choices, tag)) if tag != "d" else "a" for tag in tags] for tags in gold]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_word_without_a_prediction_is_wrong_and_no_class_of_its_own(seed: int) -> None:
+    gold, found = random_tags_with_gaps(seed)
+    flat = [tag for tags in gold for tag in tags], [tag for tags in found for tag in tags]
+    labels = sorted({*flat[0], *flat[1]} - {metrics.NO_PREDICTION})
+    theirs = {"accuracy": sklearn.metrics.accuracy_score(*flat)}
+    for name in ("f1", "f1_weighted", "f1_micro", "precision", "recall"):
+        measure, _, average = name.partition("_")
+        score = getattr(sklearn.metrics, f"{measure}_score")
+        theirs[name] = score(*flat, labels=labels, average=average or "macro", zero_division=0)
+    for label in "abcd":
+        theirs[f"f1_of_{label}"] = sklearn.metrics.f1_score(*flat, labels=[label], average="macro", zero_division=0)
+    assert metrics.compute_all(metrics.TAGS, list(theirs), gold, found) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_matthews_correlation_with_gaps_is_that_of_rows_of_zeros(seed: int) -> None:
+    gold, found = random_tags_with_gaps(seed)
+    sides = [np.array([[tag == label for label in "abcd"] for tags in side for tag in tags], float)
+             for side in (gold, found)]  # fmt: skip
+    x, y = (side - side.mean(axis=0) for side in sides)
+    spread = np.sqrt((x * x).sum() * (y * y).sum())
+    theirs = (x * y).sum() / spread if spread > 1e-9 else 0.0
+    ours = metrics.compute_all(metrics.TAGS, ["matthews_correlation"], gold, found)
+    assert ours["matthews_correlation"] == pytest.approx(theirs, abs=1e-9)

@@ -1,37 +1,49 @@
-"""CSV and TSV: rows under a header, quoted or not."""
+"""CSV and TSV: rows, under a header or without one, quoted or not."""
 
 from __future__ import annotations
 
 import csv
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ExampleMaker
-from multitask_bert.data.readers.text import count, read_lines
+from multitask_bert.data.readers.text import BLANKS, count, read_lines, shown
 from multitask_bert.records import Example
 
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python stops at 131,072 where nothing is said
+QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a field that is quoted like CSV, all of it
+DELIMITERS = ",;\t|"
+
+Row = tuple[int, list[str]]  # the line on which it begins, and its fields
 
 
 def read_csv(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """Comma-separated with a header; fields may be quoted and then hold commas and line breaks."""
-    return _delimited(path, source, heads, _quoted_rows(path, source.encoding, ","))
+    """Separated by `delimiter`; fields may be quoted and then hold delimiters and line breaks."""
+    return _delimited(path, source, heads, _quoted_rows(path, source.encoding, source.delimiter))
 
 
 def read_tsv(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """Tab-separated with a header; quoted like CSV, or (`quoted: false`) with `"` as data."""
+    """Tab-separated; quoted like CSV, or (`quoted: false`) with `"` as data."""
     rows = _quoted_rows(path, source.encoding, "\t") if source.quoted else _plain_rows(path, source.encoding)
     return _delimited(path, source, heads, rows)
 
 
-def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line on which each begins; blank lines are passed over."""
+def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+    """Rows with the line on which each begins; blank lines are passed over.
+
+    Raises:
+        InputError: as `csv.Error`; or, between tabs, `"` is plain data in this file.
+    """
     csv.field_size_limit(MAX_FIELD_LENGTH)
     lines: list[str] = []  # of the row that is being read
     rows = csv.reader(_kept(read_lines(path, encoding, newline=""), lines), delimiter=delimiter, strict=True)
     line = 1
+    quotes = _Quotes()
     try:
         for row in rows:
             if delimiter == "\t" and _are_rows_of_their_own(lines, len(row)):
@@ -40,6 +52,8 @@ def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[in
                     f'if `"` is plain data in this file, set `quoted: false`; if not, put spaces for tabs inside quotes'
                 )
             if row:
+                if delimiter == "\t":
+                    quotes.see(line, lines)
                 yield line, row
             line = rows.line_num + 1
             lines.clear()
@@ -48,6 +62,12 @@ def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[in
             f'{path}:{line}: {error}; inside a quoted field a `"` is written twice; if `"` is plain data in this '
             f"file, set `format: tsv` and `quoted: false`"
         ) from error
+    if quotes.are_data and quotes.first_needless is not None:
+        number, field = quotes.first_needless
+        raise InputError(
+            f'{path}:{number}: the field {shown(field)} would lose its `"`, which seem to be data: no field needs '
+            f'them, and others hold a `"` without being quoted; set `quoted: false`, or leave out these `"`'
+        )
 
 
 def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
@@ -62,28 +82,117 @@ def _are_rows_of_their_own(lines: Sequence[str], width: int) -> bool:
     return len(lines) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in lines)
 
 
-def _plain_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def _plain_rows(path: Path, encoding: str) -> Iterator[Row]:
+    """Rows with their line; blank lines are passed over.
+
+    Raises:
+        InputError: after the last row, that the file is quoted like CSV.
+    """
+    quotes = _Quotes()
     for number, line in enumerate(read_lines(path, encoding), start=1):
         if line := line.rstrip("\r\n"):
+            quotes.see(number, [line])
             yield number, line.split("\t")
+    if quotes.enclose and quotes.first_needed is not None:
+        number, field = quotes.first_needed
+        raise InputError(
+            f'{path}:{number}: the field {shown(field)} is quoted like CSV, as each field here that begins with a `"`: '
+            f"those inside are written twice; set `quoted: true`"
+        )
+
+
+class _Quotes:
+    """What the `"` in a file between tabs tell: whether they enclose fields, or are data.
+
+    Whoever writes quoted files encloses every field that holds a `"`, and writes those inside twice.
+    """
+
+    def __init__(self) -> None:
+        self.first_needed: tuple[int, str] | None = None  # field in quotes that has `""` inside, with its line
+        self.first_needless: tuple[int, str] | None = None  # field in quotes that would be the same without
+        self.has_broken = False  # a field begins with `"` and is not one that quotes enclose
+        self.has_inner = False  # a field holds `"` and does not begin with it
+        self.has_long = False  # a quoted field holds a delimiter or a line break
+
+    def see(self, number: int, lines: Sequence[str]) -> None:
+        """A row as it is written, which begins on line `number`."""
+        if len(lines) > 1:
+            self.has_long = True
+        elif '"' in lines[0]:
+            for field in lines[0].rstrip("\r\n").split("\t"):
+                self._see_field(number, field)
+
+    def _see_field(self, number: int, field: str) -> None:
+        if not field.startswith('"'):
+            self.has_inner |= '"' in field
+        elif (match := QUOTED.fullmatch(field)) is None:
+            self.has_broken = True
+        elif '"' in match[1]:
+            self.first_needed = self.first_needed or (number, field)
+        else:
+            self.first_needless = self.first_needless or (number, field)
+
+    @property
+    def enclose(self) -> bool:
+        return self.first_needed is not None and not self.has_broken and not self.has_inner
+
+    @property
+    def are_data(self) -> bool:
+        return self.has_inner and self.first_needed is None and not self.has_broken and not self.has_long
 
 
 def _delimited(
-    path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig], rows: Iterator[tuple[int, list[str]]]
+    path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig], rows: Iterator[Row]
 ) -> Iterator[Example]:
-    header_line, header = next(rows)
-    columns = [name.strip() for name in header]
-    make = ExampleMaker(source, heads, f"{path}:{header_line}", columns)
-    make.check_columns()
-    twice = [name for name, number in Counter(columns).items() if number > 1 and name in make.fields.values()]
-    if twice:
-        raise InputError(f"{path}:{header_line}: two columns have the name '{twice[0]}'; rename one of them")
+    first_line, first = next(rows)
+    width = len(first)
+    if source.header:
+        columns = [unicodedata.normalize("NFC", name.strip()) for name in first]
+    else:
+        columns = [str(number) for number in (*range(width), *range(-width, 0))]
     is_plain = source.format == "tsv" and not source.quoted
     hint = "fields quoted like CSV need `quoted: true`" if is_plain else 'a `"` in unquoted text needs `quoted: false`'
-    for line, row in rows:
-        if len(row) != len(columns):
-            raise InputError(
-                f"{path}:{line}: {count(len(row), 'field')} where the header names {len(columns)}; correct the line, "
-                f"or check that the delimiter and `quoted` fit ({hint})"
-            )
-        yield make(dict(zip(columns, map(str.strip, row), strict=True)), f"{path}:{line}")
+    first_has = "header names" if source.header else "first line has"
+    with BadRecords(path, source) as bad:
+        make = ExampleMaker(source, heads, f"{path}:{first_line}", columns, bad=bad, hint=_hint(first, source))
+        make.check_columns()
+        twice = [name for name, number in Counter(columns).items() if number > 1 and name in make.fields.values()]
+        if twice:
+            raise InputError(f"{path}:{first_line}: two columns have the name '{twice[0]}'; rename one of them")
+        for line, row in rows if source.header else _before(rows, (first_line, first)):
+            with bad.caught():
+                if len(row) != width:
+                    raise InputError(
+                        f"{path}:{line}: {count(len(row), 'field')} where the {first_has} {width}; correct the line, "
+                        f"or check that the delimiter and `quoted` fit ({hint})"
+                    )
+                fields = [_stripped(field, source) for field in row]
+                if not source.header:
+                    fields *= 2  # under both of their numbers
+                example = make(dict(zip(columns, fields, strict=True)), f"{path}:{line}")
+                if bad.lets_through:
+                    yield example
+
+
+def _before(rows: Iterator[Row], first: Row) -> Iterator[Row]:
+    yield first
+    yield from rows
+
+
+def _stripped(field: str, source: SourceConfig) -> str:
+    """Without white space around it; of fields with words, only without what can be no word."""
+    return field.strip() if source.words is None else field.strip(BLANKS)
+
+
+def _hint(first: Sequence[str], source: SourceConfig) -> str:
+    """What may be wrong where a column is not found in the first line."""
+    if not source.header:
+        return ""
+    used = source.delimiter if source.format == "csv" else "\t"
+    other = next((one for one in DELIMITERS if one != used and len(first) == 1 and one in first[0]), None)
+    if other is not None:
+        how = "`format: tsv`" if other == "\t" else f'`format: csv` and `delimiter: "{other}"`'
+        return f"; the fields seem to be separated by {shown(other)}, for which set {how}"
+    if any(QUOTED.fullmatch(name.strip()) for name in first):
+        return "; the names are quoted like CSV, for which set `quoted: true`"
+    return "; if the file has no header, set `header: false` and name columns by number, from 0"

@@ -2,40 +2,116 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
-from multitask_bert.data.readers.records import ExampleMaker
+from multitask_bert.data.readers.bad_records import BadRecords
+from multitask_bert.data.readers.records import ABSENT, ExampleMaker, look_up
 from multitask_bert.data.readers.text import read_lines, read_text, shown, without_end
 from multitask_bert.records import Example
 
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # JSON can write half of a surrogate pair; UTF-8 cannot
+JSON_BLANKS = re.compile(r"[ \t\r\n]*")
 LACKING: Any = object()
 
 
 def read_jsonl(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """One JSON object per line; blank lines are passed over."""
-    make: ExampleMaker | None = None
-    for number, line in enumerate(map(without_end, read_lines(path, source.encoding)), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        record = _parsed(line, path, line=number)
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{where}: {shown(record)} is not a JSON object; write one per line, as in "
-                f'{{"text": …, "label": …}} (a whole array becomes lines by `jq -c ".[]"`)'
-            )
-        make = make or ExampleMaker(source, heads, where, list(record))
-        yield make(record, where)
-    if make is not None:
-        make.finish()
+    """One JSON object per line, blank lines passed over; or one array of objects, or one object of objects by key."""
+    with BadRecords(path, source) as bad:
+        make: ExampleMaker | None = None
+        for number, read in _records(path, source):
+            where = f"{path}:{number}"
+            with bad.caught():
+                record = read()
+                if not isinstance(record, dict):
+                    raise InputError(
+                        f"{where}: {shown(record)} is not a JSON object; write one per line, as in "
+                        f'{{"text": …, "label": …}}, or all of them in one array'
+                    )
+                make = make or ExampleMaker(source, heads, where, list(record), bad=bad)
+                example = make(record, where)
+                if bad.lets_through:
+                    yield example
+        if make is not None and bad.lets_through:
+            make.finish()
+
+
+def _records(path: Path, source: SourceConfig) -> Iterator[tuple[int, Callable[[], Any]]]:
+    """The line on which each record begins, and what gives the record, or refuses it."""
+    lines = enumerate(map(without_end, read_lines(path, source.encoding)), start=1)
+    first_line, first = next((number, line) for number, line in lines if line.strip())
+    whole = _one_value(path, source.encoding) if _is_one_value(first, source) else None
+    if whole is not None:
+        for place, record in whole:
+            yield place, partial(_itself, record)
+        return
+    for number, line in itertools.chain([(first_line, first)], lines):
+        if line.strip():
+            yield number, partial(_parsed, line, path, line=number)
+
+
+def _itself(record: Any) -> Any:
+    return record
+
+
+def _is_one_value(first: str, source: SourceConfig) -> bool:
+    """Whether a file that begins with this line may hold all its records in one JSON value."""
+    if first.lstrip().startswith("["):
+        return True
+    try:
+        record = json.loads(first)
+    except (ValueError, RecursionError):
+        return first.lstrip().startswith("{")
+    return _is_by_key(record) and look_up(record, source.text or source.words or "") is ABSENT
+
+
+def _is_by_key(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) > 0 and all(isinstance(one, dict) for one in value.values())
+
+
+def _one_value(path: Path, encoding: str) -> Iterator[tuple[int, Any]] | None:
+    """The records of an array, or of an object that has them by key, each with its line; None: it is neither."""
+    text = read_text(path, encoding)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # read line by line, the error is found and named
+    if not isinstance(value, list) and not _is_by_key(value):
+        return None
+    if HALF_CHARACTER.search(text):
+        _parsed(text, path)
+    return _with_lines(text)
+
+
+def _with_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """The items of an array or the values of an object, each with the line on which it begins; `text` is valid JSON."""
+    decoder = json.JSONDecoder()
+    place = _after_blanks(text, 0)
+    has_keys, end = text[place] == "{", len(text.rstrip()) - 1
+    line, counted = 1, 0
+    while (place := _after_blanks(text, place + 1)) < end:
+        if has_keys:
+            _, place = decoder.raw_decode(text, place)
+            place = _after_blanks(text, text.index(":", place) + 1)
+        line += text.count("\n", counted, place)
+        counted = place
+        record, place = decoder.raw_decode(text, place)
+        yield line, record
+        place = _after_blanks(text, place)  # at the comma, or the end
+
+
+def _after_blanks(text: str, place: int) -> int:
+    match = JSON_BLANKS.match(text, place)
+    assert match is not None, "it matches nothing, too"
+    return match.end()
 
 
 def read_squad(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
@@ -52,18 +128,19 @@ def read_squad(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
         for name, head in heads.items()
     }
     columns = ("question", "context", "answers", "id", "title", "is_impossible")
-    make = ExampleMaker(source, heads, f"{path}:1", columns)
-    make.check_columns()
-    for place, question in _questions(file, str(path)):
-        identity = question.get("id", place)
-        where = f"{path}:{line_of(identity)} (question {identity})"
-        if not isinstance(question.get("answers", []), list) or question.get("is_impossible") not in (
-            None, True, False,
-        ):  # fmt: skip
-            raise InputError(f"{where}: `answers` must be a list and `is_impossible` true or false; correct it")
-        if question.get("is_impossible"):
-            question = {**question, "answers": []}
-        yield make(question, where)
+    with BadRecords(path, source) as bad:
+        make = ExampleMaker(source, heads, f"{path}:1", columns, bad=bad)
+        make.check_columns()
+        for place, question in _questions(file, str(path)):
+            identity = question.get("id", place)
+            where = f"{path}:{line_of(identity)} (question {identity})"
+            with bad.caught():
+                is_impossible = question.get("is_impossible")
+                if not isinstance(question.get("answers", []), list) or is_impossible not in (None, True, False):
+                    raise InputError(f"{where}: `answers` must be a list and `is_impossible` true or false; correct it")
+                example = make({**question, "answers": []} if is_impossible else question, where)
+                if bad.lets_through:
+                    yield example
 
 
 class _LineFinder:

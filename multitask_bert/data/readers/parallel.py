@@ -8,6 +8,7 @@ from pathlib import Path
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
 from multitask_bert.data.downloads import part_of
+from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import count, read_lines
 from multitask_bert.records import Example
@@ -20,14 +21,18 @@ def read_parallel(path: Path, source: SourceConfig, heads: Mapping[str, HeadConf
     """
     names = file_names(source, heads)
     files = {name: part_of(path, name) for name in names}
-    make = ExampleMaker(source, heads, str(path), names)
     columns = {name: _lines(file, source.encoding) for name, file in files.items()}
     rows = itertools.zip_longest(*columns.values())
-    for number, fields in enumerate(rows, start=1):
-        if None in fields:
-            _refuse_surplus(dict(zip(files.values(), fields, strict=True)), rows, number)
-        elif any(fields):
-            yield make(dict(zip(names, fields, strict=True)), f"{files[names[0]]}:{number}")
+    with BadRecords(path, source) as bad:
+        make = ExampleMaker(source, heads, str(path), names, bad=bad)
+        for number, fields in enumerate(rows, start=1):
+            if None in fields:
+                _refuse_surplus(dict(zip(files.values(), fields, strict=True)), rows, number)
+            elif any(fields):
+                with bad.caught():
+                    example = make(dict(zip(names, fields, strict=True)), f"{files[names[0]]}:{number}")
+                    if bad.lets_through:
+                        yield example
 
 
 def _refuse_surplus(line_of: Mapping[Path, str | None], rest: Iterator[Sequence[str | None]], number: int) -> None:

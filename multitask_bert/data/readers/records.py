@@ -6,36 +6,51 @@ place of an example with words is `file:line:1`, of which the last is the number
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
-from multitask_bert.data.readers.text import count, shown
+from multitask_bert.data.readers.bad_records import BadRecords
+from multitask_bert.data.readers.entities import EntityReader
+from multitask_bert.data.readers.text import count, is_blank, shown
 from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
 from multitask_bert.heads import HEAD_TYPES, parse_label
+from multitask_bert.labels import about_quotes
 from multitask_bert.records import Example
 
 ABSENT = object()
-ENTITY_KEYS = ("start", "end", "label")
 
 
 class ExampleMaker:
-    """Makes examples of the records of one file; `where`: the place of its header (or first record), for errors."""
+    """Makes examples of the records of one file; `where`: the place of its header (or first record), for errors.
+
+    `bad` is told what is to be said of the file as a whole; `hint` ends the error for a column that is not there.
+    """
 
     def __init__(
-        self, source: SourceConfig, heads: Mapping[str, HeadConfig], where: str, columns: Sequence[str]
+        self,
+        source: SourceConfig,
+        heads: Mapping[str, HeadConfig],
+        where: str,
+        columns: Sequence[str],
+        *,
+        bad: BadRecords,
+        hint: str = "",
     ) -> None:
-        self.source, self.heads, self.where, self.columns = source, heads, where, columns
+        self.source, self.heads, self.where, self.columns, self.hint = source, heads, where, columns, hint
         self.fields = _fields(source, heads, f"{where}: {', '.join(columns)}")
+        self.read_entities = EntityReader(source)
+        bad.remarks = self.read_entities.remarks
         self.unseen = dict(self.fields)
 
     def check_columns(self) -> None:
         """Refuse what names no column, where all records have the same ones (names with dots look into them)."""
+        there = dict.fromkeys(self.columns)
         for field, column in self.fields.items():
-            if column not in self.columns and column.split(".")[0] not in self.columns:
+            if _field(there, column) is ABSENT and _field(there, column.split(".")[0]) is ABSENT:
                 raise self._lacking(field, "the header lacks")
 
     def finish(self) -> None:
@@ -51,7 +66,9 @@ class ExampleMaker:
             entities = {name: self._entities(name, head, record, text, where) for name, head in named}
             if entities:
                 every = [entity for found in entities.values() for entity in found or ()]
-                offsets = tuple(split_at_borders(cut_words(text), every))
+                uncut = cut_words(text)
+                self.read_entities.compare(every, uncut, text)
+                offsets = tuple(split_at_borders(uncut, every))
                 words = tuple(text[begin:end] for begin, end in offsets)
         labels = {}
         place = where if words is None else f"{where}:1"
@@ -71,6 +88,7 @@ class ExampleMaker:
             words=words,
             word_offsets=offsets,
             choices=self._choices(record, where),
+            spans=_places(entities) if entities else None,
         )
 
     def _text_and_words(
@@ -79,7 +97,7 @@ class ExampleMaker:
         if self.source.words is None:
             return self._string("source.text", record, where), None, None
         words = _listed(self._value("source.words", record))
-        if words is None or not words or not all(isinstance(word, str) and word.strip() for word in words):
+        if words is None or not words or not all(isinstance(word, str) and not is_blank(word) for word in words):
             found = shown(self._value("source.words", record))
             raise InputError(
                 f"{where}: the field '{self.source.words}' must hold words, and none of them empty, but holds "
@@ -134,14 +152,7 @@ class ExampleMaker:
                 f'[{{"start": 0, "end": 4, "label": "PER"}}], but holds {shown(value)}; correct it, or name the '
                 f"column with the words in source.words"
             )
-        entities = sorted(_entity(one, where, text) for one in value)
-        for before, after in itertools.pairwise(entities):
-            if after.start < before.end:
-                raise InputError(
-                    f"{where}: the entities {shown(text[before.start : before.end])} (from {before.start}) and "
-                    f"{shown(text[after.start : after.end])} (from {after.start}) overlap; keep one of them"
-                )
-        return entities
+        return self.read_entities(value, where, text)
 
     def _label(self, name: str, head: HeadConfig, record: Mapping[str, Any]) -> Any:
         if head.columns is not None:
@@ -170,23 +181,32 @@ class ExampleMaker:
         return None if value is ABSENT or (isinstance(value, float) and math.isnan(value)) else value
 
     def _lacking(self, field: str, how: str) -> InputError:
+        quotes = about_quotes([self.fields[field]], self.columns)
+        way_out = quotes or self.hint or "; correct the name, or the file"
         name = field.rpartition(".")[0] if field.startswith("source.choices.") or ".columns." in field else field
         return InputError(
             f"{self.where}: {how} the column '{self.fields[field]}' named by {name} (it has: "
-            f"{', '.join(self.columns)}); correct the name, or the file"
+            f"{', '.join(self.columns)}){way_out}"
         )
 
 
 def look_up(record: Mapping[str, Any], name: str) -> Any:
     """The field of that name, or, where it has dots, the field inside of fields; ABSENT where there is none."""
-    if name in record:
-        return record[name]
-    value: Any = record
+    value = _field(record, name)
+    if value is not ABSENT or "." not in name:
+        return value
+    value = record
     for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return ABSENT
-        value = value[part]
+        value = _field(value, part) if isinstance(value, Mapping) else ABSENT
     return value
+
+
+def _field(record: Mapping[str, Any], name: str) -> Any:
+    """The field of that name, in whatever Unicode form either is written."""
+    if name in record or name.isascii():
+        return record.get(name, ABSENT)
+    name = unicodedata.normalize("NFC", name)
+    return next((value for key, value in record.items() if unicodedata.normalize("NFC", str(key)) == name), ABSENT)
 
 
 def _fields(source: SourceConfig, heads: Mapping[str, HeadConfig], listed: str) -> dict[str, str]:
@@ -220,25 +240,5 @@ def _listed(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, list | tuple) else None
 
 
-def _entity(value: Any, where: str, text: str) -> Entity:
-    """`{start, end, label}`, or a list of the three in this order."""
-    fields = dict(zip(ENTITY_KEYS, value, strict=False)) if isinstance(value, list | tuple) else value
-    found: list[Any] = [fields.get(key) for key in ENTITY_KEYS] if isinstance(fields, Mapping) else []
-    problem = next(_entity_problems(found, text), None)
-    if problem is not None:
-        raise InputError(
-            f"{where}: the entity {shown(value)} {problem}; write it as "
-            f'{{"start": 0, "end": 4, "label": "PER"}}, in characters of the text'
-        )
-    return Entity(*found)
-
-
-def _entity_problems(found: Sequence[Any], text: str) -> Iterator[str]:
-    if len(found) != len(ENTITY_KEYS) or not isinstance(found[2], str) or not found[2].strip():
-        yield "lacks a label"
-    elif not all(isinstance(place, int) and not isinstance(place, bool) for place in found[:2]):
-        yield "lacks start or end"
-    elif not 0 <= found[0] < found[1] <= len(text):
-        yield f"does not lie in the text, which has {count(len(text), 'character')}"
-    elif not text[found[0] : found[1]].strip():
-        yield "holds no word"
+def _places(entities: Mapping[str, list[Entity] | None]) -> dict[str, tuple[tuple[int, int], ...]]:
+    return {name: tuple((one.start, one.end) for one in found or ()) for name, found in entities.items()}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import shown
 from multitask_bert.records import Example
@@ -27,12 +32,12 @@ def read_parquet(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfi
         raise InputError(
             f"{path}:1: is not a Parquet file ({_first_line(error)}); write it anew, or set another `format`"
         ) from error
-    with file:
-        make = ExampleMaker(source, heads, f"{path}:1", columns)
+    with file, BadRecords(path, source) as bad:
+        make = ExampleMaker(source, heads, f"{path}:1", columns, bad=bad)
         make.check_columns()
         used = _top_level(list(make.fields.values()), columns)
         batches = _rows(file.iter_batches(batch_size=CHUNK, columns=used), path)
-        yield from _examples(make, batches, features, str(path))
+        yield from _examples(make, batches, features, str(path), bad)
 
 
 def read_datasets(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
@@ -43,22 +48,47 @@ def read_datasets(path: Path, source: SourceConfig, heads: Mapping[str, HeadConf
     dataset = _load(path.parent, path.name, source)
     name = f" ({source.name})" if source.name else ""
     where = f"{path.parent}{name} {path.name}"
-    make = ExampleMaker(source, heads, where, dataset.column_names)
-    make.check_columns()
-    dataset = dataset.select_columns(_top_level(list(make.fields.values()), dataset.column_names)).with_format(None)
-    chunks = (dataset[first : first + CHUNK] for first in range(0, len(dataset), CHUNK))
-    batches = ([dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True)] for chunk in chunks)
-    yield from _examples(make, batches, dataset.features, where)
+    with BadRecords(where, source) as bad:
+        make = ExampleMaker(source, heads, where, dataset.column_names, bad=bad)
+        make.check_columns()
+        dataset = dataset.select_columns(_top_level(list(make.fields.values()), dataset.column_names))
+        yield from _examples(make, _chunks(dataset.with_format(None)), dataset.features, where, bad)
 
 
 def _examples(
-    make: ExampleMaker, batches: Iterator[list[dict[str, Any]]], features: Mapping[str, Any], where: str
+    make: ExampleMaker,
+    batches: Iterator[list[dict[str, Any]]],
+    features: Mapping[str, Any],
+    where: str,
+    bad: BadRecords,
 ) -> Iterator[Example]:
     decode = {column: _decoder(feature) for column, feature in features.items()}
     rows = (row for batch in batches for row in batch)
     for number, row in enumerate(rows, start=1):
         record = {column: decode[column](value) if column in decode else value for column, value in row.items()}
-        yield make(record, f"{where}:{number}")
+        with bad.caught():
+            example = make({column: _plain(value) for column, value in record.items()}, f"{where}:{number}")
+            if bad.lets_through:
+                yield example
+
+
+def _chunks(dataset: Any) -> Iterator[list[dict[str, Any]]]:
+    for first in range(0, len(dataset), CHUNK):
+        chunk = dataset[first : first + CHUNK]
+        yield [dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: decimals are numbers; dates and times are strings, as CSV would hold them."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return {name: _plain(child) for name, child in value.items()} if isinstance(value, Mapping) else value
 
 
 def _decoder(feature: Any) -> Callable[[Any], Any]:
@@ -128,8 +158,10 @@ def _load(folder: Path, split: str, source: SourceConfig) -> Any:
 
 def _top_level(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that are named, or that hold a field that is named, in the order of the file."""
-    wanted = {name if name in columns else name.split(".")[0] for name in names}
-    return [column for column in columns if column in wanted]
+    composed = {column: unicodedata.normalize("NFC", column) for column in columns}
+    wanted = {unicodedata.normalize("NFC", name) for name in names}
+    wanted = {name if name in composed.values() else name.split(".")[0] for name in wanted}
+    return [column for column in columns if composed[column] in wanted]
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from multitask_bert.config import InputError
 
+BLANKS = " \t\r\n\v\f"
+
 
 def read_lines(path: Path, encoding: str, *, newline: str = "\n") -> Iterator[str]:
     """The lines of a file with their ends, one at a time, so that it is never in memory as a whole.
@@ -81,9 +83,14 @@ def without_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 column`, `2 columns`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
+
+
+def is_blank(text: str) -> bool:
+    """Whether it holds nothing but ASCII spaces and line ends; any other white space can be a word, and be tagged."""
+    return not text.strip(BLANKS)
 
 
 def shown(value: object, *, width: int = 60) -> str:

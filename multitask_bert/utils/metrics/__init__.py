@@ -21,12 +21,12 @@ from multitask_bert.utils.bootstrap import Interval
 from multitask_bert.utils.metrics.answers import AnswerMetric
 from multitask_bert.utils.metrics.base import CountedMetric, Family
 from multitask_bert.utils.metrics.entities import EntityMetric, default_spans, strict_spans
-from multitask_bert.utils.metrics.labels import LabelMetric, TagMetric
+from multitask_bert.utils.metrics.labels import NO_PREDICTION, LabelMetric, TagMetric
 from multitask_bert.utils.metrics.multilabel import MultilabelMetric
 from multitask_bert.utils.metrics.regression import NumberMetric
 
 __all__ = [
-    "ANSWERS", "CLASSIFICATION", "ENTITIES", "MULTILABEL", "NUMBERS", "TAGS",
+    "ANSWERS", "CLASSIFICATION", "ENTITIES", "MULTILABEL", "NO_PREDICTION", "NUMBERS", "TAGS",
     "AnswerMetric", "CountedMetric", "EntityMetric", "Family", "LabelMetric", "MultilabelMetric", "NumberMetric",
     "TagMetric", "compute_all", "compute_module", "default_spans", "interval", "strict_spans",
 ]  # fmt: skip

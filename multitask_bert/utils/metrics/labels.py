@@ -13,6 +13,7 @@ from multitask_bert.utils.metric_names import label_left_out, measure_of_label
 from multitask_bert.utils.metrics.base import CountedMetric, averaged, measure, ratio
 
 OF_LABEL = "f1_of_"
+NO_PREDICTION = "\0"  # in the place of a predicted tag; `datasets` takes no None there, and "" may be a tag
 
 
 class LabelMetric(CountedMetric):
@@ -34,13 +35,14 @@ class LabelMetric(CountedMetric):
         lengths = [len(labels) for labels in references]
         assert lengths == [len(labels) for labels in predictions]
         owner = np.repeat(np.arange(len(references)), lengths)
-        names = sorted({*golds, *founds})
+        names = sorted({*golds, *founds} - {NO_PREDICTION})
         ids = {name: place for place, name in enumerate(names)}
         if (of_label := measure_of_label(self.config_name)) is not None:
             names = [of_label[1]]
             ids = {name: 0 if name == names[0] else -1 for name in ids}
         elif (left_out := label_left_out(self.config_name)) is not None:
             ids[left_out] = -1
+        ids[NO_PREDICTION] = -1
         gold = np.array([ids[name] for name in golds], dtype=np.int64)
         found = np.array([ids[name] for name in founds], dtype=np.int64)
         rows_N3L = np.zeros((len(references), 3, len(names)))
@@ -61,7 +63,10 @@ class LabelMetric(CountedMetric):
 
 
 class TagMetric(LabelMetric):
-    """The same over one tag per word; examples are sentences, so that an interval resamples whole sentences."""
+    """The same over one tag per word; examples are sentences, so that an interval resamples whole sentences.
+
+    NO_PREDICTION (the word was not read) is wrong, and no label.
+    """
 
     kind_of_value = datasets.Sequence(datasets.Value("string"))
 
@@ -70,9 +75,12 @@ class TagMetric(LabelMetric):
 
 
 def _matthews(right_R: Floats, gold_RL: Floats, found_RL: Floats) -> Floats:
-    """Matthews correlation for any number of classes (Gorodkin 2004); 0 where only one class occurs."""
-    total_R = gold_RL.sum(axis=1)
+    """Matthews correlation for any number of classes (Gorodkin 2004); 0 where only one class occurs.
+
+    An example without a prediction is in none of the predicted classes.
+    """
+    total_R, num_found_R = gold_RL.sum(axis=1), found_RL.sum(axis=1)
     covariance_R = right_R * total_R - (gold_RL * found_RL).sum(axis=1)
     of_gold_R = total_R**2 - (gold_RL**2).sum(axis=1)
-    of_found_R = total_R**2 - (found_RL**2).sum(axis=1)
+    of_found_R = total_R * num_found_R - (found_RL**2).sum(axis=1)
     return ratio(covariance_R, np.sqrt(of_gold_R) * np.sqrt(of_found_R))

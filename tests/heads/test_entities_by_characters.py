@@ -1,0 +1,152 @@
+"""Entities by characters: scores are those of the places that predicting says, in texts of any kind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multitask_bert.config import HeadConfig, SourceConfig, TaskConfig
+from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.processor import DataProcessor
+from multitask_bert.data.readers import READERS
+from multitask_bert.heads.base import Head
+from multitask_bert.heads.tagging import TaggingHead
+from multitask_bert.inference.encoding import encode_inputs
+from multitask_bert.inference.inputs import read_input
+from multitask_bert.labels import LabelSet
+from multitask_bert.records import EncodedExample, Example, Prediction
+
+LABELS = LabelSet(("O", "B-X", "I-X", "B-Y", "I-Y"))
+METRICS = ["f1", "precision", "recall", "f1_per_label"]
+Spans = Sequence[tuple[int, int, str]]
+ALPHABETS = {
+    "words": "abc  .", "punctuation": "ab.,-'  ", "no spaces": "我住在今天", "mixed": "我a .-'\u0301\u200b",
+    "wide": "a \t\u00a0",
+}  # fmt: skip
+
+
+def head(constrained: bool = False) -> TaggingHead:
+    return TaggingHead(HeadConfig("tagging", metrics=METRICS, constrained=constrained), LABELS)
+
+
+def random_text(draw: random.Random, alphabet: str) -> tuple[str, list[list[Any]]]:
+    """A text, and entities that begin and end anywhere in it, also next to each other."""
+    text = "".join(draw.choices(alphabet, k=draw.randint(1, 30)))
+    borders = sorted(draw.choices(range(len(text) + 1), k=8))
+    places = [(a, b) for a, b in itertools.pairwise(borders) if text[a:b].strip() and draw.random() < 0.6]
+    return text, [[a, b, draw.choice("XY")] for a, b in places]
+
+
+def read(path: Path, records: Sequence[Mapping[str, Any]], heads: Mapping[str, HeadConfig]) -> list[Example]:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return list(READERS["jsonl"](path, SourceConfig("jsonl", text="text"), heads))
+
+
+def random_logits(draw: random.Random, encoded: EncodedExample) -> np.ndarray:
+    """Of each word with pieces; the same for the same text."""
+    return np.random.default_rng(draw.randrange(9)).normal(size=(len(encoded.targets["h"].anchors), len(LABELS)))
+
+
+def character_scores(golds: Sequence[Spans], founds: Sequence[Spans]) -> dict[str, float]:
+    """Out of sets of places, for all entities and for those of each type."""
+
+    def measure(kinds: str) -> tuple[float, float, float]:
+        gold = {(n, *one) for n, spans in enumerate(golds) for one in spans if one[2] in kinds}
+        found = {(n, *one) for n, spans in enumerate(founds) for one in spans if one[2] in kinds}
+        right = len(gold & found)
+        precision, recall = right / max(1, len(found)), right / max(1, len(gold))
+        return 2 * precision * recall / ((precision + recall) or 1), precision, recall
+
+    f1, precision, recall = measure("XY")
+    return {"f1": f1, "precision": precision, "recall": recall, "f1_of_X": measure("X")[0], "f1_of_Y": measure("Y")[0]}
+
+
+@pytest.mark.parametrize("max_length", [64, 8])
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_scores_equal_those_of_the_places_that_predicting_says(
+    tokenizer: Any, tmp_path: Path, alphabet: str, constrained: bool, max_length: int
+) -> None:
+    draw = random.Random(3)
+    ours = head(constrained)
+    heads: dict[str, Head] = {"h": ours}
+    drawn = [random_text(draw, ALPHABETS[alphabet]) for _ in range(300)]
+    records = [{"text": text, "h": spans} for text, spans in drawn if text.strip()]
+    examples = read(tmp_path / "a.jsonl", records, {"h": HeadConfig("tagging", column="h")})
+    scored = encode_examples(examples, heads, tokenizer, max_length=max_length, as_predicted=True)
+    inputs = [read_input({"text": record["text"]}, "here") for record in records]
+    predicted = [one for (one,) in encode_inputs("text", inputs, heads, tokenizer, max_length=max_length)]
+    predictions: list[Prediction] = []
+    founds: list[Spans] = []
+    for ours_now, theirs in zip(scored, predicted, strict=True):
+        assert ours_now.input_ids == theirs.input_ids
+        assert ours_now.targets["h"].anchors == theirs.targets["h"].anchors
+        logits = random_logits(draw, theirs)
+        gold = np.zeros_like(logits)  # so that a good part is right
+        gold[range(len(gold)), ours_now.targets["h"].values] = draw.choice([0.0, 5.0])
+        predictions.append(ours.decode(logits + gold, ours_now))
+        shown = ours.present(ours.decode(logits + gold, theirs), theirs)
+        founds.append([(one["start"], one["end"], one["label"]) for one in shown["entities"]])
+    golds = [example.example.labels["h"] for example in scored]
+    expected = character_scores([[(a, b, c) for a, b, c in record["h"]] for record in records], founds)
+    assert ours.score(golds, predictions) == pytest.approx(expected, abs=1e-12)
+    if alphabet in ("words", "punctuation"):
+        assert 0 < expected["f1"] < 1
+    if constrained:  # else an entity may begin with I-, which is right for the F1 only
+        are_right = [{*map(tuple, record["h"])} == {*found} for record, found in zip(records, founds, strict=True)]
+        assert [ours.is_right(gold, found) for gold, found in zip(golds, predictions, strict=True)] == are_right
+
+
+def test_words_are_cut_at_entities_in_training_only(tokenizer: Any, tmp_path: Path) -> None:
+    heads: dict[str, Head] = {"h": head()}
+    record = {"text": "mDodomani leo", "h": [[1, 7, "X"]]}
+    examples = read(tmp_path / "a.jsonl", [record], {"h": HeadConfig("tagging", column="h")})
+    (trained,) = encode_examples(examples, heads, tokenizer, max_length=32)
+    (scored,) = encode_examples(examples, heads, tokenizer, max_length=32, as_predicted=True)
+    assert len(trained.targets["h"].anchors) == 4  # m, Dodoma, ni, leo
+    assert len(scored.targets["h"].anchors) == 2  # mDodomani, leo
+    assert scored.example.labels == trained.example.labels == {"h": ("O", "B-X", "O", "O")}
+    assert heads["h"].decode(np.eye(5)[[1, 0]], scored).value == ("B-X", "I-X", "I-X", "O")
+
+
+def test_an_entity_with_white_space_at_its_end_is_missed(tokenizer: Any, tmp_path: Path) -> None:
+    heads: dict[str, Head] = {"h": head()}
+    record = {"text": "Dar es Salaam leo", "h": [[0, 7, "X"], [14, 17, "Y"]]}
+    examples = read(tmp_path / "a.jsonl", [record], {"h": HeadConfig("tagging", column="h")})
+    (scored,) = encode_examples(examples, heads, tokenizer, max_length=32, as_predicted=True)
+    found = heads["h"].decode(np.eye(5)[[1, 2, 0, 3]], scored)
+    assert heads["h"].score([scored.example.labels["h"]], [found])["f1"] == 0.5
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_dev_and_test_are_encoded_as_predicting_does_and_train_is_not(
+    tokenizer: Any, tmp_path: Path, cached: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    from multitask_bert.data.caching import Cache
+
+    records = [{"text": f"m{name}ni leo {number}", "h": [[1, 1 + len(name), "X"]]}
+               for number, name in enumerate(["Dodoma", "Arusha", "Moshi"] * 20)]  # fmt: skip
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    task = TaskConfig(
+        SourceConfig("jsonl", folder=str(tmp_path), train="a.jsonl", text="text"),
+        {"h": HeadConfig("tagging", column="h")},
+    )
+    cache = Cache(tmp_path / "cache") if cached else None
+    processor = DataProcessor({"t": task}, data_root="unused", seed=1, cache=cache)
+    with caplog.at_level(logging.WARNING):
+        data = processor.process(tokenizer, max_length=32)
+    splits = {"train": data.train["t"], "dev": data.dev["t"], "test": data.test["t"]}
+    num_words = {split: {len(one.targets["h"].anchors) for one in dataset} for split, dataset in splits.items()}
+    assert num_words == {"train": {5}, "dev": {3}, "test": {3}}
+    said = [message for message in caplog.messages if "begin or end where no word does" in message]
+    assert [message.partition(": ")[2].partition(" begin")[0] for message in said] == [
+        f"6 of 6 {split} entities of heads.h" for split in ("dev", "test")
+    ]
