@@ -157,7 +157,7 @@ class TaggingHead(Head):
         return {f"f1_of_{name}": f"f1_of_{name}" for name in self.names_shown}
 
     def answers_in(self, prediction: Prediction) -> Iterable[Hashable]:
-        return tuple(prediction.value)
+        return tuple(tag for tag in prediction.value if tag in self.labels)  # words that were cut off have none
 
     def frequency_logits(self) -> tuple[float, ...] | None:
         return options.frequency_logits(self.config, self.labels)

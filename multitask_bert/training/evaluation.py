@@ -151,7 +151,7 @@ def evaluate_task(
             result.losses[name] = loss_sums[name] / counts[name]
         with naming(task, name):
             result.scores[name] = head.score(golds, result.predictions[name])
-        if tune:
+        if tune and counts[name]:
             frequency_loss = frequency_sums[name] / counts[name] if name in frequency_sums else None
             how = collapse_of(
                 head, golds, result.predictions[name], loss=result.losses[name], frequency_loss=frequency_loss
