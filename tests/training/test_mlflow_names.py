@@ -13,9 +13,10 @@ from mlflow.utils.validation import _validate_metric, _validate_param, _validate
 from multitask_bert.training.mlflow_names import MAX_KEY_LENGTH, key_of, name_of, text_of
 
 LABELS = (
-    "C++", "C**", "C#", "C_", "http://schema.org/Person", "a/../b", "km//h", "/a", "a/", "./a", "../a", "..a", ".", "..",
-    "!", "@", "#", "😀", "e\N{COMBINING ACUTE ACCENT}", "é", "सकारात्मक", "line\n", "tab\t", "nul\0", "half \ud800", ":", "::",
-    ":plus sign:", "C:plus sign::plus sign:", ":colon:plus sign:colon:", "x" * 300, "x" * 299 + "y", "+" * 249, "+" * 250,
+    "C++", "C**", "C#", "C_", "http://schema.org/Person", "a/../b", "km//h", "/a", "a/", "./a", "../a", "..a", "..",
+    ".", "!", "@", "#", "😀", "e\N{COMBINING ACUTE ACCENT}", "é", "सकारात्मक", "line\n", "tab\t", "nul\0", "half \ud800",
+    ":", "::", ":plus sign:", "C:plus sign::plus sign:", ":colon:plus sign:colon:",
+    "x" * 300, "x" * 299 + "y", "+" * 249, "+" * 250,
 )  # fmt: skip
 
 
