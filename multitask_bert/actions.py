@@ -34,6 +34,7 @@ from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 from multitask_bert.training.mlflow_state import PARENT_TAG
 from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
+from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -283,7 +284,8 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
 
 
 def calm_libraries() -> None:
-    """Silence what a user can do nothing about; must come before the libraries are imported."""
+    """Silence what a user can do nothing about, and see to caches; must come before the libraries are imported."""
+    use_writable_caches()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they warn when loader workers fork
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig
+from multitask_bert.utils.files import as_folder_name
 
 GROUP = "tasks"
 OF_TODAYS_TASKS = ("train", "inspect")  # actions on the tasks of the command line; the others go by those of a run
@@ -49,7 +50,7 @@ def register() -> None:
 
 def folder_name(action: str, tasks: str) -> str:
     """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's."""
-    return "+".join(split_names(tasks)) if action in OF_TODAYS_TASKS else action
+    return as_folder_name("+".join(split_names(tasks))) if action in OF_TODAYS_TASKS else action
 
 
 def split_names(joined: str) -> list[str]:

@@ -14,7 +14,7 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.files import as_folder_name, finite, write_bytes, write_json
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
@@ -89,7 +89,7 @@ def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
 
 def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
     """The whole config as a primary config of its own, with nothing left to be looked up."""
-    name = re.sub(r"[^\w.+-]", "_", run_name(config))
+    name = as_folder_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
         "defaults": ["schema", "hydra_settings", "_self_"],

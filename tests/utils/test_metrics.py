@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from random import Random
 
+import evaluate
 import numpy as np
 import pytest
 import scipy.stats
@@ -305,3 +306,21 @@ def test_batches_added_one_by_one_score_like_all_at_once() -> None:
     for one_gold, one_found in zip(gold, found, strict=True):
         metric.add_batch(references=[one_gold], predictions=[one_found])
     assert metric.compute() == metrics.compute_all(metrics.ENTITIES, ["f1"], gold, found)
+
+
+@pytest.mark.parametrize("label", ["x" * 300, "nul\0", "../../outside", "a b"])
+def test_no_label_becomes_a_path(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "deep" / "down" / "metrics")
+    gold, found = [label, label, "other"], [label, "other", label]
+    name = f"f1_of_{label}"
+    metric = metrics.LabelMetric(name)
+    assert metric.compute(references=gold, predictions=found) == {name: 0.5}
+    assert metric.info.config_name == name
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_metrics_need_no_home_that_can_be_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "file" / "metrics")
+    assert [FAMILIES[name].make(metric).name for metric in FAMILIES[name]]
