@@ -26,6 +26,8 @@ from multitask_bert.folders import (
     config_of,
     config_to_evaluate,
     existing_run,
+    hold,
+    holding,
     shown,
     write_results,
 )
@@ -78,7 +80,8 @@ def train(
     from multitask_bert.training.running import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
+    with holding(folder):
+        return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
@@ -213,6 +216,7 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
     run_dir = Path(config.run_dir)
     if not (run_dir / SWEEP).is_file():
         run_dir = existing_run(config)
+        hold(run_dir, f"run_dir={run_dir}")
     for path in run_dir.rglob(MLFLOW_STATE):
         trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:

@@ -25,7 +25,7 @@ from multitask_bert import composition
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
-from multitask_bert.folders import existing_run
+from multitask_bert.folders import existing_run, hold
 from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
@@ -50,6 +50,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "report": (),
     "upload": (),
 }
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
@@ -127,10 +128,13 @@ class RefuseEarly(Callback):
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
+            hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
             check_writable(config, "hydra.sweep.dir")
+            if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
+                hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
 
 
 def refuse_new_folder(config: DictConfig) -> None:
@@ -193,10 +197,15 @@ def check_writable(config: DictConfig, key: str) -> None:
         folder = Path(OmegaConf.select(config, key))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
-    probe, is_new = folder / ".writable", not folder.exists()
+    probe, is_new = folder / f".writable.{os.getpid()}", not folder.exists()
+    content = "a full disk makes files, and writes nothing into them"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("a full disk makes files, and writes nothing into them", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
+        except FileNotFoundError:  # another process looked, too, and removed the folder that it had made
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
         probe.unlink()
     except OSError as error:
         with suppress(OSError):

@@ -210,7 +210,7 @@ def test_the_folder_that_is_checked_is_the_folder_of_the_run(
     (folder,) = tmp_path.glob("outputs/*/*")
     assert folder.name.endswith("_ner")
     assert (folder / ".hydra" / "config.yaml").is_file()
-    assert not (folder / ".writable").exists()
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", ".lock", "run.log"]
     assert len(ran) == 1
 
 
