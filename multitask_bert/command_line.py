@@ -120,6 +120,7 @@ class RefuseEarly(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
             job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(composition.GROUP))
             if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config)
@@ -132,9 +133,20 @@ class RefuseEarly(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
             check_writable(config, "hydra.sweep.dir")
             if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
                 hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
+
+
+def refuse_several_processes() -> None:
+    """Each of them would train the same run. Of Slurm's variables none says that: its tasks may be runs of their own."""
+    world_size = os.environ.get("WORLD_SIZE", "")
+    if world_size.isdecimal() and int(world_size) > 1:
+        raise InputError(
+            f"WORLD_SIZE={world_size}: this is one of {world_size} processes, as torchrun starts them; a run is one "
+            f"process on one device so far, so start it with python run.py"
+        )
 
 
 def refuse_new_folder(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""One run in one folder at a time: processes that begin in a folder in which another one writes."""
+"""One run, one process, one folder: processes that begin in a folder in which another one writes, and torchrun's."""
 
 from __future__ import annotations
 
@@ -70,6 +70,24 @@ def test_a_second_run_is_refused_before_it_writes_anything(
         before = contents(folder)
         assert error_of(*arguments) == f"error: hydra.run.dir={folder}: {REFUSED}"
         assert contents(folder) == before
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize("arguments", [["tasks=ner"], ["-m", "tasks=ner", "seed=1,2"]])
+def test_one_of_several_processes_of_torchrun_is_refused(
+    arguments: list[str], ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert error_of(*arguments).startswith("error: WORLD_SIZE=2: this is one of 2 processes, as torchrun starts them;")
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_single_process_of_torchrun_is_a_run(
+    ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    run_line("tasks=ner", f"hydra.run.dir={tmp_path}")
     assert len(ran) == 1
 
 
