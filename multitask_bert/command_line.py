@@ -140,7 +140,7 @@ class RefuseEarly(Callback):
 
 
 def refuse_several_processes() -> None:
-    """Each of them would train the same run. Of Slurm's variables none says that: its tasks may be runs of their own."""
+    """Each would train the same run. None of Slurm's variables says that: its tasks may be runs of their own."""
     world_size = os.environ.get("WORLD_SIZE", "")
     if world_size.isdecimal() and int(world_size) > 1:
         raise InputError(
