@@ -17,6 +17,7 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
+from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import as_folder_name, finite, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
         **to_dict(replace(config, resume=False)),
         "hydra": {"run": run},
     }
-    return "\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))])
+    return without_password("\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))]))
 
 
 def read_reproduction(folder: Path) -> dict[str, Any] | None:
@@ -174,7 +175,7 @@ def places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     if "tensorboard" in config.logger:
         found["TensorBoard"] = f"tensorboard --logdir {short}"
     if "mlflow" in config.logger:
-        uri = str(config.logger["mlflow"].get("tracking_uri"))
+        uri = without_password(str(config.logger["mlflow"].get("tracking_uri")))
         found["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     return found
 

@@ -31,9 +31,9 @@ from multitask_bert.training.mlflow_store import (
     artifact_root,
     create_database,
     prepare_environment,
-    shown_uri,
-    sqlite_path,
+    uri_for_mlflow,
 )
+from multitask_bert.utils.addresses import sqlite_path, sqlite_uri, without_password
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,12 @@ class Upload:
     One thread sends; others may add artifacts and the end meanwhile.
     """
 
-    def __init__(self, state: UploadState) -> None:
+    def __init__(self, state: UploadState, tracking_uri: str | None = None) -> None:
+        """`tracking_uri`: that of the state with its password, which no file holds; None: there is none."""
         self.folder = state.folder
         self.state = state
-        self.shown_uri = shown_uri(state.tracking_uri)
+        self.shown_uri = without_password(state.tracking_uri)
+        self._tracking_uri = tracking_uri or state.tracking_uri
         self._client: Any = None
         self._left_out: set[str] = set()  # names of what MLflow refused; each is told once
 
@@ -100,18 +102,21 @@ class Upload:
     def begin(cls, run: RunStart, tracking_uri: str, experiment: str) -> Upload:
         """A new upload, or the one to the same place that an earlier start in this folder began."""
         if database := sqlite_path(tracking_uri):
-            tracking_uri = f"sqlite:///{database.absolute().as_posix()}"  # upload_run may be called from elsewhere
+            tracking_uri = sqlite_uri(database.absolute())  # upload_run may be called from elsewhere
+        kept_uri = without_password(tracking_uri)
         if (run.folder / STATE_FILE).is_file():
-            upload = cls.load(run.folder)
-            if (upload.state.tracking_uri, upload.state.experiment) == (tracking_uri, experiment):
-                upload.state.change(status=None, ended_at=None, is_status_sent=False, is_to_reopen=True)
+            upload = cls(UploadState.load(run.folder), tracking_uri)
+            if (upload.shown_uri, upload.state.experiment) == (kept_uri, experiment):
+                upload.state.change(
+                    tracking_uri=kept_uri, status=None, ended_at=None, is_status_sent=False, is_to_reopen=True
+                )
                 upload.state.go_back(run.num_bytes_kept)
                 return upload
         params = as_params(run.config)
         tags = as_tags(run.tags)
-        state = UploadState(run.folder, tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
+        state = UploadState(run.folder, kept_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
         state.change()
-        return cls(state)
+        return cls(state, tracking_uri)
 
     @classmethod
     def load(cls, folder: Path) -> Upload:
@@ -171,12 +176,13 @@ class Upload:
 
     def _connect(self) -> Any:
         if self._client is None:
-            database = sqlite_path(self.state.tracking_uri)
+            database, uri = sqlite_path(self._tracking_uri), self._tracking_uri
             if database is not None:
                 create_database(database)
+                uri = uri_for_mlflow(database)
             from mlflow.tracking import MlflowClient
 
-            self._client = MlflowClient(tracking_uri=self.state.tracking_uri)
+            self._client = MlflowClient(tracking_uri=uri)
         return self._client
 
     def _find_or_create_run(self, client: Any) -> str:
@@ -265,7 +271,7 @@ class Upload:
 def as_params(config: Mapping[str, Any]) -> dict[str, str]:
     """`{"optimizer": {"lr": 0.1}}` -> `{"optimizer.lr": "0.1"}`, with names and lengths that MLflow accepts."""
     texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flatten(config)}
-    return {key_of(key): text_of(text, MAX_PARAM_LENGTH) for key, text in texts.items()}
+    return {key_of(key): text_of(without_password(text), MAX_PARAM_LENGTH) for key, text in texts.items()}
 
 
 def as_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -312,7 +318,7 @@ def what_failed(error: BaseException | None) -> str:
         if isinstance(cause, ConnectionError | TimeoutError) or (is_of_network and not is_answer):
             return "could not be reached"
         cause = cause.__cause__ or cause.__context__
-    return f"failed ({(str(error).strip() or repr(error)).splitlines()[0]:.200})"
+    return f"failed ({without_password((str(error).strip() or repr(error)).splitlines()[0]):.200})"
 
 
 def _milliseconds(unix_seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Addresses of stores: paths in them, and passwords that nobody is to see."""
+"""Addresses of stores: paths in them, and passwords, which nobody is to see."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from pathlib import Path
 from urllib.parse import unquote
 
 SQLITE = "sqlite:///"
-HIDDEN = "***"
-_PASSWORD = re.compile(r"(?<=://)([^\s/?#]*?):([^\s]*)@")
+# `user:password@` of an address, whatever the password holds; `host:80/a@b` is none.
+_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):(?!\d*(?:[/?#]|$))\S*@")
+_PASSWORD_FIELD = re.compile(r"(?<=[?&])(password|passwd|pwd|sslpassword)=[^&\s]+", re.IGNORECASE)
+
+
+def without_password(text: str) -> str:
+    """A text with addresses in it, without their passwords: `http://me:secret@host` becomes `http://me@host`."""
+    return _PASSWORD_FIELD.sub(r"\1=***", _PASSWORD.sub(r"\1@", text))
+
+
+def has_password(text: str) -> bool:
+    return without_password(text) != text
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -369,6 +369,35 @@ def test_a_run_and_an_experiment_with_over_long_names_reach_mlflow(database: Pat
     assert sorted(len(name) for name in names) == [len("Default"), len("greetings"), 500]
 
 
+def test_a_database_in_a_folder_with_any_name_gets_the_run_and_nothing_appears_beside_it(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "is it 100%?#%20x"
+    (project / "outputs").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    folder = project / "run"
+    folder.mkdir()
+    jsonl, run = JsonlLogger(), RunStart(folder, "hello", CONFIG)
+    jsonl.start(run)
+    jsonl.log_metrics({"x": 0.5}, step=1)
+    jsonl.close()
+    (folder / "results.json").write_text("{}")
+    upload = Upload.begin(run, "sqlite:///outputs/mlflow.db", "greetings")
+    upload.add_artifact(folder / "results.json")
+    upload.end("FINISHED", time.time())
+
+    monkeypatch.chdir(tmp_path)  # later, from elsewhere
+    assert upload_run(folder).startswith("sent 1 metric lines and 1 artifacts")
+
+    monkeypatch.chdir(project)
+    client = MlflowClient("sqlite:///outputs/mlflow.db")
+    run_id = the_only_run(client).info.run_id
+    assert the_only_run(client).data.metrics == {"x": 0.5}
+    assert (project / "outputs" / "mlartifacts" / run_id / "artifacts" / "results.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [project.name, database.parent.name]
+    assert sorted(path.name for path in project.iterdir()) == ["outputs", "run"]
+
+
 class PickyClient:
     """A client of a server that refuses every batch with a name in it that begins with `bad`."""
 
@@ -447,7 +476,8 @@ def test_server_that_never_answers_costs_no_more_than_the_close_timeout(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        uri = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        silent_port = silent.getsockname()[1]
+        uri = f"http://user:secret@127.0.0.1:{silent_port}"
         started = time.perf_counter()
         loggers = begin(tmp_path / "run", uri, timeout_seconds=60.0, close_timeout_seconds=1.5)
         start_seconds = time.perf_counter() - started
@@ -460,7 +490,9 @@ def test_server_that_never_answers_costs_no_more_than_the_close_timeout(
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "100 metric lines are kept in" in record.getMessage()
     assert f"python run.py action=upload run_dir={tmp_path / 'run'}" in record.getMessage()
-    assert "secret" not in record.getMessage()
+    kept = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "run").iterdir() if path.is_file())
+    assert "secret" not in record.getMessage() + kept
+    assert f"http://user@127.0.0.1:{silent_port}" in kept  # the password has to come from MLflow's variables
     assert len(points_in_file(tmp_path / "run")) == 200
 
 
