@@ -27,6 +27,8 @@ from multitask_bert.folders import (
     config_of,
     config_to_evaluate,
     existing_run,
+    hold,
+    holding,
     shown,
     write_results,
 )
@@ -35,6 +37,7 @@ from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 from multitask_bert.training.mlflow_state import PARENT_TAG
 from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
+from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -78,7 +81,8 @@ def train(
     from multitask_bert.training.running import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
+    with holding(folder):
+        return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
@@ -217,6 +221,7 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
     run_dir = Path(config.run_dir)
     if not (run_dir / SWEEP).is_file():
         run_dir = existing_run(config)
+        hold(run_dir, f"run_dir={run_dir}")
     for path in run_dir.rglob(MLFLOW_STATE):
         trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:
@@ -282,7 +287,8 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
 
 
 def calm_libraries() -> None:
-    """Silence what a user can do nothing about; must come before the libraries are imported."""
+    """Silence what a user can do nothing about, and see to caches; must come before the libraries are imported."""
+    use_writable_caches()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they warn when loader workers fork
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

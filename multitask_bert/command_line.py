@@ -24,12 +24,13 @@ from yaml import YAMLError
 from multitask_bert import composition
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
-from multitask_bert.folders import existing_run
+from multitask_bert.config_tree import explain, flatten, from_tree, nearest, needs_list, unknown_key, without_hydra
+from multitask_bert.folders import existing_run, hold
 from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
+from multitask_bert.utils.addresses import has_password, without_password
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,11 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "report": (),
     "upload": (),
 }
+INSTEAD_OF_PASSWORD = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
+    "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
+)
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
@@ -119,7 +125,9 @@ class RefuseEarly(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
             job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(composition.GROUP))
+            refuse_passwords(config)
             if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config)
             elif job.action == "train" and job.resume:
@@ -127,10 +135,44 @@ class RefuseEarly(Callback):
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
+            hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
+            refuse_passwords(config)
             check_writable(config, "hydra.sweep.dir")
+            if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
+                hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
+
+
+def refuse_several_processes() -> None:
+    """Each would train the same run. None of Slurm's variables says that: its tasks may be runs of their own."""
+    world_size = os.environ.get("WORLD_SIZE", "")
+    if world_size.isdecimal() and int(world_size) > 1:
+        raise InputError(
+            f"WORLD_SIZE={world_size}: this is one of {world_size} processes, as torchrun starts them; a run is one "
+            f"process on one device so far, so start it with python run.py"
+        )
+
+
+def refuse_passwords(config: DictConfig) -> None:
+    """In the address of a store: it would stand in the files of the run, or of the sweep and all its trials."""
+    try:
+        loggers: Any = OmegaConf.to_container(config.get("logger") or OmegaConf.create({}), resolve=True)
+        found = {f"logger.{key}": value for key, value in flatten(loggers)}
+        found["hydra.sweeper.storage"] = OmegaConf.select(config, "hydra.sweeper.storage")
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
+    for override in config.hydra.overrides.task:
+        key, _, value = override.lstrip("+").partition("=")
+        found |= {key: value} if key.startswith("logger.") else {}
+    for key, value in found.items():
+        if isinstance(value, str) and has_password(value):
+            raise InputError(
+                f"{key}={without_password(value)}: the password in it would be kept in the folder of the run; leave it "
+                f"out here, and {INSTEAD_OF_PASSWORD}"
+            )
 
 
 def refuse_new_folder(config: DictConfig) -> None:
@@ -193,10 +235,15 @@ def check_writable(config: DictConfig, key: str) -> None:
         folder = Path(OmegaConf.select(config, key))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
-    probe, is_new = folder / ".writable", not folder.exists()
+    probe, is_new = folder / f".writable.{os.getpid()}", not folder.exists()
+    content = "a full disk makes files, and writes nothing into them"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("a full disk makes files, and writes nothing into them", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
+        except FileNotFoundError:  # another process looked, too, and removed the folder that it had made
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
         probe.unlink()
     except OSError as error:
         with suppress(OSError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, List
 
@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig
+from multitask_bert.utils.files import as_folder_name
 
 GROUP = "tasks"
 OF_TODAYS_TASKS = ("train", "inspect")  # actions on the tasks of the command line; the others go by those of a run
@@ -49,7 +50,7 @@ def register() -> None:
 
 def folder_name(action: str, tasks: str) -> str:
     """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's."""
-    return "+".join(split_names(tasks)) if action in OF_TODAYS_TASKS else action
+    return as_folder_name("+".join(split_names(tasks))) if action in OF_TODAYS_TASKS else action
 
 
 def split_names(joined: str) -> list[str]:
@@ -88,12 +89,22 @@ class CheckedLoader(ConfigLoaderImpl):
         parsed = OverridesParser.create().parse_overrides(overrides)
         self._typed = {override.get_key_element().lstrip("+~") for override in parsed}
         self._data_root_in: str | None = None  # the file that names it, where that is not ours
+        self._names_sha256 = False  # the last that names weights names their sha256, too
         tree = super()._load_configuration_impl(config_name, overrides, *args, **kwargs)
         trust.refuse(self._problems_of_all(tree))
+        self._note_weights({key.removeprefix("model.") for key in self._typed if key.startswith("model.")})
+        if not self._names_sha256 and OmegaConf.select(tree, "model.sha256") is not None:
+            tree.model.sha256 = None
         return tree
+
+    def _note_weights(self, named: Collection[str]) -> None:
+        """`named`: the keys of `model` in a file or on the command line. A sha256 is of the weights beside it."""
+        if "sha256" in named or "pretrained" in named:
+            self._names_sha256 = "sha256" in named
 
     def _load_single_config(self, default: Any, repo: Any) -> ConfigResult:
         found = super()._load_single_config(default, repo)
+        self._note_weights([str(key) for key in OmegaConf.select(found.config, "model") or ()])
         if not trust.is_own(found.path, default.config_path):
             tree = OmegaConf.to_container(found.config)
             assert isinstance(tree, dict)

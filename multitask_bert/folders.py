@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,11 +17,63 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.addresses import without_password
+from multitask_bert.utils.files import as_folder_name, finite, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+log = logging.getLogger(__name__)
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
+LOCK_FILE = ".lock"  # held by the process that writes into the folder; the system frees it when that process ends
+_held: dict[Path, BaseFileLock] = {}  # by this process
+
+
+def hold(folder: Path, what: str) -> None:
+    """Keep other processes from writing into a folder until this one ends; nothing new where it is held already.
+
+    `what`: names the folder in a message, as `hydra.run.dir=FOLDER`. A file system without locks is warned of.
+
+    Raises:
+        InputError: another process is writing there.
+    """
+    from filelock import FileLock, Timeout
+
+    place = folder.resolve()
+    if place in _held:
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{what}: another run is writing into this folder; wait for its end, or name another folder"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        log.warning("%s: cannot be locked (%s), so that a second run in it would not be noticed", what, error)
+    else:
+        _held[place] = lock
+
+
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """`hold` for the time of a block, unless the folder is held anyway; one that stays empty is removed."""
+    place = folder.resolve()
+    is_new, was_there = place not in _held, place.exists()
+    hold(folder, str(shown(folder)))
+    try:
+        yield
+    finally:
+        if is_new and (lock := _held.pop(place, None)) is not None:
+            if not was_there and list(place.iterdir()) == [place / LOCK_FILE]:
+                (place / LOCK_FILE).unlink()
+                with contextlib.suppress(OSError):  # another process may have put something into it
+                    place.rmdir()
+            lock.release()
 
 
 def existing_run(config: ExperimentConfig) -> Path:
@@ -89,14 +144,14 @@ def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
 
 def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
     """The whole config as a primary config of its own, with nothing left to be looked up."""
-    name = re.sub(r"[^\w.+-]", "_", run_name(config))
+    name = as_folder_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
         "defaults": ["schema", "hydra_settings", "_self_"],
         **to_dict(replace(config, resume=False)),
         "hydra": {"run": run},
     }
-    return "\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))])
+    return without_password("\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))]))
 
 
 def read_reproduction(folder: Path) -> dict[str, Any] | None:
@@ -120,7 +175,7 @@ def places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     if "tensorboard" in config.logger:
         found["TensorBoard"] = f"tensorboard --logdir {short}"
     if "mlflow" in config.logger:
-        uri = str(config.logger["mlflow"].get("tracking_uri"))
+        uri = without_password(str(config.logger["mlflow"].get("tracking_uri")))
         found["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from multitask_bert import trust
 from multitask_bert.config import InputError
+from multitask_bert.utils.addresses import sqlite_path
 
 WEIGHTS_INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
 NOT_THERE = f"this database is not there; {trust.opened('tracking_uri')} has it made"
@@ -90,7 +91,6 @@ def refuse_kernels(encoder_config: Any, field: str) -> None:
 
 def _is_known_store(uri: Any) -> bool:
     """One that a file may name, one that is there already, or one below the working directory."""
-    database = Path(str(uri).removeprefix("sqlite:///"))
-    is_file = str(uri).startswith("sqlite:///") and "?" not in str(uri)
-    is_at_hand = is_file and (database.is_file() or database.resolve().is_relative_to(Path.cwd()))
+    database = sqlite_path(str(uri))
+    is_at_hand = database is not None and (database.is_file() or database.resolve().is_relative_to(Path.cwd()))
     return is_at_hand or trust.is_inner_store(uri) or trust.is_allowed("tracking_uri")

@@ -196,6 +196,19 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(
     assert ran == []
 
 
+@pytest.mark.parametrize("multirun", [[], ["-m", "seed=1,2"], ["-m", "sweep=lr_warmup"]])
+def test_a_password_in_an_address_is_refused_before_it_is_kept_anywhere(
+    ran: list[ExperimentConfig], multirun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = error_of(*multirun, "tasks=ner", "logger=mlflow", "logger.mlflow.tracking_uri='http://me:s@cret@host'")
+    assert message.startswith("error: logger.mlflow.tracking_uri=")
+    assert "http://me@host" in message
+    assert "cret" not in message
+    assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in message
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_a_folder_whose_name_cannot_be_resolved_is_told_by_its_key(ran: list[ExperimentConfig]) -> None:
     message = error_of("tasks=ner", "hydra.run.dir=outputs/${nowhere}")
     assert message == "error: hydra.run.dir: Interpolation key 'nowhere' not found"
@@ -210,7 +223,7 @@ def test_the_folder_that_is_checked_is_the_folder_of_the_run(
     (folder,) = tmp_path.glob("outputs/*/*")
     assert folder.name.endswith("_ner")
     assert (folder / ".hydra" / "config.yaml").is_file()
-    assert not (folder / ".writable").exists()
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", ".lock", "run.log"]
     assert len(ran) == 1
 
 

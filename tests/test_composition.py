@@ -185,3 +185,29 @@ def test_joined_tasks_are_offered_only_while_a_shell_completes() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         options = GlobalHydra.instance().config_loader().get_group_options("tasks", config_name="config", overrides=[])
     assert options == sorted(file.stem for file in (CONF / "tasks").glob("*.yaml"))
+
+
+# Weights and their checksum
+
+OF_MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+OTHERS = f"model: {{pretrained: runs/a, sha256: {'1' * 64}}}"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "overrides", "sha256"),
+    [
+        ("seed: 1", [], OF_MINILM),
+        ("seed: 1", ["model.pretrained=runs/a"], None),
+        ("seed: 1", ["model.pretrained=runs/a", f"model.sha256={'0' * 64}"], "0" * 64),
+        ("model: {pretrained: runs/a}", [], None),
+        (OTHERS, [], "1" * 64),
+        (OTHERS, ["model.pretrained=runs/b"], None),
+        ("model: {pooling: first}", [], OF_MINILM),
+    ],
+)
+def test_a_checksum_is_of_the_weights_beside_which_it_stands(
+    my_conf: Path, capsys: pytest.CaptureFixture[str], experiment: str, overrides: list[str], sha256: str | None
+) -> None:
+    (my_conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{experiment}\n", encoding="utf-8")
+    tree = shown(capsys, "--config-dir", str(my_conf), "experiment=mine", *overrides)
+    assert tree["model"]["sha256"] == sha256

@@ -224,6 +224,14 @@ def resolve(place: str, field: str) -> str:
     return place
 
 
+def what_is_kept(config: ModelConfig) -> str | None:
+    """A sentence on what a run takes from the model of an earlier one; None where it begins with no such model."""
+    if config.pretrained is None or not (Path(expand_user_path(config.pretrained)) / OF_A_RUN).is_file():
+        return None
+    kept = "the encoder" if config.tokenizer else "the encoder and the tokenizer"
+    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads stay behind, all begin anew"
+
+
 def num_positions(encoder_config: PretrainedConfig) -> int | None:
     """How many tokens the encoder has positions for; None: no limit."""
     positions = getattr(encoder_config, "max_position_embeddings", None)

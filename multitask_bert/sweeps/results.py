@@ -15,8 +15,9 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.config import InputError
 from multitask_bert.folders import SWEEP, config_of, primary_config, shown
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
-from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
+from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import finite, write_bytes, write_json
 
 BEST = "best"  # name of the config, without .yaml

@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from multitask_bert.config import InputError
 from multitask_bert.sweeps.methods import make_pruner
 from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
+from multitask_bert.utils.addresses import without_password
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +113,6 @@ def direction_of(name: str) -> StudyDirection:
 def quiet_optuna() -> None:
     """Its lines on every new study and trial, and of what is experimental in it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def without_password(text: str) -> str:
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", text)
 
 
 def _without_loggers(value: Any) -> Any:

@@ -108,7 +108,8 @@ class JsonlLogger(RunLogger):
 
     def _write(self, line: str) -> None:
         assert self._file is not None
-        data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8")
+        # Half a pair of surrogates, in a label, is no UTF-8; what takes its place is its escape in JSON.
+        data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8", "backslashreplace")
         self._ends_torn = True
         num_written = self._file.write(data)
         if num_written != len(data):
@@ -168,4 +169,5 @@ def _json_number(value: float) -> float | str:
 
 def _tag(name: str) -> str:
     split, _, rest = name.partition("_")
-    return f"{split}/{rest}" if split in SPLITS and rest else name
+    tag = f"{split}/{rest}" if split in SPLITS and rest else name
+    return tag.encode("utf-8", "backslashreplace").decode("utf-8")  # protobuf takes no half pair of surrogates

@@ -22,6 +22,7 @@ from multitask_bert.config_tree import flatten
 from multitask_bert.data.batching import examples_in
 from multitask_bert.data.caching import fingerprint_of
 from multitask_bert.data.storage import as_line
+from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import finite, write_bytes, write_json
 from multitask_bert.utils.versions import checkout
 
@@ -43,7 +44,7 @@ CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision
 def describe(trainer: Trainer) -> dict[str, Any]:
     """All that goes into a run, before it trains."""
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
         "seed": trainer.config.seed,
         "code": checkout(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},

@@ -28,6 +28,7 @@ from multitask_bert.heads.trial import try_metrics
 from multitask_bert.model.acceleration import accelerate, be_deterministic, empty_cache, fit_batching
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
+from multitask_bert.model.encoder import what_is_kept
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch, EncodedExample
 from multitask_bert.training.balancing import Balancer
@@ -137,6 +138,8 @@ class Trainer:
         try_metrics(heads)
         if console is not None:
             console.show_data(data.reports)
+            if (kept := what_is_kept(config.model)) is not None:
+                console.say(kept)
         model = MultiTaskModel(
             preparation.load_encoder(), heads, pooling=config.model.pooling, max_length=config.batching.max_length,
             kinds={task: dataset[0].example.kind for task, dataset in data.train.items()},

@@ -9,7 +9,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+MAX_NAME_BYTES = 160  # of what a name of ours adds to the name of a folder; file systems take 255 in all
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
+
+
+def as_folder_name(name: str) -> str:
+    """The name, cut at `MAX_NAME_BYTES` with three dots at its end; what comes before and after it still fits."""
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    return name.encode()[: MAX_NAME_BYTES - 3].decode("utf-8", "ignore") + "..."
 
 
 def sha256_of(path: Path) -> str:
