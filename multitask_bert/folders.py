@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.files import finite, short_name, write_bytes, write_json
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
+HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # beside it: what Hydra itself was told
 
 
 def existing_run(config: ExperimentConfig) -> Path:
@@ -66,6 +69,15 @@ def keep_config(config: ExperimentConfig, folder: Path) -> None:
     OmegaConf.save(OmegaConf.create(to_dict(config)), path)
 
 
+def config_files_of(folder: Path) -> dict[str, str]:
+    """By name, as in `tasks/ner`: the files that the config of a job was composed from; empty where that is not known."""
+    try:
+        files = OmegaConf.select(OmegaConf.load(folder / HYDRA_SETTINGS), "hydra.runtime.files")
+        return {str(name): str(file) for name, file in files.items()}
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+        return {}
+
+
 def read_results(folder: Path) -> dict[str, Any]:
     """Raises:
     OSError, ValueError: there is no `results.json`, or it is damaged.
@@ -89,7 +101,7 @@ def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
 
 def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
     """The whole config as a primary config of its own, with nothing left to be looked up."""
-    name = re.sub(r"[^\w.+-]", "_", run_name(config))
+    name = short_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
         "defaults": ["schema", "hydra_settings", "_self_"],

@@ -40,12 +40,13 @@ def run_training(
     tags: Mapping[str, str],
     watcher: Watcher | None = None,
     before: Mapping[str, Any] | None = None,
+    config_files: Mapping[str, str] | None = None,
     started: float | None = None,
 ) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
 
     `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
-    provenance of a run that is to be reproduced. `started`: when the run began, by `time.perf_counter`; None: now.
+    provenance of a run that is to be reproduced. `config_files`: what its config was read from. `started`: when the run began, by `time.perf_counter`; None: now.
 
     Raises:
         InputError: bad input; or what `before` was trained on has changed.
@@ -71,7 +72,7 @@ def run_training(
             assert trainer is not None
             with _writing_to(folder):
                 write_reproduction(config, folder)
-            described = provenance.describe(trainer)
+            described = provenance.describe(trainer, config_files or {})
             with _writing_to(folder):
                 provenance.write_start(folder, described)
             if before is not None:
