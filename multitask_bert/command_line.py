@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +29,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from multitask_bert import composition
-from multitask_bert.checks import check
+from multitask_bert.checks import NAME, NAME_RULE, check
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
 from multitask_bert.folders import existing_run
@@ -52,6 +59,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
 }
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
+QUOTES = "'\""
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
@@ -237,6 +245,8 @@ def explain_hydra(error: CompactHydraException) -> str:
         if task is not None and not str(cause.full_key).startswith(f"{composition.GROUP}.{task[1]}."):
             return _one_key(task[1])
         return _no_such_key(cause)
+    if isinstance(error, OverrideParseException) and not error.override.isascii():
+        return _beyond_ascii(error.override)
     message = str(error).partition("\nConfig search path:")[0].strip()
     if group := re.match(r"Could not override '([\w/]+)'\. No match in the defaults list", message):
         return NO_GROUPS.format(group=group[1])
@@ -252,6 +262,18 @@ def explain_hydra(error: CompactHydraException) -> str:
     return message if message else type(error).__name__
 
 
+def _beyond_ascii(override: str) -> str:
+    """Hydra takes letters beyond ASCII between quotes only, and names of tasks have none."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+~") == composition.GROUP:
+        return f"{override}: a task's name {NAME_RULE}; rename the file of the task, and the key at its top"
+    if not key.isascii():
+        return f"{override}: no key has letters beyond ASCII"
+    word = f"{key}={QuotedString(value.strip(QUOTES), Quote.single).with_quotes()}"
+    for_shell = shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'
+    return f"{override}: a value with letters beyond ASCII is written between quotes, here for a shell: {for_shell}"
+
+
 def _one_key(task: str) -> str:
     return ONE_KEY.format(file=composition.file_of(composition.GROUP, task), name=task)
 
@@ -261,6 +283,8 @@ def _no_such_option(error: MissingConfigException) -> str:
     options = sorted({*composition.options_of(group), *(error.options or ())})
     near = nearest(name, options)
     lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
+    if group == composition.GROUP and not NAME.fullmatch(name):
+        return f"{lines[0]}\na task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     lines += [f"there are: {', '.join(options)}"] if options else []
     lines += [LAUNCHERS] if group == "hydra/launcher" else []
     lines += [f"your own FOLDER/{group}/{name}.yaml is found with --config-dir FOLDER"]

@@ -114,8 +114,8 @@ def _rank(source: ConfigSource) -> int:
 class CheckedLoader(ConfigLoaderImpl):
     """Composes as Hydra does, and refuses what a file may not say before anything is made or configured from it.
 
-    Every way to a config leads through here: run, multirun and each of its jobs, `--cfg`, `--help`, completion. Where each
-    part was found stands in `hydra.runtime.files`, and what that means for files of the same name in
+    Every way to a config leads through here: run, multirun and each of its jobs, `--cfg`, `--help`, completion. Where
+    each part was found stands in `hydra.runtime.files`, and which files of the same name were passed over in
     `hydra.runtime.same_names`.
     """
 
@@ -166,7 +166,9 @@ class CheckedLoader(ConfigLoaderImpl):
         name = config_path.removesuffix(".yaml").lstrip("/")
         file = _file(found, config_path)
         holders = [
-            source for source in repo.get_sources() if source.scheme() in ("file", "pkg") and source.is_config(config_path)
+            source
+            for source in repo.get_sources()
+            if source.scheme() in ("file", "pkg") and source.is_config(config_path)
         ]
         winners = [source for source in holders if source.full_path() == found.path]
         if winners and winners[0].provider != "hydra":
@@ -205,7 +207,7 @@ def _are_equal(file: str, other: str) -> bool:
 
 
 def _of_same_name(name: str, file: str, other: str, *, is_users: bool) -> str:
-    """What is said of a file that is passed over; `is_users`: for one of the user's, else for the base or Hydra's own."""
+    """What is said of a file that is passed over; `is_users`: for one of the user's, else for ours or Hydra's own."""
     read = file if "structured://" not in file else "what code says"
     return f"{name}: {read} is read, and not {other}" + ("" if is_users else "; give yours another name")
 

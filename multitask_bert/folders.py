@@ -70,7 +70,7 @@ def keep_config(config: ExperimentConfig, folder: Path) -> None:
 
 
 def config_files_of(folder: Path) -> dict[str, str]:
-    """By name, as in `tasks/ner`: the files that the config of a job was composed from; empty where that is not known."""
+    """By name, as in `tasks/ner`: the files that a job's config was composed from; empty where that is not known."""
     try:
         files = OmegaConf.select(OmegaConf.load(folder / HYDRA_SETTINGS), "hydra.runtime.files")
         return {str(name): str(file) for name, file in files.items()}

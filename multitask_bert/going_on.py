@@ -41,8 +41,8 @@ def refuse_other_folder(run_dir: Path, folder: Path) -> None:
     """
     if folder.resolve() != run_dir.resolve():
         raise InputError(
-            f"run_dir={run_dir} resume=true: this run goes on in its own folder, and not in {folder}; leave hydra.run.dir "
-            f"out, and go on with one run at a time, without --multirun"
+            f"run_dir={run_dir} resume=true: this run goes on in its own folder, and not in {folder}; leave "
+            f"hydra.run.dir out, and go on with one run at a time, without --multirun"
         )
 
 

@@ -28,6 +28,7 @@ from multitask_bert.sweeps.plan import Plan
 from multitask_bert.sweeps.progress import Progress
 from multitask_bert.sweeps.results import best_values, table_of, write_best, write_summary
 from multitask_bert.sweeps.settings import PARENT_RUN, THREADS, TRIAL
+from multitask_bert.sweeps.space import quoted
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Controller:
         with lock(plan.folder):
             storage = open_storage(plan.settings, plan.folder)
             study = open_study(storage, plan.settings, plan.attributes(), plan.folder)
-            conf_files.refuse_changes(study.user_attrs["conf_files"], plan.conf_files())
+            conf_files.refuse_changes(study.user_attrs["conf_files"], plan.conf_files(), plan.conf)
             write_summary(study, plan.settings, plan.folder)
         return cls(plan, launcher, tracker, study, Progress(study, plan.n_trials, plan.num_jobs))
 
@@ -109,7 +110,7 @@ class Controller:
     def _next_batch(self) -> list[tuple[int, list[str]]]:
         """Number and overrides of the trials to launch next; none where the study is complete."""
         settings, study = self.plan.settings, self.study
-        conf_files.refuse_changes(study.user_attrs["conf_files"], self.plan.conf_files())
+        conf_files.refuse_changes(study.user_attrs["conf_files"], self.plan.conf_files(), self.plan.conf)
         with lock(self.plan.folder):
             dead = trials.retry_the_dead(study, take_over=settings.take_over)
             if dead:
@@ -183,7 +184,7 @@ class Controller:
         if (threads := self.plan.threads_per_job) is not None:
             environment |= {THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         return [
-            f"hydra.sweeper.study='{self.plan.settings.study}'",  # not that of the job's own tasks
+            f"hydra.sweeper.study={quoted(self.plan.settings.study)}",  # not that of the job's own tasks
             f"hydra.sweep.subdir={TRIAL_FOLDER.format(number=number)}",
             *(f"++hydra.job.env_set.{name}='{value}'" for name, value in environment.items()),
         ]

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Quote, QuotedString, RangeSweep
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import trust
@@ -88,7 +89,8 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
     fixed = []
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         key = override.get_key_element()
-        dimensions.pop(key, None)
+        for searched in [name for name in dimensions if name.lstrip("+") == key.lstrip("+~")]:
+            del dimensions[searched]
         if override.is_sweep_override():
             dimensions[key] = _read_sweep(key, override, config)
         else:
@@ -193,6 +195,18 @@ def _as_text(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value)
-    if PLAIN.fullmatch(text) or (text[:1] in "[{" and text[-1:] in "]}"):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    is_plain = PLAIN.fullmatch(text) is not None and _parsed(text) == text
+    return text if is_plain or (text[:1] in "[{" and text[-1:] in "]}") else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """A value that Hydra reads as just this text."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def _parsed(text: str) -> Any:
+    """The value that Hydra reads where this stands without quotes, as 1.0 for `1e0`; None where it cannot."""
+    try:
+        return OverridesParser.create().parse_rule(text, "element")
+    except HydraException:
+        return None

@@ -26,6 +26,7 @@ from multitask_bert.training.mlflow_store import (
     shown_uri,
     sqlite_path,
 )
+from multitask_bert.utils.files import short_name
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ class Upload:
                 return upload
         params = as_params(run.config)
         tags = {_clean(key): _cut(value, MAX_TAG_LENGTH) for key, value in run.tags.items()}
-        state = UploadState(run.folder, tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
+        name = short_name(run.name, MAX_KEY_LENGTH)
+        state = UploadState(run.folder, tracking_uri, experiment, name, params, tags, time.time(), uuid.uuid4().hex)
         state.change()
         return cls(state)
 

@@ -40,11 +40,10 @@ INPUTS = ("weights", "tokenizer", "data")  # what has to be the same before it i
 CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision")
 
 
-def describe(trainer: Trainer, config_files: Mapping[str, str]) -> dict[str, Any]:
-    """All that goes into a run, before it trains; `config_files`: where each part of its config was read, by name."""
+def describe(trainer: Trainer) -> dict[str, Any]:
+    """All that goes into a run, before it trains."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "config_files": dict(config_files),
         "seed": trainer.config.seed,
         "code": checkout(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},

@@ -46,7 +46,8 @@ def run_training(
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
 
     `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
-    provenance of a run that is to be reproduced. `config_files`: what its config was read from. `started`: when the run began, by `time.perf_counter`; None: now.
+    provenance of a run that is to be reproduced. `config_files`: by name, what the config was read from. `started`:
+    when the run began, by `time.perf_counter`; None: now.
 
     Raises:
         InputError: bad input; or what `before` was trained on has changed.
@@ -72,7 +73,7 @@ def run_training(
             assert trainer is not None
             with _writing_to(folder):
                 write_reproduction(config, folder)
-            described = provenance.describe(trainer, config_files or {})
+            described = {**provenance.describe(trainer), "config_files": dict(config_files or {})}
             with _writing_to(folder):
                 provenance.write_start(folder, described)
             if before is not None:
