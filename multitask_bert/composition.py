@@ -11,9 +11,8 @@ Where configs are looked for: `UsersFirst`. How what is composed is checked befo
 from __future__ import annotations
 
 import os
-import shlex
+import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, List
 
@@ -272,8 +271,8 @@ class JoinedTasksSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         JoinedTasksSource.search_path = search_path
         # A shell that completes hands its line over, but Hydra does not look for the folder that it names.
-        if (named := _config_dir(os.environ.get("COMP_LINE", ""))) is not None:
-            search_path.append("command-line", f"file://{Path(named).expanduser().absolute()}")
+        if named := re.search(r"(?:--config-dir|-cd)[ =]+(\S+)", os.environ.get("COMP_LINE", "")):
+            search_path.append("command-line", f"file://{Path(named[1]).expanduser().absolute()}")
         search_path.append("multitask_bert", f"{JoinedTasksSource.scheme()}://")
 
 
@@ -302,23 +301,9 @@ def users_options() -> str:
         if source.schema != "file" or not _is_named_by_user(source.provider) or trust.is_own(source.path, "."):
             continue
         lines += ["", f"Your own, in {folder} (*: read in place of the shipped one)"]
-        for group in sorted({file.parent.relative_to(folder).as_posix() for file in folder.rglob("*/*.yaml")}):
+        files = (*folder.glob("*/*.yaml"), *folder.glob("hydra/*/*.yaml"))
+        for group in sorted({file.parent.relative_to(folder).as_posix() for file in files}):
             names = sorted(file.stem for file in (folder / group).glob("*.yaml"))
             shipped = {file.stem for file in (trust.OWN_CONF / group).glob("*.yaml")}
             lines.append(f"{group}: {', '.join(name + '*' * (name in shipped) for name in names)}")
     return "\n".join([*lines, ""]) if lines else ""
-
-
-def _config_dir(line: str) -> str | None:
-    """The folder that `--config-dir` names in a line of a shell; None where it names none."""
-    try:
-        words = shlex.split(line)
-    except ValueError:  # a quote that is still open
-        words = line.split()
-    for flag, word in pairwise([*words, ""]):
-        for name in ("--config-dir", "-cd"):
-            if flag == name and word:
-                return word
-            if flag.startswith(f"{name}="):
-                return flag.removeprefix(f"{name}=")
-    return None

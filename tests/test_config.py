@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from multitask_bert import actions
 from multitask_bert import config as config_module
-from multitask_bert.checks import CHOICES, check, settings_without_effect
+from multitask_bert.checks import CHOICES, NAME_RULE, check, settings_without_effect
 from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, TaskConfig
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.heads import check_heads
