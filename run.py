@@ -17,9 +17,8 @@ log = logging.getLogger(__name__)
 def main(tree: DictConfig) -> object:
     """Run one job. Torch and its friends are imported inside, so that help and completion stay quick."""
     config = command_line.checked_config(tree, HydraConfig.get().runtime.choices.get(composition.GROUP))
-    hydra_config = HydraConfig.get()
-    unused = command_line.overrides_without_effect(config, hydra_config.overrides.task)
-    for warning in (*hydra_config.runtime.get("same_names", ()), *settings_without_effect(config), *unused):
+    unused = command_line.overrides_without_effect(config, HydraConfig.get().overrides.task)
+    for warning in (*composition.same_names(), *settings_without_effect(config), *unused):
         log.warning(warning)
     from multitask_bert import actions
 

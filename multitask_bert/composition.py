@@ -211,14 +211,21 @@ def _of_same_name(name: str, file: str, other: str, *, is_users: bool) -> str:
     return f"{name}: {read} is read, and not {other}" + ("" if is_users else "; give yours another name")
 
 
+def same_names() -> List[str]:
+    """One line per file that the job's config was not read from, since another one of its name comes first."""
+    runtime: Any = HydraConfig.get().runtime
+    return list(runtime.same_names)
+
+
 def _goes_on(tree: DictConfig) -> bool:
     """Whether it is `run_dir=RUN resume=true`, however that is written."""
     try:
         plain = {name: tree.get(name) for name in ("action", "resume")}
         asked = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain)
-        return bool(asked.action == "train" and asked.resume and tree._get_node("run_dir")._value() is not None)
-    except (OmegaConfBaseException, AttributeError):
-        return False  # whatever is wrong there is told where the config is checked
+    except OmegaConfBaseException:
+        return False  # what is wrong there is told where the config is checked
+    names_run = "run_dir" in tree and (OmegaConf.is_interpolation(tree, "run_dir") or tree.get("run_dir") is not None)
+    return bool(asked.action == "train" and asked.resume and names_run)
 
 
 class JoinedTasksSource(ConfigSource):

@@ -322,12 +322,12 @@ def test_help_lists_the_users_options_and_marks_those_that_are_shipped_too(
 ) -> None:
     write(tmp_path, {"tasks/sentiment": OWN_SENTIMENT, "tasks/mood": MOOD_YAML, "hydra/launcher/workers": "n_jobs: 2"})
     for way in ways_to_name(tmp_path):
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             run_line(*way, "--help")
         page = capsys.readouterr().out
         assert f"\n\nYour own, in {tmp_path} (*: read in place of the shipped one)\n" in page
         assert "\nhydra/launcher: workers*\ntasks: mood, sentiment*\n\nKeys used most\n" in page
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         run_line("--help")
     assert "Your own" not in capsys.readouterr().out
 

@@ -98,7 +98,8 @@ def test_a_change_in_any_folder_that_is_searched_is_refused(
         return 0.5
 
     pretended.score = score
-    error = error_of(way.format(folder=mine), *COMMAND, chosen, f"{S}n_trials=3")
+    flag, *rest = COMMAND
+    error = error_of(flag, way.format(folder=mine), *rest, chosen, f"{S}n_trials=3")
     assert error.startswith(f"error: {mine}/: {changed.relative_to(mine)} changed since this sweep began")
 
 
