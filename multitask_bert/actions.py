@@ -79,10 +79,10 @@ def train(
     from multitask_bert.training.running import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    job = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else folder
+    files = config_files_of(folder) or config_files_of(folder.parent)  # one of several seeds lies in the job's folder
     return run_training(
         config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started,
-        config_files=before.get("config_files") if before is not None else config_files_of(job),
+        config_files=files if before is None else before.get("config_files"),
     )  # fmt: skip
 
 

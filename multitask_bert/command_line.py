@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import (
     CompactHydraException,
     ConfigCompositionException,
@@ -31,7 +29,7 @@ from yaml import YAMLError
 from multitask_bert import composition
 from multitask_bert.checks import NAME, NAME_RULE, check
 from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
+from multitask_bert.config_tree import as_word, explain, from_tree, nearest, needs_list, unknown_key, without_hydra
 from multitask_bert.folders import existing_run
 from multitask_bert.going_on import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
 from multitask_bert.heads import check_heads
@@ -269,9 +267,8 @@ def _beyond_ascii(override: str) -> str:
         return f"{override}: a task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     if not key.isascii():
         return f"{override}: no key has letters beyond ASCII"
-    word = f"{key}={QuotedString(value.strip(QUOTES), Quote.single).with_quotes()}"
-    for_shell = shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'
-    return f"{override}: a value with letters beyond ASCII is written between quotes, here for a shell: {for_shell}"
+    word = as_word(key, value.strip(QUOTES))
+    return f"{override}: a value with letters beyond ASCII is written between quotes, here for a shell: {word}"
 
 
 def _one_key(task: str) -> str:

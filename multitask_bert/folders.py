@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
     """`reproduce.yaml`: see `primary_config`."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = primary_config(config, f"# python run.py --config-dir {shown(folder)} --config-name {Path(REPRODUCE).stem}")
+    place = shlex.quote(str(shown(folder)))
+    text = primary_config(config, f"# python run.py --config-dir {place} --config-name {Path(REPRODUCE).stem}")
     write_bytes(folder / REPRODUCE, text.encode())
 
 

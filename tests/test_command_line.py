@@ -20,8 +20,7 @@ from multitask_bert import actions, command_line
 from multitask_bert.checks import NAME_RULE
 from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
 from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import to_dict
-from multitask_bert.sweeps.space import quoted
+from multitask_bert.config_tree import as_value, as_word, to_dict
 from multitask_bert.utils.files import short_name
 from tests.composing import CONF, ROOT, config_of, error_of, run_line
 from tests.test_architecture import HEAVY
@@ -420,7 +419,7 @@ def test_a_run_goes_on_in_its_own_folder_however_resume_is_spelled(
     folders: list[tuple[Path, bool]], earlier: Path, value: str, form: str
 ) -> None:
     before = (earlier / ".hydra" / "config.yaml").read_text()
-    run_line(f"run_dir={quoted(str(earlier))}", form.format(value))
+    run_line(f"run_dir={as_value(str(earlier))}", form.format(value))
     assert folders == [(earlier, True)]
     assert (earlier / ".hydra" / "config.yaml").read_text() == before
     assert sorted(path.name for path in (earlier / ".hydra").iterdir()) == ["config.yaml"]
@@ -431,7 +430,7 @@ def test_a_run_goes_on_in_its_own_folder_however_resume_is_spelled(
 def test_a_run_that_is_not_to_go_on_gets_a_folder_of_its_own_however_that_is_spelled(
     folders: list[tuple[Path, bool]], earlier: Path, value: str
 ) -> None:
-    run_line("tasks=ner", f"run_dir={quoted(str(earlier))}", f"resume={value}")
+    run_line("tasks=ner", f"run_dir={as_value(str(earlier))}", f"resume={value}")
     ((folder, resumes),) = folders
     assert (folder.parent.parent, resumes) == (Path("outputs").absolute(), False)
 
@@ -441,7 +440,7 @@ def test_a_run_goes_on_where_an_experiment_file_says_so(
 ) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "again.yaml").write_text("# @package _global_\nresume: yes\n")
-    run_line("--config-dir", str(tmp_path), "experiment=again", f"++run_dir={quoted(str(earlier))}")
+    run_line("--config-dir", str(tmp_path), "experiment=again", f"++run_dir={as_value(str(earlier))}")
     assert folders == [(earlier, True)]
 
 
@@ -456,7 +455,7 @@ def test_what_a_run_that_goes_on_does_not_look_at_is_told_however_resume_is_spel
 @pytest.mark.parametrize("flags", [["hydra.run.dir=elsewhere"], ["--multirun", "hydra.sweep.dir=elsewhere"]])
 def test_a_run_does_not_go_on_in_another_folder(earlier: Path, flags: list[str], tmp_path: Path) -> None:
     with chdir(tmp_path):
-        message = error_of(*flags, f"run_dir={quoted(str(earlier))}", "resume=yes")
+        message = error_of(*flags, f"run_dir={as_value(str(earlier))}", "resume=yes")
     assert f"run_dir={earlier} resume=true: this run goes on in its own folder, and not in" in message
 
 
@@ -466,6 +465,16 @@ def test_a_multirun_in_a_new_folder_has_nothing_to_go_on_with(folders: list[tupl
     assert (folders, Path("outputs").exists()) == ([], False)
     run_line("--multirun", "tasks=ner", "seed=1,2", "resume=on", "hydra.sweep.dir=known")
     assert folders == [(Path("known", f"{number}_ner").absolute(), True) for number in range(2)]
+
+
+@pytest.mark.parametrize("name", ["outputs/18-25_a+b", "a b", "a=b", "it's", "1e3", "a,b", "$x (1)", '"'])
+def test_a_path_is_shown_as_it_can_be_typed(folders: list[tuple[Path, bool]], name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("{}")
+    (typed,) = shlex.split(as_word("run_dir", folder.relative_to(tmp_path)))
+    run_line(typed, "resume=true")
+    assert folders == [(folder, True)]
 
 
 # Letters beyond ASCII

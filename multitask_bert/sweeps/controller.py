@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -21,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.config import InputError
+from multitask_bert.config_tree import as_value
 from multitask_bert.folders import shown
 from multitask_bert.sweeps import conf_files, trials
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
@@ -28,7 +30,6 @@ from multitask_bert.sweeps.plan import Plan
 from multitask_bert.sweeps.progress import Progress
 from multitask_bert.sweeps.results import best_values, table_of, write_best, write_summary
 from multitask_bert.sweeps.settings import PARENT_RUN, THREADS, TRIAL
-from multitask_bert.sweeps.space import quoted
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ class Controller:
         if (threads := self.plan.threads_per_job) is not None:
             environment |= {THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         return [
-            f"hydra.sweeper.study={quoted(self.plan.settings.study)}",  # not that of the job's own tasks
+            f"hydra.sweeper.study={as_value(self.plan.settings.study)}",  # not that of the job's own tasks
             f"hydra.sweep.subdir={TRIAL_FOLDER.format(number=number)}",
             *(f"++hydra.job.env_set.{name}='{value}'" for name, value in environment.items()),
         ]
@@ -235,7 +236,9 @@ class Controller:
         if path is None:
             return None
         self.progress.say(table_of(study))
-        self.progress.say(f"Best config  python run.py --config-dir {shown(folder)} --config-name {path.stem}")
+        self.progress.say(
+            f"Best config  python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {path.stem}"
+        )
         return next(iter(best_values(study).values()))
 
 

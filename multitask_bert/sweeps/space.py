@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Quote, QuotedString, RangeSweep
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import trust
 from multitask_bert.config import InputError
+from multitask_bert.config_tree import as_value
 from multitask_bert.sweeps.settings import SweepConfig
 
 FIELD = "hydra.sweeper.space"
 SHAPES = "give {low: …, high: …} (with log, step, type: float or int), or a list of choices"
-PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
 Scalar = str | int | float | bool | None
 
 
@@ -195,18 +193,4 @@ def _as_text(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value)
-    is_plain = PLAIN.fullmatch(text) is not None and _parsed(text) == text
-    return text if is_plain or (text[:1] in "[{" and text[-1:] in "]}") else quoted(text)
-
-
-def quoted(text: str) -> str:
-    """A value that Hydra reads as just this text."""
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def _parsed(text: str) -> Any:
-    """The value that Hydra reads where this stands without quotes, as 1.0 for `1e0`; None where it cannot."""
-    try:
-        return OverridesParser.create().parse_rule(text, "element")
-    except HydraException:
-        return None
+    return text if text[:1] in "[{" and text[-1:] in "]}" else as_value(text)

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from multitask_bert.config import ExperimentConfig, InputError, run_name
+from multitask_bert.config_tree import as_word
 from multitask_bert.folders import (
     REPRODUCE,
     RESULTS,
@@ -151,7 +152,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{folder}: a file of the run cannot be written there ({error}); make room and go on with   "
-            f"python run.py run_dir={shown(folder)} resume=true"
+            f"python run.py {as_word('run_dir', shown(folder))} resume=true"
         ) from error
 
 
@@ -164,7 +165,7 @@ def _tell_what_is_kept(
         trainer.best.publish(folder / "model")
         console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
     if config.trainer.keep_last and not (folder / RESULTS).is_file():
-        console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
+        console.say(f"Go on with   python run.py {as_word('run_dir', shown(folder))} resume=true")
 
 
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:
