@@ -54,10 +54,11 @@ def test_where_each_part_of_the_config_came_from_is_kept_and_goes_over_to_a_repr
 ) -> None:
     files = {"tasks/mood": "/mine/tasks/mood.yaml", "model/tiny": "/ours/model/tiny.yaml"}
     run, again = tmp_path / "run", tmp_path / "again"
+    config = make_config(num_epochs=1)
     for folder, found in ((run, files), (again, {"config": "/ours/config.yaml"})):
-        (folder / ".hydra").mkdir(parents=True)
+        folders.keep_config(config, folder)
         OmegaConf.save({"hydra": {"runtime": {"files": found}}}, folder / ".hydra" / "hydra.yaml")
-    trained(make_config(num_epochs=1), run)
+    actions.train(config, run)
     reproduce(run, again)
     assert [provenance.read(folder)["config_files"] for folder in (run, again)] == [files, files]
     trained(make_config(num_epochs=1), run / "seed_1")  # as a sweep or a verification has them
