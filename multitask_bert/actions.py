@@ -24,6 +24,7 @@ from multitask_bert.folders import (
     HYDRA_CONFIG,
     RESULTS,
     SWEEP,
+    config_files_of,
     config_of,
     config_to_evaluate,
     existing_run,
@@ -32,7 +33,7 @@ from multitask_bert.folders import (
     shown,
     write_results,
 )
-from multitask_bert.going_on import config_to_go_on_with, keys_of
+from multitask_bert.going_on import config_to_go_on_with, keys_of, refuse_other_folder
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 from multitask_bert.training.mlflow_state import PARENT_TAG
@@ -57,6 +58,7 @@ def run(config: ExperimentConfig) -> Any:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
+        refuse_other_folder(run_dir, folder)
         config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))
         trust.refuse(foreign_folders.store_problems(config.logger), run_dir)
         trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
@@ -81,8 +83,12 @@ def train(
     from multitask_bert.training.running import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
+    files = config_files_of(folder) or config_files_of(folder.parent)  # one of several seeds lies in the job's folder
     with holding(folder):
-        return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
+        return run_training(
+            config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started,
+            config_files=files if before is None else before.get("config_files"),
+        )  # fmt: skip
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:

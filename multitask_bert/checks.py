@@ -73,6 +73,7 @@ AT_LEAST: dict[str, float] = {
     "trainer.keep_last": 0,
 }
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NAME_RULE = "must be a letter, then letters, digits, '-' and '_' (A to Z, without accents)"
 SPLITS = ("train", "dev", "test")
 
 
@@ -176,12 +177,12 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
 
 def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     if not NAME.fullmatch(name):
-        yield f"{where}: a task's name must be a letter, then letters, digits, '-' and '_'"
+        yield f"{where}: a task's name {NAME_RULE}"
     if not task.heads:
         yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
     for head_name, head in task.heads.items():
         if not NAME.fullmatch(head_name):
-            yield f"{where}.heads.{head_name}: a head's name must be a letter, then letters, digits, '-' and '_'"
+            yield f"{where}.heads.{head_name}: a head's name {NAME_RULE}"
         if not 0 <= head.weight < math.inf:
             yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
         if head.pooling is not None and head.pooling not in (choices := CHOICES["model.pooling"]):

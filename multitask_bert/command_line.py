@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,11 +27,20 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from multitask_bert import composition
-from multitask_bert.checks import check
+from multitask_bert.checks import NAME, NAME_RULE, check
 from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import explain, flatten, from_tree, nearest, needs_list, unknown_key, without_hydra
+from multitask_bert.config_tree import (
+    as_word,
+    explain,
+    flatten,
+    from_tree,
+    nearest,
+    needs_list,
+    unknown_key,
+    without_hydra,
+)
 from multitask_bert.folders import existing_run, hold
-from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
+from multitask_bert.going_on import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
@@ -42,7 +56,7 @@ NO_GROUPS = (
     "of {group}/NAME.yaml over those that it has"
 )
 LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'multitask_bert[cluster]'"
-ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
+ONE_KEY = "{file}: it must have one key at its top, `{name}:`, with source and heads below it"
 # By action on an earlier run: the keys of today's config that it reads.
 READ_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("data_root", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
@@ -58,6 +72,7 @@ INSTEAD_OF_PASSWORD = (
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
+QUOTES = "'\""
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
@@ -110,7 +125,7 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
     """
     for name in composition.split_names(task_names) if task_names else []:
         if name not in (tree.get(composition.GROUP) or {}):
-            raise InputError(ONE_KEY.format(name=name))
+            raise InputError(_one_key(name))
     config = from_tree(tree)
     check(config)
     check_heads(config)
@@ -129,9 +144,9 @@ class RefuseEarly(Callback):
             job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(composition.GROUP))
             refuse_passwords(config)
             if job.action == "train" and job.resume and job.run_dir is None:
-                refuse_new_folder(config)
+                refuse_new_folder(config, "run")
             elif job.action == "train" and job.resume:
-                existing_run(job)  # before Hydra makes this folder
+                refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra makes this folder
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
@@ -141,6 +156,8 @@ class RefuseEarly(Callback):
         with _exit_on_bad_input(), _hydra_knows(config):
             refuse_several_processes()
             refuse_passwords(config)
+            if config.get("resume") is True and config.get("run_dir") is None:
+                refuse_new_folder(config, "sweep")
             check_writable(config, "hydra.sweep.dir")
             if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
                 hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
@@ -175,12 +192,12 @@ def refuse_passwords(config: DictConfig) -> None:
             )
 
 
-def refuse_new_folder(config: DictConfig) -> None:
-    """In a folder that is named after the time there is never a run to go on with."""
-    if "${now:" in str(OmegaConf.to_container(config.hydra.run, resolve=False)):
+def refuse_new_folder(config: DictConfig, kind: str) -> None:
+    """In a folder that is named after the time there is never a run to go on with; `kind`: run or sweep."""
+    if "${now:" in str(OmegaConf.to_container(config.hydra[kind], resolve=False)):
         raise InputError(
-            "resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true; or with one that may "
-            "not have begun yet, as in a job that is queued again: hydra.run.dir=FOLDER resume=true"
+            f"resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true; or with one that may "
+            f"not have begun yet, as in a job that is queued again: hydra.{kind}.dir=FOLDER resume=true"
         )
 
 
@@ -193,18 +210,6 @@ def refuse_used_folder(folder: Path) -> None:
         )
 
 
-def in_its_folder(arguments: Sequence[str]) -> list[str]:
-    """`run_dir=RUN resume=true` goes on in RUN: what Hydra is told, so that it makes no folder of its own.
-
-    The config that the run began with stays as it is there.
-    """
-    refuse_pickles(arguments)
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if given.get("resume", "").lower() != "true" or "run_dir" not in given or "hydra.run.dir" in given:
-        return list(arguments)
-    return [*arguments, f"hydra.run.dir={given['run_dir']}", "hydra.output_subdir=null"]
-
-
 def refuse_pickles(arguments: Sequence[str]) -> None:
     """`--experimental-rerun FILE` of Hydra unpickles, which runs whatever the file holds."""
     for argument in arguments:
@@ -213,13 +218,12 @@ def refuse_pickles(arguments: Sequence[str]) -> None:
             sys.exit(f"error: {RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
 
 
-def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[str]:
+def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
     """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
-    overrides = list(overrides)
-    goes_on = action == "train" and "resume=true" in overrides and any(one.startswith("run_dir=") for one in overrides)
+    action, goes_on = config.action, config.action == "train" and config.resume and config.run_dir is not None
     for override in overrides if action in READ_BY or goes_on else ():
         (key,) = keys_of([override])
-        is_read = may_change(key) is not None if goes_on else key in READ_BY[action]
+        is_read = lies_in(key, MAY_CHANGE if goes_on else READ_BY[action]) is not None
         if key not in OF_THE_COMMAND and not is_read:
             what = "resume=true" if goes_on else f"action={action}"
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
@@ -293,8 +297,10 @@ def explain_hydra(error: CompactHydraException) -> str:
     if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         task = re.match(r"In 'tasks/([^'+]+)'", str(error))
         if task is not None and not str(cause.full_key).startswith(f"{composition.GROUP}.{task[1]}."):
-            return ONE_KEY.format(name=task[1])
+            return _one_key(task[1])
         return _no_such_key(cause)
+    if isinstance(error, OverrideParseException) and not error.override.isascii():
+        return _beyond_ascii(error.override)
     message = str(error).partition("\nConfig search path:")[0].strip()
     if group := re.match(r"Could not override '([\w/]+)'\. No match in the defaults list", message):
         return NO_GROUPS.format(group=group[1])
@@ -310,11 +316,28 @@ def explain_hydra(error: CompactHydraException) -> str:
     return message if message else type(error).__name__
 
 
+def _beyond_ascii(override: str) -> str:
+    """Hydra takes letters beyond ASCII between quotes only, and names of tasks have none."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+~") == composition.GROUP:
+        return f"{override}: a task's name {NAME_RULE}; rename the file of the task, and the key at its top"
+    if not key.isascii():
+        return f"{override}: no key has letters beyond ASCII"
+    word = as_word(key, value.strip(QUOTES))
+    return f"{override}: a value with letters beyond ASCII is written between quotes, here for a shell: {word}"
+
+
+def _one_key(task: str) -> str:
+    return ONE_KEY.format(file=composition.file_of(composition.GROUP, task), name=task)
+
+
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = sorted({*composition.options_of(group), *(error.options or ())})
     near = nearest(name, options)
     lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
+    if group == composition.GROUP and not NAME.fullmatch(name):
+        return f"{lines[0]}\na task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     lines += [f"there are: {', '.join(options)}"] if options else []
     lines += [LAUNCHERS] if group == "hydra/launcher" else []
     lines += [f"your own FOLDER/{group}/{name}.yaml is found with --config-dir FOLDER"]

@@ -6,19 +6,22 @@ import contextlib
 import json
 import logging
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.addresses import without_password
-from multitask_bert.utils.files import as_folder_name, finite, write_bytes, write_json
+from multitask_bert.utils.files import finite, short_name, write_bytes, write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
+HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # beside it: what Hydra itself was told
 LOCK_FILE = ".lock"  # held by the process that writes into the folder; the system frees it when that process ends
 _held: dict[Path, BaseFileLock] = {}  # by this process
 
@@ -121,6 +125,15 @@ def keep_config(config: ExperimentConfig, folder: Path) -> None:
     OmegaConf.save(OmegaConf.create(to_dict(config)), path)
 
 
+def config_files_of(folder: Path) -> dict[str, str]:
+    """By name, as in `tasks/ner`: the files that a job's config was composed from; empty where that is not known."""
+    try:
+        files = OmegaConf.select(OmegaConf.load(folder / HYDRA_SETTINGS), "hydra.runtime.files")
+        return {str(name): str(file) for name, file in files.items()}
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+        return {}
+
+
 def read_results(folder: Path) -> dict[str, Any]:
     """Raises:
     OSError, ValueError: there is no `results.json`, or it is damaged.
@@ -138,13 +151,14 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
     """`reproduce.yaml`: see `primary_config`."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = primary_config(config, f"# python run.py --config-dir {shown(folder)} --config-name {Path(REPRODUCE).stem}")
+    place = shlex.quote(str(shown(folder)))
+    text = primary_config(config, f"# python run.py --config-dir {place} --config-name {Path(REPRODUCE).stem}")
     write_bytes(folder / REPRODUCE, text.encode())
 
 
 def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
     """The whole config as a primary config of its own, with nothing left to be looked up."""
-    name = as_folder_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
+    name = short_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
         "defaults": ["schema", "hydra_settings", "_self_"],

@@ -38,7 +38,7 @@ class Plan:
     fixed: tuple[str, ...]  # overrides of every trial
     folder: Path
     conf: tuple[Path, ...]  # folders with configs
-    groups: tuple[str, ...]  # names of the config groups
+    groups: tuple[str, ...]  # names of the config groups, also of those that a trial's own choices or files bring in
     num_jobs: int  # trials side by side
     threads_per_job: int | None  # None: as many as a process takes
     config: ExperimentConfig  # of the first probe
@@ -87,7 +87,9 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
     define = load_function(settings.function) if settings.function is not None else None
 
     def compose(overrides: Sequence[str]) -> ExperimentConfig:
-        return check(loader.load_sweep_config(config, [*request.fixed, *overrides]))
+        tree = loader.load_sweep_config(config, [*request.fixed, *overrides])
+        groups.extend(name.rpartition("/")[0] for name in tree.hydra.runtime.files if "/" in name)
+        return check(tree)
 
     probes = [(compose(overrides), overrides) for overrides in _probes(request.dimensions, define)]
     for probe, overrides in probes:
@@ -100,8 +102,8 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
         define=define,
         fixed=(*request.fixed, *_best_by_objective(settings, first)),
         folder=Path(config.hydra.sweep.dir).absolute(),
-        conf=tuple(conf_files.folders_of(loader)),
-        groups=tuple(groups),
+        conf=tuple(conf_files.folders_of(loader, config)),
+        groups=tuple(dict.fromkeys(groups)),
         num_jobs=num_jobs,
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,
@@ -143,6 +145,8 @@ def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: S
         raise InputError(f"action={config.action}: a sweep trains; leave it out")
     if config.verify:
         raise InputError("verify=true: a sweep searches, and compares with no study; leave one of the two out")
+    if config.resume:
+        raise InputError("resume=true: a sweep goes on by itself when its command is given again; leave it out")
     reported = reported_keys(config.tasks)
     for metric in settings.metrics:
         if metric not in reported:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def write_best(study: optuna.Study, folder: Path) -> Path | None:
     )
     text = primary_config(
         config_of(folder / best[0].user_attrs["folder"]),
-        f"# python run.py --config-dir {shown(folder)} --config-name {BEST}",
+        f"# python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {BEST}",
         "#",
         f"# Trial {best[0].number} of study {study.study_name}: {scores}.",
         *(f"# {override}" for override in best[0].user_attrs["overrides"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import trust
 from multitask_bert.config import InputError
+from multitask_bert.config_tree import as_value
 from multitask_bert.sweeps.settings import SweepConfig
 
 FIELD = "hydra.sweeper.space"
 SHAPES = "give {low: …, high: …} (with log, step, type: float or int), or a list of choices"
-PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
 Scalar = str | int | float | bool | None
 
 
@@ -88,7 +87,8 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
     fixed = []
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         key = override.get_key_element()
-        dimensions.pop(key, None)
+        for searched in [name for name in dimensions if name.lstrip("+") == key.lstrip("+~")]:
+            del dimensions[searched]
         if override.is_sweep_override():
             dimensions[key] = _read_sweep(key, override, config)
         else:
@@ -193,6 +193,4 @@ def _as_text(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value)
-    if PLAIN.fullmatch(text) or (text[:1] in "[{" and text[-1:] in "]}"):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text if text[:1] in "[{" and text[-1:] in "]}" else as_value(text)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config_tree import flatten
+from multitask_bert.config_tree import as_word, flatten
 from multitask_bert.training.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.mlflow_names import (
     MAX_EXPERIMENT_LENGTH,
@@ -141,7 +141,7 @@ class Upload:
         )
         return (
             f"MLflow at {self.shown_uri} {what_failed(error)}: {what} are kept in {self.folder}; "
-            f"send them later with: python run.py action=upload run_dir={self.folder}"
+            f"send them later with: python run.py action=upload {as_word('run_dir', self.folder)}"
         )
 
     def send_pending(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from multitask_bert.config import ExperimentConfig, InputError, run_name
+from multitask_bert.config_tree import as_word
 from multitask_bert.folders import (
     REPRODUCE,
     RESULTS,
@@ -40,12 +41,14 @@ def run_training(
     tags: Mapping[str, str],
     watcher: Watcher | None = None,
     before: Mapping[str, Any] | None = None,
+    config_files: Mapping[str, str] | None = None,
     started: float | None = None,
 ) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
 
     `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
-    provenance of a run that is to be reproduced. `started`: when the run began, by `time.perf_counter`; None: now.
+    provenance of a run that is to be reproduced. `config_files`: by name, what the config was read from. `started`:
+    when the run began, by `time.perf_counter`; None: now.
 
     Raises:
         InputError: bad input; or what `before` was trained on has changed.
@@ -71,7 +74,7 @@ def run_training(
             assert trainer is not None
             with _writing_to(folder):
                 write_reproduction(config, folder)
-            described = provenance.describe(trainer)
+            described = {**provenance.describe(trainer), "config_files": dict(config_files or {})}
             with _writing_to(folder):
                 provenance.write_start(folder, described)
             if before is not None:
@@ -149,7 +152,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{folder}: a file of the run cannot be written there ({error}); make room and go on with   "
-            f"python run.py run_dir={shown(folder)} resume=true"
+            f"python run.py {as_word('run_dir', shown(folder))} resume=true"
         ) from error
 
 
@@ -162,7 +165,7 @@ def _tell_what_is_kept(
         trainer.best.publish(folder / "model")
         console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
     if config.trainer.keep_last and not (folder / RESULTS).is_file():
-        console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
+        console.say(f"Go on with   python run.py {as_word('run_dir', shown(folder))} resume=true")
 
 
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:

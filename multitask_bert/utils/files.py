@@ -9,21 +9,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-MAX_NAME_BYTES = 160  # of what a name of ours adds to the name of a folder; file systems take 255 in all
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
-
-
-def as_folder_name(name: str) -> str:
-    """The name, cut at `MAX_NAME_BYTES` with three dots at its end; what comes before and after it still fits."""
-    if len(name.encode()) <= MAX_NAME_BYTES:
-        return name
-    return name.encode()[: MAX_NAME_BYTES - 3].decode("utf-8", "ignore") + "..."
+NAME_BYTES = 120  # in a name that is made from names; file systems take 143 to 255, with what stands before it
+HASH_DIGITS = 10
 
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_name(name: str, num_bytes: int = NAME_BYTES) -> str:
+    """The name itself where it is short enough; else its beginning, `-` and the start of the sha256 of the whole."""
+    encoded = name.encode()
+    if len(encoded) <= num_bytes:
+        return name
+    start = encoded[: num_bytes - HASH_DIGITS - 1].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:HASH_DIGITS]}"
 
 
 def partial_of(folder: Path) -> Path:

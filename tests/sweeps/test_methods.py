@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from multitask_bert.config import InputError
@@ -123,6 +124,41 @@ def test_a_bad_dimension_is_refused(config: DictConfig, value: Any, expected: st
     with pytest.raises(InputError) as error:
         read_request([], SweepConfig(space={"optimizer.lr": value}), config)
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "++"])
+def test_a_value_of_the_command_line_takes_a_dimension_out_however_it_is_set(config: DictConfig, prefix: str) -> None:
+    settings = SweepConfig(space={"optimizer.lr": [1, 2], "+optimizer.options.amsgrad": [True, False]})
+    given = [f"{prefix}optimizer.lr=3", "++optimizer.options.amsgrad=true", "seed=1,2"]
+    request = read_request(given, settings, config)
+    assert [dimension.key for dimension in request.dimensions] == ["seed"]
+    assert request.fixed == tuple(given[:2])
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "1",
+        "1e-4",
+        "true",
+        "null",
+        "nan",
+        "yes",
+        "a\\b",
+        "a\\",
+        "it's",
+        "\\'",
+        "a,b",
+        "a=b",
+        " a ",
+        "${x}",
+        "caf\u00e9",
+        "~",
+    ],
+)
+def test_a_text_among_the_choices_is_that_text_in_the_trial(choice: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides(as_overrides({"name": choice}))
+    assert override.value() == choice
 
 
 def test_sweeps_of_the_command_line_add_dimensions_and_values_take_them_out(config: DictConfig) -> None:

@@ -15,6 +15,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from multitask_bert import folders
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.utils.files import short_name
 from tests.composing import CONF, ROOT, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, refusal, states_of, study_in, sweep
 
@@ -298,3 +299,37 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on(
         sweep("hydra.sweeper.n_trials=3")
     assert stop.value.code == 130
     assert "stopped; 1 of 3 trials done, and the same command goes on with the others" in capsys.readouterr().out
+
+
+def test_each_trial_has_the_users_task_of_a_shipped_name_and_best_yaml_keeps_it(
+    pretended: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "tasks").mkdir(parents=True)
+    task = (CONF / "tasks" / "sentiment.yaml").read_text(encoding="utf-8").replace("sentiment_head", "mine")
+    (tmp_path / "mine" / "tasks" / "sentiment.yaml").write_text(task, encoding="utf-8")
+    run_line(
+        "--config-dir", str(tmp_path / "mine"), "-m", "sweep=lr_warmup", "tasks=ner+sentiment", "model=tiny",
+        "trainer=quick", "logger=none", "hydra.sweeper.n_trials=2",
+    )  # fmt: skip
+    heads = [[head for task in config.tasks.values() for head in task.heads] for config, _ in pretended.runs]
+    assert heads == [["ner_head", "mine"]] * 2
+    log = (FOLDER / "trial_0001" / "run.log").read_text(encoding="utf-8")
+    ours = CONF / "tasks" / "sentiment.yaml"
+    assert f"{tmp_path / 'mine' / 'tasks' / 'sentiment.yaml'} is read, and not {ours}" in log
+    configs: list[Any] = []
+    monkeypatch.setattr("multitask_bert.actions.run", configs.append)
+    run_line("--config-dir", str(FOLDER), "--config-name", "best", "hydra.run.dir=outputs/best")
+    assert list(configs[0].tasks["sentiment"].heads) == ["mine"]
+
+
+def test_a_sweep_over_many_tasks_has_a_short_name_and_goes_on_under_it(pretended: Pretence) -> None:
+    tasks = "+".join(sorted(file.stem for file in (CONF / "tasks").glob("*.yaml")))
+    assert len(tasks) > 255  # bytes, what a file's name can have
+    command = ("-m", "sweep=lr_warmup", f"tasks={tasks}", "model=tiny", "trainer=quick", "logger=none")
+    for num_trials in (1, 2):
+        run_line(*command, f"hydra.sweeper.n_trials={num_trials}")
+        (folder,) = Path("outputs/sweeps").iterdir()
+        study = study_in(folder)
+        assert (study.study_name, len(study.get_trials())) == (folder.name, num_trials)
+    assert folder.name == short_name(f"lr_warmup_{tasks}")
+    assert folder.name.startswith(f"lr_warmup_{tasks}"[:100])
