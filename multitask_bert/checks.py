@@ -178,7 +178,9 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
         yield f"{where}.source: dev_fraction and test_fraction must be at least 0 and less than 1"
     elif source.dev_fraction + source.test_fraction >= 1:
         yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
-    for split in source.downloads:
+    for split, download in source.downloads.items():
+        if not download.url.lower().startswith(("http://", "https://")):
+            yield f"{where}.source.downloads.{split}.url={download.url}: must begin with http:// or https://"
         if split.partition("/")[0] not in SPLITS:
             yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)} (of several files: train/…)"
 

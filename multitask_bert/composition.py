@@ -28,7 +28,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from multitask_bert import trust
+from multitask_bert import plugins, trust
 from multitask_bert.config import ExperimentConfig
 
 GROUP = "tasks"
@@ -42,9 +42,9 @@ def register() -> None:
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-    plugins = Plugins.instance()
-    plugins.register(JoinedTasksSource)
-    plugins.register(JoinedTasksSearchPath)
+    plugins.keep_to_installed()
+    for plugin in (JoinedTasksSource, JoinedTasksSearchPath, plugins.our_sweeper()):
+        Plugins.instance().register(plugin)
 
 
 def folder_name(action: str, tasks: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -48,6 +50,34 @@ REFERENCE = re.compile(
 )  # another key, the time, what Hydra knows, a variable; nothing that computes, and nothing inside another
 OF_FOLDERS = re.compile(r"\$\{(?:now:[%\w-]*|hydra:(?:job\.num|runtime\.choices\.\w+)|hydra\.sweeper\.study)\}")
 OF_STUDY = re.compile(r"\$\{hydra[.:]runtime\.choices\.\w+\}")
+LOADED = frozenset(
+    {
+        ".py",
+        ".pyc",
+        ".pyo",
+        ".pyi",
+        ".pyd",
+        ".pyw",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".pth",
+        ".egg-link",
+        ".egg",
+        ".whl",
+        ".yaml",
+        ".yml",
+        ".ini",
+        ".cfg",
+        ".toml",
+        ".sh",
+        ".bash",
+        ".bat",
+        ".cmd",
+        ".ps1",
+        ".exe",
+    }
+)  # suffixes of what Python, Hydra, their tools or a shell run or are configured by; never of a download
 LAST_PLACE = re.compile(r"(\.\d+)+$")  # of a value in a list
 OUR_VARIABLES = "MULTITASK_BERT_"
 
@@ -169,7 +199,7 @@ def download_problems(tasks: Mapping[str, Any], data_root: str) -> Iterator[str]
 
     `tasks`: as plain dicts, resolved.
     """
-    if is_inside(data_root) or is_allowed("data_root") or data_root == os.environ.get(f"{OUR_VARIABLES}DATA"):
+    if _is_data_folder(data_root) or is_allowed("data_root") or data_root == os.environ.get(f"{OUR_VARIABLES}DATA"):
         return
     for name, task in tasks.items():
         source = task["source"]
@@ -182,6 +212,44 @@ def download_problems(tasks: Mapping[str, Any], data_root: str) -> Iterator[str]
                     f"have it downloaded to that place, {typed_words('data_root', data_root)}, or {opened('data_root')}"
                 )
                 return
+
+
+def download_place_problem(data_root: str, path: Path, inside: Iterable[str]) -> str | None:
+    """Why a download must not be written to `path`; None: it may. `inside`: what leads there from the data root."""
+    names = [PurePath(name) for name in inside]
+    root = Path(expand_user_path(data_root)).resolve()
+    if not all(map(is_inside, map(str, names))) or not path.parent.resolve().is_relative_to(root):
+        return f"`source.folder`, `source.train` and the like, or a link, lead out of data_root={data_root}"
+    if any(part.startswith(".") for name in names for part in name.parts):
+        return "a hidden file or folder is no data"
+    if path.suffix.lower() in LOADED:
+        return f"a {path.suffix} file may be loaded as code or as a config"
+    if _is_code_folder(path.parent.resolve()) or _is_code_folder(root):
+        return f"data_root={data_root} leads to a folder that code or configs are loaded from"
+    return None
+
+
+def _is_data_folder(data_root: str) -> bool:
+    """Whether a file may name this data root for downloads: a visible folder below this one, without code in it."""
+    here, parts = Path.cwd().resolve(), PurePath(data_root).parts
+    if not is_inside(data_root) or not parts or any(part.startswith(".") for part in parts):
+        return False
+    folder = (here / data_root).resolve()
+    if not folder.is_relative_to(here) or folder == here or _is_code_folder(folder):
+        return False
+    return not folder.is_dir() or not any(file.suffix.lower() in LOADED for file in folder.iterdir())
+
+
+def _is_code_folder(folder: Path) -> bool:
+    """Whether Python or Hydra loads from a folder, from one that it lies in, or from one that lies in it."""
+    checkout = PACKAGE.parent.resolve()
+    ours = [PACKAGE.resolve(), OWN_CONF, checkout / "hydra_plugins"]
+    if any(folder.is_relative_to(place) or place.is_relative_to(folder) for place in ours):
+        return True
+    if any(folder == Path(entry).resolve() for entry in sys.path if entry):
+        return True
+    installed = (Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib"))
+    return any(folder.is_relative_to(place) for place in installed)
 
 
 def refuse(problems: Iterable[str], source: object = None) -> None:

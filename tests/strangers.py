@@ -50,8 +50,8 @@ def of_experiment(key: str, text: str, arguments: tuple[str, ...] = EXPERIMENT) 
     return Attempt(key, {"experiment/evil.yaml": GLOBAL + text}, arguments)
 
 
-def of_task(key: str, text: str) -> Attempt:
-    return Attempt(key, {"tasks/evil.yaml": text}, ("tasks=evil",), "tasks/evil.yaml")
+def of_task(key: str, text: str, file: str = "tasks/evil.yaml") -> Attempt:
+    return Attempt(key, {"tasks/evil.yaml": text}, ("tasks=evil",), file)
 
 
 def of_reproduction(key: str, text: str) -> Attempt:
@@ -64,7 +64,7 @@ evil:
   source: {format: csv, train: train.csv, text: text%s}
   heads: {mood: {type: classification, column: mood%s}}
 """
-DOWNLOAD = ", folder: %s, downloads: {train: {url: 'file://FOLDER/payload.py', sha256: SHA256}}"
+DOWNLOAD = ", folder: %s, downloads: {train: {url: 'http://127.0.0.1:9/payload.txt', sha256: SHA256}}"
 
 ATTEMPTS = {
     # Classes
@@ -208,6 +208,25 @@ ATTEMPTS = {
         },
         ("--config-name", "reproduce", "tasks=evil"), "",
     ),
+    **{
+        f"download to {root}": Attempt(
+            f"data_root={root}",
+            {
+                "tasks/evil.yaml": TASK % (DOWNLOAD % "''", ""),
+                "reproduce.yaml": f"defaults: [config, _self_]\ndata_root: {root}",
+            },
+            ("--config-name", "reproduce", "tasks=evil"), "a file names this folder",
+        )
+        for root in (".", "..", ".hidden", "with_code", "linked")
+    },
+    "download of a local file": of_task(
+        "tasks.evil.source.downloads.train.url=file:",
+        TASK % (", downloads: {train: {url: 'file://FOLDER/payload.py', sha256: SHA256}}", ""), "",
+    ),
+    "download of what the address holds": of_task(
+        "tasks.evil.source.downloads.train.url=data:",
+        TASK % (", downloads: {train: {url: 'data:,import%20os', sha256: SHA256}}", ""), "",
+    ),
     "download to a folder": Attempt(
         "task evil", {"tasks/evil.yaml": TASK % (DOWNLOAD % "FOLDER/home", "")}, ("tasks=evil",), "source.folder"
     ),
@@ -235,6 +254,11 @@ def written(attempt: Attempt, folder: Path, trace: Path) -> list[str]:
         path = (folder / name).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    here = Path.cwd()
+    (here / "with_code").mkdir(exist_ok=True)
+    (here / "with_code" / "setup.py").touch()
+    if not (here / "linked").is_symlink():
+        (here / "linked").symlink_to(folder.parent)
     return ["--config-dir", str(folder), *attempt.arguments]
 
 

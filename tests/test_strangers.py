@@ -112,6 +112,33 @@ def test_the_trap_works_where_the_user_opens_it(
     assert len(ran) == 1
 
 
+PLUGIN = """
+import os
+from pathlib import Path
+
+Path(os.environ["TRACE"]).write_text("imported", encoding="utf-8")
+"""
+
+
+@pytest.mark.parametrize("name", ["evil.py", "__init__.py", "hydra_joblib_launcher/__init__.py"])
+@pytest.mark.parametrize("is_named", [False, True])  # "": the current folder, as python -c and -m have it
+def test_hydra_loads_no_plugin_from_the_current_folder(name: str, is_named: bool, trace: Path, stranger: Path) -> None:
+    plugin = Path.cwd() / "hydra_plugins" / name
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    code = f"import runpy, sys; sys.argv = ['run.py', '--cfg', 'job']; runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()) if is_named else "", str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "multitask_bert" in done.stdout
+    assert not trace.exists()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env={**environment, "MULTITASK_BERT_ALLOW": "hydra_plugins"},
+    )  # fmt: skip
+    assert trace.exists()  # where the user opens it
+
+
 # What the command line may
 
 

@@ -6,8 +6,10 @@ import hashlib
 import json
 import math
 import os
+import shutil
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
 
@@ -49,9 +51,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_json`, for any content."""
+    write_stream(path, BytesIO(content))
+
+
+def write_stream(path: Path, content: IO[bytes]) -> None:
+    """As `write_bytes`, for what an open file holds from here to its end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_bytes(content)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # new: through a link of that name, the file of somebody else would be cut
+            shutil.copyfileobj(content, file)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
