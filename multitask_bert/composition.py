@@ -48,8 +48,11 @@ def register() -> None:
 
 
 def folder_name(action: str, tasks: str) -> str:
-    """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's."""
-    return "+".join(split_names(tasks)) if action in OF_TODAYS_TASKS else action
+    """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's.
+
+    In a multirun, Hydra makes the folder before anybody has looked at the action: no path, whatever it is.
+    """
+    return "+".join(split_names(tasks)) if action in OF_TODAYS_TASKS else re.sub(r"\W", "_", action)
 
 
 def split_names(joined: str) -> list[str]:

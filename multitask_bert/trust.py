@@ -156,6 +156,10 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     elif key == "hydra.sweeper.function" and isinstance(value, str):
         if not is_allowed(value):
             yield f"{key}={value}: names code, which a file cannot; {typed_words(key, value)}"
+    elif (
+        room == "sweeper" and isinstance(value, str) and "${" in value
+    ):  # Hydra resolves what it makes a sweeper of twice
+        yield f"{key}={_short(value)}: a file cannot refer to other keys here; write the value itself"
     elif room == "sweeper" and top == "space" and (problem := searched_key_problem(field.removeprefix("space."))):
         yield f"{key}={_short(value)}: {problem}"
     elif room == "launcher" and field in OF_LAUNCHER:
@@ -177,6 +181,13 @@ def reference_problems(key: str, text: str) -> Iterator[str]:
             )
     if "${" in REFERENCE.sub("", text):
         yield f"{key}={text}: a file can refer to other keys, and compute nothing; write the value itself"
+
+
+def unresolved_problems(tree: Any) -> Iterator[str]:
+    """What still looks like a reference once all are resolved: nobody wrote it as one, so nobody has looked at it."""
+    for key, value in leaves(tree):
+        if isinstance(value, str) and "${" in value:
+            yield f"{key}={_short(value)}: is put together as a reference, and is not followed; write the value itself"
 
 
 def searched_key_problem(key: str) -> str | None:

@@ -46,8 +46,10 @@ class Attempt:
     file: str = "experiment/evil.yaml"
 
 
-def of_experiment(key: str, text: str, arguments: tuple[str, ...] = EXPERIMENT) -> Attempt:
-    return Attempt(key, {"experiment/evil.yaml": GLOBAL + text}, arguments)
+def of_experiment(
+    key: str, text: str, arguments: tuple[str, ...] = EXPERIMENT, file: str = "experiment/evil.yaml"
+) -> Attempt:
+    return Attempt(key, {"experiment/evil.yaml": GLOBAL + text}, arguments, file)
 
 
 def of_task(key: str, text: str, file: str = "tasks/evil.yaml") -> Attempt:
@@ -177,6 +179,9 @@ ATTEMPTS = {
     "settings folder": of_experiment("hydra.output_subdir", "hydra: {output_subdir: TRACE}"),
     "job's name": of_experiment("hydra.job.name", "hydra: {job: {name: ../../trace}}"),
     "working directory": of_experiment("hydra.job.chdir", "hydra: {job: {chdir: true}}"),
+    "name of the action": of_experiment(
+        "action=", "action: x/../../../../trace", ("-m", *EXPERIMENT, "seed=1,2"), file=""
+    ),
     "study's name": of_experiment("hydra.sweeper.study", "hydra: {sweeper: {study: ../../trace}}", SWEEP),
     "study's storage": of_experiment(
         "hydra.sweeper.storage", "hydra: {sweeper: {storage: 'sqlite:///TRACE'}}", SWEEP
@@ -233,6 +238,32 @@ ATTEMPTS = {
     # What the user keeps to himself, and code by another name
     "secret": of_experiment("name", "name: '${oc.env:SECRET}'"),
     "secret inside": of_task("tasks.evil.source.folder", TASK % (", folder: 'x/${oc.${y}:SECRET}'", "")),
+    "secret put together": of_experiment(
+        "name=${oc.env:SECRET}", "study: {source: $, table: '{oc.env:SECRET}'}\nname: '${study.source}${study.table}'", file=""
+    ),
+    "secret put together by a longer way": of_experiment(
+        "study.table=${oc.env:SECRET}",
+        "study: {source: $, caveats: '${study.source}{oc.env:SECRET}', table: '${study.caveats}'}", file="",
+    ),
+    "secret in a list": of_experiment(
+        "optimizer.options.x.0.y=${oc.env:SECRET}",
+        "study: {source: $}\noptimizer: {options: {x: [{y: '${study.source}{oc.env:SECRET}'}]}}", file="",
+    ),
+    "logger put together": of_experiment(
+        "logger.evil=${oc.create",
+        "study: {source: $, table: '{oc.create:{_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
+        "tracking_uri: sqlite:///TRACE}}'}\nlogger: {evil: '${study.source}${study.table}'}", file="",
+    ),
+    "search put together": of_experiment(
+        "hydra.sweeper.space.name.0",
+        "study: {source: $, table: '{oc.create:{_target_: payload.Payload}}'}\n"
+        "hydra: {sweeper: {space: {name: ['${study.source}${study.table}']}}}", SWEEP,
+    ),
+    "seed of a search put together": of_experiment(
+        "hydra.sweeper.sampler_options.seed",
+        "study: {source: $, table: '{oc.create:{_target_: payload.Payload}}'}\n"
+        "hydra: {sweeper: {sampler_options: {seed: '${study.source}${study.table}'}}}", SWEEP,
+    ),
     "object from text": of_experiment("optimizer", "optimizer: '${oc.create:\"{_target_: payload.Payload}\"}'"),
     "metric": of_task("tasks.evil.heads.mood.metrics", TASK % ("", ", metrics: [FOLDER/payload.py]")),
     "metric of a hub": of_task("tasks.evil.heads.mood.metrics", TASK % ("", ", metrics: [owner/payload]")),

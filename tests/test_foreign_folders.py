@@ -90,6 +90,21 @@ def test_the_config_in_a_strangers_run_is_read_with_the_same_care(key: str, valu
     assert "s3cret" not in str(refusal.value)
 
 
+def test_what_is_put_together_as_a_reference_is_not_followed(run_dir: Path) -> None:
+    change(run_dir, **{"study.source": "$", "study.table": "{oc.env:SECRET}", "name": "${study.source}${study.table}"})
+    with pytest.raises(InputError) as refusal:
+        config_of(run_dir)
+    assert str(refusal.value).startswith("name=${oc.env:SECRET}: is put together as a reference")
+
+
+def test_what_a_config_in_memory_holds_is_written_and_not_resolved(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = make_config()
+    config.name = "${oc.env:HOME}"
+    assert to_dict(config)["name"] == "${oc.env:HOME}"
+    write_reproduction(config, tmp_path)
+    assert "\nname: ${oc.env:HOME}\n" in (tmp_path / "reproduce.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("how", ["action=evaluate", "action=reproduce", "resume=true"])
 def test_no_action_on_a_strangers_run_runs_its_code(how: str, run_dir: Path, trace: Path) -> None:
     change(run_dir, **{"balancing._target_": "payload.Payload"})

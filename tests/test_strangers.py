@@ -121,12 +121,15 @@ Path(os.environ["TRACE"]).write_text("imported", encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["evil.py", "__init__.py", "hydra_joblib_launcher/__init__.py"])
-@pytest.mark.parametrize("is_named", [False, True])  # "": the current folder, as python -c and -m have it
+@pytest.mark.parametrize("is_named", [False, True])  # in PYTHONPATH; not named, `python -c` has it all the same
 def test_hydra_loads_no_plugin_from_the_current_folder(name: str, is_named: bool, trace: Path, stranger: Path) -> None:
     plugin = Path.cwd() / "hydra_plugins" / name
     plugin.parent.mkdir(parents=True)
     plugin.write_text(PLUGIN, encoding="utf-8")
-    code = f"import runpy, sys; sys.argv = ['run.py', '--cfg', 'job']; runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')"
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', '--cfg', 'job']; "
+        f"runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()) if is_named else "", str(ROOT)])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
