@@ -51,6 +51,8 @@ def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.run_dir is not None and foreign_folders.is_of_a_run(run_dir := Path(config.run_dir)):
+        trust.refuse(foreign_folders.link_problems(run_dir), f"run_dir={run_dir}")
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
         config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from multitask_bert import composition
+from multitask_bert import composition, foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
@@ -124,12 +124,14 @@ class RefuseEarly(Callback):
                 refuse_new_folder(config)
             elif job.action == "train" and job.resume:
                 existing_run(job)  # before Hydra makes this folder
+            refuse_links(config, "hydra.run.dir")
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_links(config, "hydra.sweep.dir")
             check_writable(config, "hydra.sweep.dir")
 
 
@@ -183,16 +185,23 @@ def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 
 
+def refuse_links(config: DictConfig, key: str) -> None:
+    """Refuse links that lead out of the folder that `key` names, where it is there; a run would write through them.
+
+    The folder that one stands in, or that it lies in, is looked at only where it holds a run.
+    """
+    folder = _folder(config, key)
+    if foreign_folders.is_of_a_run(folder) or not Path.cwd().is_relative_to(folder.resolve()):
+        trust.refuse(foreign_folders.link_problems(folder), f"{key}={folder}")
+
+
 def check_writable(config: DictConfig, key: str) -> None:
     """See whether the folder that `key` names can be made and written.
 
     Raises:
         InputError: it cannot.
     """
-    try:
-        folder = Path(OmegaConf.select(config, key))
-    except OmegaConfBaseException as error:
-        raise InputError(explain(error)) from error
+    folder = _folder(config, key)
     probe, is_new = folder / ".writable", not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -208,6 +217,13 @@ def check_writable(config: DictConfig, key: str) -> None:
     if is_new:
         with suppress(OSError):  # another process may have put something into it
             folder.rmdir()  # what is refused after this leaves none
+
+
+def _folder(config: DictConfig, key: str) -> Path:
+    try:
+        return Path(OmegaConf.select(config, key))
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,6 +12,7 @@ from multitask_bert import trust
 from multitask_bert.config import InputError
 
 WEIGHTS_INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
+LEFT_BY_RUNS = (".hydra", "run.log", "metrics.jsonl", "sweep.json", "study.journal", "multirun.yaml")
 NOT_THERE = f"this database is not there; {trust.opened('tracking_uri')} has it made"
 
 
@@ -20,6 +22,31 @@ def run_problems(tree: Any) -> Iterator[str]:
     for key, value in trust.leaves(tree):
         if isinstance(value, str) and not trust.is_allowed(key):
             yield from trust.reference_problems(key, value)
+
+
+def link_problems(folder: Path) -> Iterator[str]:
+    """Links in the folder of a run or a sweep, at any depth, that lead out of it and would be followed.
+
+    Also what is neither a file nor a folder: opening a pipe would wait for ever.
+    """
+    here = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            name = path.relative_to(folder)
+            if path.is_symlink():
+                try:
+                    is_inside = path.resolve().is_relative_to(here)
+                except (OSError, RuntimeError):  # it leads to itself
+                    is_inside = False
+                if not is_inside:
+                    yield f"{name} is a link that leads out of this folder; put what it leads to in its place"
+            elif not (path.is_file() or path.is_dir()):
+                yield f"{name} is neither a file nor a folder; remove it"
+
+
+def is_of_a_run(folder: Path) -> bool:
+    """Whether a folder holds what a run or a sweep leaves, or links of such names."""
+    return any(os.path.lexists(folder / name) for name in LEFT_BY_RUNS)
 
 
 def store_problems(loggers: Mapping[str, Any]) -> Iterator[str]:

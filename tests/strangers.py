@@ -239,7 +239,8 @@ ATTEMPTS = {
     "secret": of_experiment("name", "name: '${oc.env:SECRET}'"),
     "secret inside": of_task("tasks.evil.source.folder", TASK % (", folder: 'x/${oc.${y}:SECRET}'", "")),
     "secret put together": of_experiment(
-        "name=${oc.env:SECRET}", "study: {source: $, table: '{oc.env:SECRET}'}\nname: '${study.source}${study.table}'", file=""
+        "name=${oc.env:SECRET}",
+        "study: {source: $, table: '{oc.env:SECRET}'}\nname: '${study.source}${study.table}'", file="",
     ),
     "secret put together by a longer way": of_experiment(
         "study.table=${oc.env:SECRET}",

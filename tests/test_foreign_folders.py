@@ -21,6 +21,7 @@ from multitask_bert.config_tree import to_dict
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.storage import _load
 from multitask_bert.folders import config_of, write_reproduction
+from multitask_bert.foreign_folders import link_problems, upload_problems
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder, load_encoder, load_encoder_config, load_tokenizer
@@ -151,16 +152,104 @@ def test_going_on_in_a_strangers_run_makes_no_database_where_it_says(run_dir: Pa
 
 @pytest.mark.parametrize(
     ("how", "name"),
-    [("action=upload", "/etc/hostname"), ("action=upload", "../secret.txt"), ("resume=true", "model")],
+    [("action=upload", "/etc/hostname"), ("action=upload", "../secret.txt"), ("resume=true", "../secret.txt")],
 )
 def test_files_of_elsewhere_are_not_uploaded(how: str, name: str, run_dir: Path) -> None:
     (run_dir.parent / "secret.txt").write_text("s3cret", encoding="utf-8")
-    (run_dir / "model").mkdir()
-    (run_dir / "model" / "config.json").symlink_to(run_dir.parent / "secret.txt")
     state = {"tracking_uri": "http://127.0.0.1:1", "artifacts": {name: "pending"}}
     (run_dir / "mlflow.json").write_text(json.dumps(state), encoding="utf-8")
     told = error_of(how, f"run_dir={run_dir}")
     assert told.startswith(f"error: {run_dir}: mlflow.json: artifacts: {name} leads out of this folder")
+
+
+def test_a_folder_with_a_link_to_elsewhere_is_not_uploaded(run_dir: Path) -> None:
+    (run_dir.parent / "secret.txt").write_text("s3cret", encoding="utf-8")
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "config.json").symlink_to(run_dir.parent / "secret.txt")
+    as_json(run_dir / "mlflow.json", tracking_uri="http://127.0.0.1:1", artifacts={"model": "pending"})
+    (problem,) = upload_problems(run_dir, "mlflow.json")
+    assert problem.startswith("mlflow.json: artifacts: model leads out of this folder")
+
+
+# Links, which lead out of a folder
+
+
+LINKED = (
+    "metrics.jsonl", "run.log", ".writable", "mlflow.json", "mlflow.lock", "reproduce.yaml", ".hydra/config.yaml",
+    "checkpoints", "checkpoints/last", "checkpoints/best/state.json", "model", "tensorboard", "seed_1",
+)  # fmt: skip
+ACTIONS = ("action=evaluate", "action=reproduce", "action=upload", "action=report", "resume=true")
+
+
+@pytest.fixture
+def elsewhere(trace: Path) -> Path:
+    """A folder of the user, whose files must stay as they are."""
+    folder = trace.parent / "elsewhere"
+    folder.mkdir()
+    (folder / "diary.txt").write_text("dear diary", encoding="utf-8")
+    return folder
+
+
+def link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("name", LINKED)
+@pytest.mark.parametrize("how", ACTIONS)
+def test_no_link_in_a_strangers_run_is_followed_out_of_it(how: str, name: str, run_dir: Path, elsewhere: Path) -> None:
+    is_file = "." in name.removeprefix(".hydra")
+    link(run_dir / name, elsewhere / "diary.txt" if is_file else elsewhere)
+    (run_dir / "sweep.json").write_text('{"study": "x", "storage": "study.journal"}', encoding="utf-8")
+    told = error_of(how, f"run_dir={run_dir}")
+    assert f"{run_dir}: {name} is a link that leads out of this folder" in told
+    assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
+    assert (elsewhere / "diary.txt").read_text(encoding="utf-8") == "dear diary"
+
+
+def test_a_linked_folder_with_a_linked_settings_folder_is_no_run_to_go_on_with(run_dir: Path, elsewhere: Path) -> None:
+    shutil.move(run_dir / ".hydra", elsewhere / ".hydra")
+    (run_dir / ".hydra").symlink_to(elsewhere / ".hydra")
+    assert ".hydra is a link that leads out of this folder" in error_of("resume=true", f"run_dir={run_dir}")
+
+
+@pytest.mark.parametrize("name", ["run.log", ".writable", ".hydra", "metrics.jsonl"])
+def test_a_new_run_in_a_strangers_folder_follows_no_link(
+    name: str, trace: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link(trace.parent / "theirs" / name, elsewhere / "new")
+    for folder in (trace.parent / "theirs", "."):
+        told = error_of("tasks=sentiment", "model=tiny", f"hydra.run.dir={folder}")
+        assert told == (
+            f"error: hydra.run.dir={folder}: {name} is a link that leads out of this folder; put what it leads to in "
+            f"its place"
+        )
+        monkeypatch.chdir(trace.parent / "theirs")
+        if name == ".writable":
+            break  # the folder that one stands in is looked at where it holds a run
+    assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("name", ["study.journal", "sweep.lock", "trial_0000", "trial_0000/run.log", "multirun.yaml"])
+def test_a_sweep_in_a_strangers_folder_follows_no_link(name: str, trace: Path, elsewhere: Path) -> None:
+    link(trace.parent / "theirs" / name, elsewhere / "new")
+    told = error_of("-m", "sweep=lr_warmup", "model=tiny", f"hydra.sweep.dir={trace.parent / 'theirs'}")
+    assert f"{trace.parent / 'theirs'}: {name} is a link that leads out of this folder" in told
+    assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
+
+
+def test_a_pipe_in_a_strangers_run_is_not_waited_for(run_dir: Path) -> None:
+    os.mkfifo(run_dir / "results.json")
+    assert "results.json is neither a file nor a folder" in error_of("action=reproduce", f"run_dir={run_dir}")
+
+
+def test_links_within_a_run_are_followed(run_dir: Path) -> None:
+    (run_dir / "checkpoints" / "best").mkdir(parents=True)
+    link(run_dir / "model", Path("checkpoints/best"))
+    assert list(link_problems(run_dir)) == []
+    link(run_dir / "itself", Path("itself"))
+    assert [problem.partition(" ")[0] for problem in link_problems(run_dir)] == ["itself"]
 
 
 def test_looking_at_a_strangers_sweep_makes_no_file_where_it_says(trace: Path) -> None:

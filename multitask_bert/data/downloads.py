@@ -68,7 +68,7 @@ def _have(path: Path, key: str, source: SourceConfig, split: str, data_root: str
             f"data_root={data_root}; put it there, or "
             f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
         )
-    # The lines of a download come from a task's file, maybe somebody else's: it may add to the data, and to nothing else
+    # The lines of a download come from a task's file, maybe somebody else's: it may add data, and nothing else.
     inside = (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2])
     if (problem := download_place_problem(data_root, path, inside)) is not None:
         raise InputError(
