@@ -35,6 +35,7 @@ from multitask_bert.training import signals
 from multitask_bert.training.mlflow_state import PARENT_TAG
 from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.utils.versions import checkout
+from multitask_bert.yaml_files import read_tree
 
 if TYPE_CHECKING:
     import optuna
@@ -265,7 +266,7 @@ def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
     from multitask_bert.inference.columns import columns_of_task
 
     path = run_dir / HYDRA_CONFIG
-    tree = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}  # a model's folder has none
+    tree = OmegaConf.to_container(read_tree(path)) if path.is_file() else {}  # a model's folder has none
     tasks = list(tree.get("tasks", {}).values()) if isinstance(tree, dict) else []
     columns = [found for found in map(columns_of_task, tasks) if found is not None]
     sources = [task["source"] for task in tasks]

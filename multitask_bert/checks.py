@@ -129,7 +129,9 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name in ("optimizer", "balancing", "trainer"):
         yield from trust.target_problems(name, {"_target_": _lookup(config, name)._target_})
     for name, logger in config.logger.items():
-        if not isinstance(logger, dict) or "_target_" not in logger:
+        if not NAME.fullmatch(name):
+            yield f"logger.{name}: a logger's name must be a letter, then letters, digits, '-' and '_'"
+        elif not isinstance(logger, dict) or "_target_" not in logger:
             yield f"logger.{name}: must be a dict that names its class in _target_"
         elif not trust.is_inside(str(logger.get("log_dir", ""))):
             yield f"logger.{name}.log_dir={logger['log_dir']}: must name a folder inside of the run's"

@@ -28,7 +28,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from multitask_bert import plugins, trust
+from multitask_bert import plugins, trust, yaml_files
 from multitask_bert.config import ExperimentConfig
 
 GROUP = "tasks"
@@ -41,6 +41,7 @@ def register() -> None:
     assert issubclass(getattr(hydra_main, HYDRA_LOADER), ConfigLoaderImpl), "this Hydra composes in another way"
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
+    yaml_files.register()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     plugins.keep_to_installed()
     for plugin in (JoinedTasksSource, JoinedTasksSearchPath, plugins.our_sweeper()):
@@ -107,7 +108,9 @@ class CheckedLoader(ConfigLoaderImpl):
         return found
 
     def _problems_of_all(self, tree: DictConfig) -> Iterator[str]:
-        yield from trust.target_problems("", OmegaConf.to_container(tree, throw_on_missing=False))
+        plain: Any = OmegaConf.to_container(tree, throw_on_missing=False)
+        yaml_files.refuse_long_references(plain)
+        yield from trust.target_problems("", plain)
         yield from trust.choice_problems(tree.hydra.runtime.choices)
         if self._data_root_in is not None:
             try:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.yaml_files import read_tree, refuse_long_references
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
@@ -37,9 +38,10 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
         InputError: it cannot be right, or names code or places that a file may not name (trust.py).
     """
     path = run_dir / HYDRA_CONFIG
-    tree = OmegaConf.load(path)
-    assert isinstance(tree, DictConfig)
-    trust.refuse(foreign_folders.run_problems(OmegaConf.to_container(tree)), path)
+    tree = read_tree(path)
+    plain: Any = OmegaConf.to_container(tree)
+    trust.refuse(foreign_folders.run_problems(plain), path)
+    refuse_long_references(plain)
     data_root = None if now is None or now.data_root == ExperimentConfig.data_root else now.data_root
     if data_root is not None:
         tree.data_root = data_root
@@ -103,7 +105,7 @@ def read_reproduction(folder: Path) -> dict[str, Any] | None:
     """The config in `reproduce.yaml`, as plain dicts; None where there is none."""
     if not (folder / REPRODUCE).is_file():
         return None
-    tree = OmegaConf.to_container(OmegaConf.load(folder / REPRODUCE), resolve=False)
+    tree = OmegaConf.to_container(read_tree(folder / REPRODUCE), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
 

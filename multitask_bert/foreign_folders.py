@@ -12,7 +12,6 @@ from multitask_bert import trust
 from multitask_bert.config import InputError
 
 WEIGHTS_INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
-LEFT_BY_RUNS = (".hydra", "run.log", "metrics.jsonl", "sweep.json", "study.journal", "multirun.yaml")
 NOT_THERE = f"this database is not there; {trust.opened('tracking_uri')} has it made"
 
 
@@ -46,7 +45,7 @@ def link_problems(folder: Path) -> Iterator[str]:
 
 def is_of_a_run(folder: Path) -> bool:
     """Whether a folder holds what a run or a sweep leaves, or links of such names."""
-    return any(os.path.lexists(folder / name) for name in LEFT_BY_RUNS)
+    return any(os.path.lexists(folder / name) for name in trust.LEFT_BY_RUNS)
 
 
 def store_problems(loggers: Mapping[str, Any]) -> Iterator[str]:
@@ -74,11 +73,20 @@ def upload_problems(run_dir: Path, state_file: str) -> Iterator[str]:
 
 def storage_problems(storage: str | None) -> Iterator[str]:
     """A file that a sweep's folder names as its storage, and that looking at the sweep would make anew."""
-    path = None if storage is None else Path(storage.removeprefix("sqlite:///"))
-    if path is None or path.name == ":memory:":
+    if storage is None or storage.startswith(("postgresql://", "postgres://")):
         return
-    if "://" not in str(storage).removeprefix("sqlite:///") and not path.is_file():
+    if storage.startswith("sqlite:///"):
+        path = Path(storage.removeprefix("sqlite:///"))
+        if path.name == ":memory:":
+            return
+        is_of_optuna = "?" not in storage and not trust.is_other_file(path, ("studies",))
+    else:
+        path = Path(storage)
+        is_of_optuna = "://" not in storage and path.is_file() and _is_journal(path)
+    if not os.path.lexists(path):
         yield f"storage={storage}: this file is not there"
+    elif not is_of_optuna:
+        yield f"storage={storage}: holds no study"
 
 
 def refuse_foreign_weights(files: Mapping[str, Path], field: str) -> None:
@@ -119,5 +127,19 @@ def _is_known_store(uri: Any) -> bool:
     """One that a file may name, one that is there already, or one below the working directory."""
     database = Path(str(uri).removeprefix("sqlite:///"))
     is_file = str(uri).startswith("sqlite:///") and "?" not in str(uri)
-    is_at_hand = is_file and (database.is_file() or database.resolve().is_relative_to(Path.cwd()))
-    return is_at_hand or trust.is_inner_store(uri) or trust.is_allowed("tracking_uri")
+    is_there = is_file and database.is_file() and not trust.is_other_file(database, ("experiments",))
+    is_below = is_file and database.resolve().is_relative_to(Path.cwd()) and trust.is_inner_store(_from_here(database))
+    return is_there or is_below or trust.is_inner_store(uri) or trust.is_allowed("tracking_uri")
+
+
+def _from_here(database: Path) -> str:
+    return f"sqlite:///{database.resolve().relative_to(Path.cwd().resolve())}"
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether a file begins as those do that Optuna keeps a study in."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return "op_code" in json.loads(file.readline(10_000))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False

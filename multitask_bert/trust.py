@@ -7,13 +7,19 @@ sweeps and models: foreign_folders.py.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import sqlite3
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
+
+from hydra.utils import get_class
 
 from multitask_bert.config import InputError, expand_user_path
 
@@ -21,6 +27,7 @@ ALLOW = "MULTITASK_BERT_ALLOW"  # environment: packages, config keys, metrics' p
 PACKAGE = Path(__file__).parent
 OWN_CONF = (PACKAGE.parent / "conf").resolve()
 TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
+MADE_OF_CLASS = re.compile(r"(?:optimizer|balancing|trainer|logger\.[^.]+)\._target_")
 PLUGINS = frozenset({
     "multitask_bert.command_line.RefuseEarly",
     "hydra_plugins.multitask_bert_sweeper.StudySweeper",
@@ -42,7 +49,8 @@ OF_LAUNCHER = (
 )  # fmt: skip
 ONLY_TYPED = ("output", "run_dir")  # written to, or read as a run: the command line names them
 NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *ONLY_TYPED)
-STORE, METRIC = re.compile(r"logger\.[^.]+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
+STORE, METRIC = re.compile(r"logger\..+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
+LOGGER = re.compile(r"logger(?:\.[^.]+)?")
 PLUGIN = re.compile(r"hydra\.(?:callbacks\.[^.]+|launcher|sweeper)\._target_")
 PLAIN_WORD = re.compile(r"[\w.+=,@&|-]*")
 REFERENCE = re.compile(
@@ -50,6 +58,7 @@ REFERENCE = re.compile(
 )  # another key, the time, what Hydra knows, a variable; nothing that computes, and nothing inside another
 OF_FOLDERS = re.compile(r"\$\{(?:now:[%\w-]*|hydra:(?:job\.num|runtime\.choices\.\w+)|hydra\.sweeper\.study)\}")
 OF_STUDY = re.compile(r"\$\{hydra[.:]runtime\.choices\.\w+\}")
+LEFT_BY_RUNS = (".hydra", "run.log", "metrics.jsonl", "sweep.json", "study.journal", "multirun.yaml", "reproduce.yaml")
 LOADED = frozenset(
     {
         ".py",
@@ -104,7 +113,10 @@ def target_problems(where: str, value: Any) -> Iterator[str]:
 
 
 def _target_problem(name: str, target: Any) -> Iterator[str]:
-    """The module must be a file of ours: in `multitask_bert.actions.subprocess.Popen`, all but the file is Python's."""
+    """The class must be defined in a file of ours: what that file imports is another's (`…study.JournalFileBackend`).
+
+    Whether it is of the kind that is wanted there is known only once it is imported: see `named_class`.
+    """
     if isinstance(target, str) and (is_allowed(target) or (name.startswith("hydra.") and target in PLUGINS)):
         return
     match = TARGET.fullmatch(target) if isinstance(target, str) else None
@@ -113,10 +125,34 @@ def _target_problem(name: str, target: Any) -> Iterator[str]:
         what = "a plugin that comes with this project" if name.startswith("hydra.") else "a class of multitask_bert or"
         what += "" if name.startswith("hydra.") else " of torch.optim"
         yield f"{name}={target}: must name {what} ({opened(package)} where it is your own)"
-    elif match[1] != "torch.optim":
-        module = PACKAGE.joinpath(*match[1].split(".")[1:])
-        if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
-            yield f"{name}={target}: there is no module {match[1]}"
+    elif not MADE_OF_CLASS.fullmatch(name):
+        yield f"{name}={target}: nothing is made of a class here; remove it"
+    elif match[1] != "torch.optim" and target.removesuffix(".from_config").rpartition(".")[2] not in _classes(match[1]):
+        yield f"{name}={target}: there is no such class in {match[1]}"
+
+
+@cache
+def _classes(module: str) -> frozenset[str]:
+    """The classes that a module of ours defines, without importing it; none where there is no such module."""
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    files = [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    nodes = (node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body)
+    return frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef))
+
+
+def named_class(field: str, target: str, kind: type) -> Any:
+    """The class that a config names in `field`; of another kind only where the user has opened it.
+
+    Raises:
+        InputError: there is no such class, or it is none of these.
+    """
+    try:
+        found = get_class(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{field}={target}: cannot be imported ({error})") from error
+    if not issubclass(found, kind) and not is_allowed(target):
+        raise InputError(f"{field}={target}: must name a {kind.__name__} ({opened(target)} where it is your own)")
+    return found
 
 
 def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
@@ -131,6 +167,8 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
             yield from _hydra_problem(key, value)
         elif key in ONLY_TYPED and value is not None:
             yield f"{key}={value}: a file cannot say this; {typed_words(key, value)}"
+        elif LOGGER.fullmatch(key) and isinstance(value, str):
+            yield f"{key}={_short(value)}: a file has to write this out, with its keys below it"
         elif STORE.fullmatch(key) and not is_inner_store(value):
             yield f"{key}={value}: a file can name a server, or a database below this folder; {typed_words(key, value)}"
         elif METRIC.fullmatch(key) and "/" in str(value) and (problem := metric_problem(str(value))):
@@ -145,8 +183,10 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     if PLUGIN.fullmatch(key):
         return  # checked as all classes are
     if key in FOLDERS:
-        if not is_inside(OF_FOLDERS.sub("x", str(value))):
-            yield f"{key}={value}: a file can only name a folder below this one; {typed_words(key, value)}"
+        folder = OF_FOLDERS.sub("x", str(value))
+        if not is_inside(folder) or (key != "hydra.sweep.subdir" and not _is_folder_of_runs(folder)):
+            what = "can only name a folder below this one, and none with code or configs"
+            yield f"{key}={value}: a file {what}; {typed_words(key, value)}"
     elif key == "hydra.sweeper.study":
         if not PLAIN_WORD.fullmatch(rest := OF_STUDY.sub("x", str(value))) or rest.startswith("."):
             yield f"{key}={value}: must be a plain name; {typed_words(key, value)}"
@@ -251,6 +291,14 @@ def _is_data_folder(data_root: str) -> bool:
     return not folder.is_dir() or not any(file.suffix.lower() in LOADED for file in folder.iterdir())
 
 
+def _is_folder_of_runs(folder: str) -> bool:
+    """Whether a file may name this folder, a path below this one, for runs to be written to."""
+    parts = PurePath(folder).parts
+    return (
+        bool(parts) and not any(part.startswith(".") for part in parts) and not _is_code_folder(Path(folder).resolve())
+    )
+
+
 def _is_code_folder(folder: Path) -> bool:
     """Whether Python or Hydra loads from a folder, from one that it lies in, or from one that lies in it."""
     checkout = PACKAGE.parent.resolve()
@@ -274,14 +322,19 @@ def refuse(problems: Iterable[str], source: object = None) -> None:
 def is_own(path: str | None, config_path: str) -> bool:
     """Whether a config lies in our conf/, in Hydra's own folder, or in code; `path`: where Hydra says it found it.
 
-    `config_path`, below that, may climb out of it: a defaults list may hold `/../../other/file`.
+    `config_path`, below that, may climb out of it: a defaults list may hold `/../../other/file`. The folder of a run or
+    of a sweep is nobody's conf/, though it lie in ours.
     """
     if path is None or path.startswith("structured://"):
         return True
     scheme, _, place = path.rpartition("://")
     if scheme not in ("", "file"):
         return path.startswith("pkg://hydra.conf") and is_inside(config_path)
-    return Path(place, config_path).resolve().is_relative_to(OWN_CONF)
+    file = Path(place, config_path).resolve()
+    if Path(place).resolve() != OWN_CONF or not file.is_relative_to(OWN_CONF):
+        return False
+    between = [folder for folder in file.parents if folder.is_relative_to(OWN_CONF)]
+    return not any((folder / name).exists() for folder in between for name in LEFT_BY_RUNS)
 
 
 def is_inside(path: str) -> bool:
@@ -293,9 +346,26 @@ def is_inside(path: str) -> bool:
 def is_inner_store(uri: Any) -> bool:
     """Whether MLflow's store is a server, or a database below the working directory."""
     text = str(uri)
-    return text.startswith(("http://", "https://")) or (
-        text.startswith("sqlite:///") and "?" not in text and is_inside(text.removeprefix("sqlite:///"))
-    )
+    if text.startswith(("http://", "https://")):
+        return True
+    path = text.removeprefix("sqlite:///")
+    is_file = text.startswith("sqlite:///") and "?" not in text and is_inside(path)
+    return is_file and PurePath(path).suffix in (".db", ".sqlite", ".sqlite3") and not is_other_file(Path(path))
+
+
+def is_other_file(path: Path, tables: Collection[str] = ("experiments", "studies")) -> bool:
+    """Whether something else is there already, to which MLflow or Optuna would add their tables.
+
+    `tables`: those by which their own databases are known.
+    """
+    if not os.path.lexists(path):
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return True
+    return found.isdisjoint(tables)
 
 
 def is_allowed_metric(place: str) -> bool:

@@ -97,6 +97,17 @@ ATTEMPTS = {
     "class put together": of_experiment(
         "optimizer._target_", "name: payload\noptimizer: {_target_: '${name}.Payload'}"
     ),
+    "class that a module of ours imports": of_experiment(
+        "logger.evil._target_",
+        "logger: {evil: {_target_: multitask_bert.sweeps.study.JournalFileBackend, file_path: TRACE}}",
+    ),
+    "class where nothing is made": of_experiment(
+        "model.architecture.x._target_", "model: {architecture: {x: {_target_: torch.optim.SGD}}}"
+    ),
+    "class of another kind": of_experiment(
+        "logger.evil._target_", "logger: {evil: {_target_: multitask_bert.training.event_file.EventFile, "
+        "folder: TRACE}}", (*EXPERIMENT, "model=tiny"), file="",
+    ),
     "module of ours that imports another": of_experiment(
         "trainer._target_", "trainer: {_target_: multitask_bert.actions.os.system}"
     ),
@@ -166,11 +177,38 @@ ATTEMPTS = {
         },
         EXPERIMENT, "more.yaml",
     ),
+    "aliases of aliases": of_experiment(
+        "aliases (*name) stand for more than 10,000 values",
+        "study:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+            f"  {this}: &{this} [{', '.join([f'*{last}'] * 9)}]\n"
+            for last, this in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+    ),
+    "merges of merges": of_experiment(
+        "aliases (*name) stand for more than 10,000 values",
+        "study:\n  a: &a {x: y}\n" + "".join(
+            f"  {this}: &{this} {{<<: [{', '.join([f'*{last}'] * 9)}]}}\n"
+            for last, this in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+    ),
+    "alias of itself": of_experiment("an alias (*name) stands inside of what it names", "study: &a {source: [*a]}"),
+    "deep lists": of_experiment("nested more than 50 deep", f"study: {'[' * 5000}{']' * 5000}"),
+    "references to references": of_experiment(
+        "optimizer.options.k5: its references stand for more than 1,000,000 characters",
+        "optimizer:\n  options:\n    k0: nine char\n" + "".join(
+            f"    k{place}: '{f'${{optimizer.options.k{place - 1}}}' * 9}'\n" for place in range(1, 12)
+        ), file="",
+    ),
+    "reference to itself": of_experiment(
+        "name: refers to itself", "name: '${study.source}'\nstudy: {source: '${name}'}", file=""
+    ),
     "objects in YAML": Attempt(
         "", {"experiment/evil.yaml": f"{GLOBAL}name: !!python/object/apply:os.system ['touch TRACE']"}, EXPERIMENT
     ),
     # Places
     "run folder": of_reproduction("hydra.run.dir", "hydra: {run: {dir: TRACE}}"),
+    "run folder that is none": of_reproduction("hydra.run.dir", "hydra: {run: {dir: .}}"),
+    "hidden run folder": of_reproduction("hydra.run.dir", "hydra: {run: {dir: .git/hooks}}"),
     "run folder above": of_reproduction("hydra.run.dir", "hydra: {run: {dir: outputs/../../TRACE}}"),
     "run folder of dots": of_reproduction("hydra.run.dir", "hydra: {run: {dir: 'a/${now:..}/${now:..}/trace'}}"),
     "run folder elsewhere": of_reproduction("hydra.run.dir", "name: TRACE\nhydra: {run: {dir: '${name}'}}"),
@@ -203,6 +241,21 @@ ATTEMPTS = {
     ),
     "mlflow database": of_experiment(
         "logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'sqlite:///TRACE'}}"
+    ),
+    "logger with a dot in its name": of_experiment(
+        "logger.a.b.tracking_uri",
+        "logger: {a.b: {_target_: multitask_bert.training.mlflow_logger.MlflowLogger, tracking_uri: sqlite:///TRACE}}",
+    ),
+    "logger by reference": of_experiment(
+        "logger.evil=${optimizer.options}",
+        "optimizer: {options: {_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
+        "tracking_uri: sqlite:///TRACE}}\nlogger: {evil: '${optimizer.options}'}",
+    ),
+    "mlflow database in a file of the user": of_experiment(
+        "logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'sqlite:///diary.db'}}"
+    ),
+    "mlflow database of another name": of_experiment(
+        "logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'sqlite:///evil.py'}}"
     ),
     "mlflow files": of_experiment("logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'file://TRACE'}}"),
     "download to a data root": Attempt(
@@ -251,9 +304,9 @@ ATTEMPTS = {
         "study: {source: $}\noptimizer: {options: {x: [{y: '${study.source}{oc.env:SECRET}'}]}}", file="",
     ),
     "logger put together": of_experiment(
-        "logger.evil=${oc.create",
+        "logger.evil=${study.source}${study.table}",
         "study: {source: $, table: '{oc.create:{_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
-        "tracking_uri: sqlite:///TRACE}}'}\nlogger: {evil: '${study.source}${study.table}'}", file="",
+        "tracking_uri: sqlite:///TRACE}}'}\nlogger: {evil: '${study.source}${study.table}'}",
     ),
     "search put together": of_experiment(
         "hydra.sweeper.space.name.0",
@@ -289,6 +342,7 @@ def written(attempt: Attempt, folder: Path, trace: Path) -> list[str]:
     here = Path.cwd()
     (here / "with_code").mkdir(exist_ok=True)
     (here / "with_code" / "setup.py").touch()
+    (here / "diary.db").touch()
     if not (here / "linked").is_symlink():
         (here / "linked").symlink_to(folder.parent)
     return ["--config-dir", str(folder), *attempt.arguments]
