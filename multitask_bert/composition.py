@@ -9,9 +9,10 @@ And how what is composed is looked at before Hydra acts on it: `CheckedLoader` (
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, List
 
@@ -29,10 +30,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert import plugins, trust, yaml_files
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config import ExperimentConfig, InputError
 
 GROUP = "tasks"
 OF_TODAYS_TASKS = ("train", "inspect")  # actions on the tasks of the command line; the others go by those of a run
+MAX_FILES = 1000  # that one config is made of; each may be in it many times
 HYDRA_LOADER = "ConfigLoaderImpl"  # under which name Hydra, wherever it starts, finds the class that composes
 
 
@@ -87,6 +89,7 @@ class CheckedLoader(ConfigLoaderImpl):
             added = {"searchpath": hydra.get("searchpath")} if isinstance(hydra, dict) else hydra
             trust.refuse(trust.file_problems({"hydra": added}), _file(found, config_name))
         super()._process_config_searchpath(config_name, parsed_overrides, repo)
+        repo.load_config = _counted(repo.load_config)
 
     def _load_configuration_impl(self, config_name: Any, overrides: List[str], *args: Any, **kwargs: Any) -> DictConfig:
         parsed = OverridesParser.create().parse_overrides(overrides)
@@ -118,6 +121,18 @@ class CheckedLoader(ConfigLoaderImpl):
                 yield from trust.download_problems(tasks, str(tree.data_root))
             except OmegaConfBaseException as error:
                 yield f"{error.full_key or 'data_root'}: {str(error).splitlines()[0]}"
+
+
+def _counted(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
+    """`load`, as often as it takes for a config that ends: files may list each other in their defaults, over and over."""
+    numbers = itertools.count(1)
+
+    def load_config(*args: Any, **kwargs: Any) -> ConfigResult | None:
+        if next(numbers) > MAX_FILES:
+            raise InputError(f"defaults lists name more than {MAX_FILES:,} files, all taken together")
+        return load(*args, **kwargs)
+
+    return load_config
 
 
 def _file(found: ConfigResult, config_path: str) -> str:

@@ -191,6 +191,18 @@ ATTEMPTS = {
             for last, this in zip("abcdefgh", "bcdefghi", strict=True)
         ),
     ),
+    "files of files": Attempt(
+        "defaults lists name more than 1,000 files",
+        {
+            "experiment/evil.yaml": f"{GLOBAL}defaults: [{', '.join(f'/x0@study.p{i}' for i in range(9))}]",
+            **{
+                f"x{place}.yaml": f"defaults: [{', '.join(f'/x{place + 1}@p{i}' for i in range(9))}]"
+                for place in range(9)
+            },
+            "x9.yaml": "source: x",
+        },
+        EXPERIMENT, "",
+    ),
     "alias of itself": of_experiment("an alias (*name) stands inside of what it names", "study: &a {source: [*a]}"),
     "deep lists": of_experiment("nested more than 50 deep", f"study: {'[' * 5000}{']' * 5000}"),
     "references to references": of_experiment(
