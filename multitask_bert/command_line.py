@@ -30,6 +30,7 @@ from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
+from multitask_bert.utils.plain_text import printable
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +84,14 @@ def plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:  # before or after what can be gone on with
         sys.exit(signals.INTERRUPTED)
     except CompactHydraException as error:
-        sys.exit(f"error: {explain_hydra(error)}")
+        sys.exit(printable(f"error: {explain_hydra(error)}"))
     except YAMLError as error:
-        sys.exit(f"error: {explain_yaml(error)}")
+        sys.exit(printable(f"error: {explain_yaml(error)}"))
     except ValueError as error:
         if not _was_raised_by_hydra(error):
             raise
         is_group = str(error).startswith("Config group override")
-        sys.exit(f"error: {error}" + (GROUP_HINT if is_group else ""))
+        sys.exit(printable(f"error: {error}") + (GROUP_HINT if is_group else ""))
     finally:
         del os.environ[FULL_ERROR]
         logging.raiseExceptions = True
@@ -311,7 +312,7 @@ def _exit_on_bad_input() -> Iterator[None]:
     try:
         yield
     except (InputError, PastHydra) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
 
 def _counted(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
-    """`load`, as often as it takes for a config that ends: files may list each other in their defaults, over and over."""
+    """`load`, but not without end: files may list each other in their defaults, over and over."""
     numbers = itertools.count(1)
 
     def load_config(*args: Any, **kwargs: Any) -> ConfigResult | None:

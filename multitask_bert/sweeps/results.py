@@ -18,6 +18,7 @@ from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.plain_text import as_cell
 
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
@@ -114,7 +115,7 @@ def table_of(study: optuna.Study) -> Table:
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
-        table.add_row(str(trial.number), *scores, "  ".join(map(_shortened, trial.user_attrs["overrides"])))
+        table.add_row(str(trial.number), *scores, as_cell("  ".join(map(_shortened, trial.user_attrs["overrides"]))))
     return table
 
 

@@ -76,7 +76,11 @@ def test_a_trial_that_somebody_else_has_queued_adds_no_words_to_a_command(preten
     )  # fmt: skip
     assert f"waits with {key}, which this search does not change" in refusal(f"{S}n_trials=2")
     assert len(pretended.runs) == 1
-    assert states_of(sweep(f"{S}n_trials=3")) == ["complete", "fail", "complete"]  # it is given up, and the rest goes on
+    assert states_of(sweep(f"{S}n_trials=3")) == [
+        "complete",
+        "fail",
+        "complete",
+    ]  # and it goes on
 
 
 def test_a_study_that_no_sweep_made_is_refused() -> None:
