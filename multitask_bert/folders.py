@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.files import finite, read_json, write_bytes, write_json
 from multitask_bert.yaml_files import read_tree, refuse_long_references
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
@@ -72,7 +71,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Raises:
     OSError, ValueError: there is no `results.json`, or it is damaged.
     """
-    results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    results: dict[str, Any] = read_json(folder / RESULTS)
     return results
 
 

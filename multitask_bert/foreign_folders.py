@@ -10,8 +10,10 @@ from typing import Any
 
 from multitask_bert import trust
 from multitask_bert.config import InputError
+from multitask_bert.utils.files import read_json
 
 WEIGHTS_INDEX, ADAPTER = "model.safetensors.index.json", "adapter_config.json"
+MAX_LAYERS = 1000
 NOT_THERE = f"this database is not there; {trust.opened('tracking_uri')} has it made"
 
 
@@ -58,7 +60,7 @@ def store_problems(loggers: Mapping[str, Any]) -> Iterator[str]:
 def upload_problems(run_dir: Path, state_file: str) -> Iterator[str]:
     """What an earlier run's list of uploads may not say: files of elsewhere, which would be sent, or a new database."""
     try:
-        state = json.loads((run_dir / state_file).read_text(encoding="utf-8"))
+        state = read_json(run_dir / state_file)
         artifacts, uri = list(state["artifacts"]), state["tracking_uri"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # there is none, or a damaged one, which whoever reads it says
@@ -100,7 +102,7 @@ def refuse_foreign_weights(files: Mapping[str, Path], field: str) -> None:
     if WEIGHTS_INDEX not in files:
         return
     try:
-        listed = set(json.loads(files[WEIGHTS_INDEX].read_text(encoding="utf-8"))["weight_map"].values())
+        listed = set(read_json(files[WEIGHTS_INDEX])["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{field}: its {WEIGHTS_INDEX} is damaged ({error!r})") from error
     for name in map(str, listed):
@@ -117,10 +119,20 @@ def refuse_kernels(encoder_config: Any, field: str) -> None:
         *(getattr(encoder_config, name, None) for name in getattr(encoder_config, "sub_configs", ())),
     ]
     for part in parts:
-        if "/" in str(name := getattr(part, "_attn_implementation", None)):
-            raise InputError(
-                f"{field}: _attn_implementation={name} is code from a repository, which is not run; remove it"
-            )
+        for kind in ("_attn_implementation", "_experts_implementation"):
+            if "/" in str(name := getattr(part, kind, None)):
+                raise InputError(f"{field}: {kind}={name} is code from a repository, which is not run; remove it")
+
+
+def refuse_sizes(encoder_config: Any, field: str) -> None:
+    """Refuse a number of layers that would be built, one after the other, long before their weights are missed.
+
+    Raises:
+        InputError: there are too many.
+    """
+    num_layers = getattr(encoder_config, "num_hidden_layers", 0)
+    if not isinstance(num_layers, int) or not 0 <= num_layers <= MAX_LAYERS:
+        raise InputError(f"{field}: num_hidden_layers={num_layers}: must be a number from 0 to {MAX_LAYERS}")
 
 
 def _is_known_store(uri: Any) -> bool:

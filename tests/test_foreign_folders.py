@@ -252,6 +252,68 @@ def test_links_within_a_run_are_followed(run_dir: Path) -> None:
     assert [problem.partition(" ")[0] for problem in link_problems(run_dir)] == ["itself"]
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("how", "name", "told"),
+    [
+        ("action=reproduce", "results.json", "results.json is damaged"),
+        ("action=upload", "mlflow.json", "mlflow.json: is damaged"),
+        ("action=report", "sweep.json", "sweep.json is nested too deeply"),
+        ("action=evaluate", "model/checksums.json", "checksums.json is nested too deeply"),
+        ("action=evaluate", ".hydra/config.yaml", "config.yaml:1: nested more than 50 deep"),
+    ],
+)
+def test_what_is_nested_without_end_is_damaged(how: str, name: str, told: str, run_dir: Path) -> None:
+    (run_dir / "provenance.json").write_text("{}", encoding="utf-8")
+    (run_dir / name).parent.mkdir(exist_ok=True)
+    (run_dir / name).write_text(DEEP, encoding="utf-8")
+    assert told in error_of(how, f"run_dir={run_dir}")
+
+
+@pytest.mark.parametrize("how", ["action=evaluate", "action=reproduce", "resume=true"])
+def test_aliases_in_a_strangers_run_do_not_keep_one_waiting(how: str, run_dir: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [
+        f"{this}: &{this} [{', '.join([f'*{last}'] * 9)}]" for last, this in zip("abcdefg", "bcdefgh", strict=True)
+    ]
+    (run_dir / ".hydra" / "config.yaml").write_text("\n".join(lines), encoding="utf-8")
+    (run_dir / "reproduce.yaml").write_text("\n".join(lines), encoding="utf-8")
+    told = error_of(how, f"run_dir={run_dir}")
+    assert told.startswith(f"error: {run_dir}/.hydra/config.yaml:1: aliases (*name) stand for more than 10,000 values")
+
+
+def test_ordinary_aliases_are_read(run_dir: Path) -> None:
+    path = run_dir / ".hydra" / "config.yaml"
+    tree = OmegaConf.load(path)
+    del tree["study"]
+    study = "study: {source: &source paper, table: *source, caveats: &much more}\n"
+    path.write_text(OmegaConf.to_yaml(tree) + study, encoding="utf-8")
+    found = config_of(run_dir).study
+    assert (found.source, found.table, found.caveats) == ("paper", "paper", "more")
+
+
+def test_a_database_that_is_another_ones_is_not_opened(run_dir: Path, trace: Path, database: Path) -> None:
+    """MLflow and Optuna would add their tables to it."""
+    import sqlite3
+    from contextlib import closing
+
+    diary = trace.parent / "diary.db"
+    with closing(sqlite3.connect(diary)) as of_user:
+        of_user.execute("CREATE TABLE diary (day TEXT)")
+    before = diary.read_bytes()
+    as_json(run_dir / "mlflow.json", tracking_uri=f"sqlite:///{diary}", artifacts={})
+    assert "this database is not there" in error_of("action=upload", f"run_dir={run_dir}")
+    as_json(run_dir / "sweep.json", study="x", storage=f"sqlite:///{diary}")
+    assert f"storage=sqlite:///{diary}: holds no study" in error_of("action=report", f"run_dir={run_dir}")
+    as_json(run_dir / "sweep.json", study="x", storage=str(trace.parent / "payload.py"))
+    assert "payload.py: holds no study" in error_of("action=report", f"run_dir={run_dir}")
+    assert diary.read_bytes() == before
+    as_json(run_dir / "mlflow.json", tracking_uri=f"sqlite:///{database}", artifacts={})
+    assert list(upload_problems(run_dir, "mlflow.json")) == []  # one of MLflow
+
+
 def test_looking_at_a_strangers_sweep_makes_no_file_where_it_says(trace: Path) -> None:
     for storage in (str(trace), f"sqlite:///{trace}"):
         as_json(trace.parent / "sweep.json", study="x", storage=storage)
@@ -354,6 +416,22 @@ def a_kernel(folder: Path, trace: Path) -> None:
     as_json(folder / name, _attn_implementation="evil/kernel")
 
 
+def of_many_layers(folder: Path, trace: Path) -> None:
+    as_json(folder / "config.json", num_hidden_layers=10**9)
+
+
+def of_a_deep_config(folder: Path, trace: Path) -> None:
+    (folder / "config.json").write_text(DEEP, encoding="utf-8")
+
+
+def of_a_deep_tokenizer(folder: Path, trace: Path) -> None:
+    (folder / "tokenizer.json").write_text(DEEP, encoding="utf-8")
+
+
+def of_odd_sizes(folder: Path, trace: Path) -> None:
+    as_json(folder / "config.json", hidden_size="wide")
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -365,6 +443,10 @@ def a_kernel(folder: Path, trace: Path) -> None:
         (code_of_its_own, "contains custom code"),
         (a_tokenizer_of_its_own, "no tokenizer can be read"),
         (a_kernel, "_attn_implementation=evil/kernel is code from a repository"),
+        (of_many_layers, "num_hidden_layers=1000000000: must be a number from 0 to 1000"),
+        (of_a_deep_config, "no tokenizer can be read"),
+        (of_a_deep_tokenizer, "no tokenizer can be read"),
+        (of_odd_sizes, "no tokenizer can be read"),
     ],
 )
 def test_a_strangers_pretrained_model_runs_no_code(

@@ -213,6 +213,22 @@ def test_what_our_own_conf_says_of_hydra_is_trusted_and_the_same_elsewhere_is_no
     assert not trust.is_own("pkg://payload", "config")
 
 
+@pytest.mark.parametrize("left", ["reproduce.yaml", "metrics.jsonl", ".hydra/config.yaml", "sweep.json"])
+def test_the_folder_of_a_run_is_not_trusted_though_it_lie_in_our_conf(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    monkeypatch.setattr(trust, "OWN_CONF", conf)
+    (conf / "tasks").mkdir(parents=True)
+    (conf / "run" / left).parent.mkdir(parents=True)
+    (conf / "run" / left).touch()
+    assert trust.is_own(f"file://{conf}", "tasks/ner")
+    assert not trust.is_own(f"file://{conf}", "run/reproduce")
+    assert not trust.is_own(f"file://{conf}", "run/deeper/tasks/evil")
+    assert not trust.is_own(f"file://{conf / 'run'}", "reproduce")
+    assert not trust.is_own(f"file://{conf / 'run' / '.hydra'}", "config")
+
+
 # The place of the check
 
 

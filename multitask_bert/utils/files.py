@@ -34,7 +34,7 @@ def compare_checksums(folder: Path) -> None:
     """Raises:
     OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
     """
-    listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    listed = read_json(folder / CHECKSUMS)
     if not isinstance(listed, dict):
         raise ValueError(f"{CHECKSUMS} is no table of file names")
     for name, expected in listed.items():
@@ -42,6 +42,16 @@ def compare_checksums(folder: Path) -> None:
             raise ValueError(f"{CHECKSUMS} names {name}, which is no file of the folder")
         if sha256_of(folder / name) != expected:
             raise ValueError(f"{name} is not what was written, says {CHECKSUMS}")
+
+
+def read_json(path: Path) -> Any:
+    """Raises:
+    OSError, ValueError: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
 
 
 def write_json(path: Path, value: Any) -> None:
