@@ -40,6 +40,7 @@ from multitask_bert.training.mlflow_state import PARENT_TAG
 from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.versions import checkout
+from multitask_bert.yaml_files import read_tree
 
 if TYPE_CHECKING:
     import optuna
@@ -56,6 +57,8 @@ def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.run_dir is not None and foreign_folders.is_of_a_run(run_dir := Path(config.run_dir)):
+        trust.refuse(foreign_folders.link_problems(run_dir), f"run_dir={run_dir}")
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
         refuse_other_folder(run_dir, folder)
@@ -277,7 +280,7 @@ ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
 def tree_of_run(run_dir: Path) -> Any:
     """A run's config as plain dicts and lists; of a model's folder, which has none, an empty one."""
     path = run_dir / HYDRA_CONFIG
-    return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    return OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from multitask_bert import composition
+from multitask_bert import composition, foreign_folders, trust
 from multitask_bert.checks import NAME, NAME_RULE, check
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import (
@@ -45,6 +45,7 @@ from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.utils.addresses import has_password, without_password
+from multitask_bert.utils.plain_text import printable
 
 log = logging.getLogger(__name__)
 
@@ -104,14 +105,14 @@ def plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:  # before or after what can be gone on with
         sys.exit(signals.INTERRUPTED)
     except CompactHydraException as error:
-        sys.exit(f"error: {explain_hydra(error)}")
+        sys.exit(printable(f"error: {explain_hydra(error)}"))
     except YAMLError as error:
-        sys.exit(f"error: {explain_yaml(error)}")
+        sys.exit(printable(f"error: {explain_yaml(error)}"))
     except ValueError as error:
         if not _was_raised_by_hydra(error):
             raise
         is_group = str(error).startswith("Config group override")
-        sys.exit(f"error: {error}" + (GROUP_HINT if is_group else ""))
+        sys.exit(printable(f"error: {error}") + (GROUP_HINT if is_group else ""))
     finally:
         del os.environ[FULL_ERROR]
         logging.raiseExceptions = True
@@ -147,6 +148,7 @@ class RefuseEarly(Callback):
                 refuse_new_folder(config, "run")
             elif job.action == "train" and job.resume:
                 refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra makes this folder
+            refuse_links(config, "hydra.run.dir")
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
@@ -158,6 +160,7 @@ class RefuseEarly(Callback):
             refuse_passwords(config)
             if config.get("resume") is True and config.get("run_dir") is None:
                 refuse_new_folder(config, "sweep")
+            refuse_links(config, "hydra.sweep.dir")
             check_writable(config, "hydra.sweep.dir")
             if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
                 hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
@@ -229,16 +232,23 @@ def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str])
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 
 
+def refuse_links(config: DictConfig, key: str) -> None:
+    """Refuse links that lead out of the folder that `key` names, where it is there; a run would write through them.
+
+    The folder that one stands in, or that it lies in, is looked at only where it holds a run.
+    """
+    folder = _folder(config, key)
+    if foreign_folders.is_of_a_run(folder) or not Path.cwd().is_relative_to(folder.resolve()):
+        trust.refuse(foreign_folders.link_problems(folder), f"{key}={folder}")
+
+
 def check_writable(config: DictConfig, key: str) -> None:
     """See whether the folder that `key` names can be made and written.
 
     Raises:
         InputError: it cannot.
     """
-    try:
-        folder = Path(OmegaConf.select(config, key))
-    except OmegaConfBaseException as error:
-        raise InputError(explain(error)) from error
+    folder = _folder(config, key)
     probe, is_new = folder / f".writable.{os.getpid()}", not folder.exists()
     content = "a full disk makes files, and writes nothing into them"
     try:
@@ -259,6 +269,13 @@ def check_writable(config: DictConfig, key: str) -> None:
     if is_new:
         with suppress(OSError):  # another process may have put something into it
             folder.rmdir()  # what is refused after this leaves none
+
+
+def _folder(config: DictConfig, key: str) -> Path:
+    try:
+        return Path(OmegaConf.select(config, key))
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
 
 
 @contextmanager
@@ -365,7 +382,7 @@ def _exit_on_bad_input() -> Iterator[None]:
     try:
         yield
     except (InputError, PastHydra) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
 
 
 @contextmanager

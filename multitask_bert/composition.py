@@ -10,9 +10,10 @@ Where configs are looked for: `UsersFirst`. How what is composed is checked befo
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, List
 
@@ -31,12 +32,13 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from multitask_bert import trust
-from multitask_bert.config import ExperimentConfig
+from multitask_bert import plugins, trust, yaml_files
+from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.utils.files import short_name
 
 GROUP = "tasks"
 OF_TODAYS_TASKS = ("train", "inspect")  # actions on the tasks of the command line; the others go by those of a run
+MAX_FILES = 1000  # that one config is made of; each may be in it many times
 HYDRA_LOADER = "ConfigLoaderImpl"  # under which name Hydra, wherever it starts, finds the class that composes
 # What every run stands on (fields and their types, Hydra's settings, the groups): no user's file takes its place.
 BASE = ("config", "hydra_settings", "schema", "hydra/config")
@@ -47,17 +49,21 @@ def register() -> None:
     assert issubclass(getattr(hydra_main, HYDRA_LOADER), ConfigLoaderImpl), "this Hydra composes in another way"
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
+    yaml_files.register()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     OmegaConf.register_new_resolver("short_name", short_name, replace=True)
     OmegaConf.register_new_resolver("users_options", users_options, replace=True)
-    plugins = Plugins.instance()
-    plugins.register(JoinedTasksSource)
-    plugins.register(JoinedTasksSearchPath)
+    plugins.keep_to_installed()
+    for plugin in (JoinedTasksSource, JoinedTasksSearchPath, plugins.our_sweeper()):
+        Plugins.instance().register(plugin)
 
 
 def folder_name(action: str, tasks: str) -> str:
-    """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's."""
-    return short_name("+".join(split_names(tasks))) if action in OF_TODAYS_TASKS else action
+    """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's.
+
+    In a multirun, Hydra makes the folder before anybody has looked at the action: no path, whatever it is.
+    """
+    return short_name("+".join(split_names(tasks))) if action in OF_TODAYS_TASKS else re.sub(r"\W", "_", action)
 
 
 def split_names(joined: str) -> list[str]:
@@ -132,6 +138,7 @@ class CheckedLoader(ConfigLoaderImpl):
             added = {"searchpath": hydra.get("searchpath")} if isinstance(hydra, dict) else hydra
             trust.refuse(trust.file_problems({"hydra": added}), _file(found, config_name))
         super()._process_config_searchpath(config_name, parsed_overrides, repo)
+        repo.load_config = _counted(repo.load_config)
 
     def _load_configuration_impl(self, config_name: Any, overrides: List[str], *args: Any, **kwargs: Any) -> DictConfig:
         parsed = OverridesParser.create().parse_overrides(overrides)
@@ -190,7 +197,9 @@ class CheckedLoader(ConfigLoaderImpl):
                     self._same_names.append(_of_same_name(name, file, other, is_users=is_users))
 
     def _problems_of_all(self, tree: DictConfig) -> Iterator[str]:
-        yield from trust.target_problems("", OmegaConf.to_container(tree, throw_on_missing=False))
+        plain: Any = OmegaConf.to_container(tree, throw_on_missing=False)
+        yaml_files.refuse_long_references(plain)
+        yield from trust.target_problems("", plain)
         yield from trust.choice_problems(tree.hydra.runtime.choices)
         if self._data_root_in is not None:
             try:
@@ -198,6 +207,18 @@ class CheckedLoader(ConfigLoaderImpl):
                 yield from trust.download_problems(tasks, str(tree.data_root))
             except OmegaConfBaseException as error:
                 yield f"{error.full_key or 'data_root'}: {str(error).splitlines()[0]}"
+
+
+def _counted(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
+    """`load`, but not without end: files may list each other in their defaults, over and over."""
+    numbers = itertools.count(1)
+
+    def load_config(*args: Any, **kwargs: Any) -> ConfigResult | None:
+        if next(numbers) > MAX_FILES:
+            raise InputError(f"defaults lists name more than {MAX_FILES:,} files, all taken together")
+        return load(*args, **kwargs)
+
+    return load_config
 
 
 def _file(found: ConfigResult, config_path: str) -> str:

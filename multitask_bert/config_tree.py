@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig, InputError
 
 NAMES_IN_SOURCE = ("text", "text_pair", "words", "choices")
@@ -34,6 +35,8 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
         # Merged as it comes, the tree would bring keys that `+key=value` or a file added to it past the schema.
         plain = OmegaConf.to_container(tree, resolve=True)
         assert isinstance(plain, dict)
+        # Before anything resolves it once more: put together from several values, it may read what none of them names.
+        trust.refuse(trust.unresolved_problems(plain))
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
         _tidy_names(plain)
@@ -100,8 +103,8 @@ def _composed(name: Any) -> Any:
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers."""
-    tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    """The config as plain dicts, lists, strings and numbers; nothing in it is resolved, as it was when it was read."""
+    tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import re
 import shlex
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -21,7 +20,8 @@ from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.utils.addresses import without_password
-from multitask_bert.utils.files import finite, short_name, write_bytes, write_json
+from multitask_bert.utils.files import finite, read_json, short_name, write_bytes, write_json
+from multitask_bert.yaml_files import read_tree, refuse_long_references
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -96,9 +96,10 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
         InputError: it cannot be right, or names code or places that a file may not name (trust.py).
     """
     path = run_dir / HYDRA_CONFIG
-    tree = OmegaConf.load(path)
-    assert isinstance(tree, DictConfig)
-    trust.refuse(foreign_folders.run_problems(OmegaConf.to_container(tree)), path)
+    tree = read_tree(path)
+    plain: Any = OmegaConf.to_container(tree)
+    trust.refuse(foreign_folders.run_problems(plain), path)
+    refuse_long_references(plain)
     data_root = None if now is None or now.data_root == ExperimentConfig.data_root else now.data_root
     if data_root is not None:
         tree.data_root = data_root
@@ -138,7 +139,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Raises:
     OSError, ValueError: there is no `results.json`, or it is damaged.
     """
-    results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    results: dict[str, Any] = read_json(folder / RESULTS)
     return results
 
 
@@ -172,7 +173,7 @@ def read_reproduction(folder: Path) -> dict[str, Any] | None:
     """The config in `reproduce.yaml`, as plain dicts; None where there is none."""
     if not (folder / REPRODUCE).is_file():
         return None
-    tree = OmegaConf.to_container(OmegaConf.load(folder / REPRODUCE), resolve=False)
+    tree = OmegaConf.to_container(read_tree(folder / REPRODUCE), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
 

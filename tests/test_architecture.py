@@ -20,6 +20,7 @@ FLOORS = {
     "data": 2, "model": 2,
     "heads": 1,
     "config": 0, "config_tree": 0, "checks": 0, "composition": 0, "trust": 0, "foreign_folders": 0,
+    "plugins": 0, "yaml_files": 0,
     "records": 0, "labels": 0, "utils": 0,
 }  # fmt: skip
 SPINE = ("data", "model", "training")

@@ -129,7 +129,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
     location = resolve(place, "model.tokenizer" if config.tokenizer else "model.pretrained")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, revision=config.revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # what files of somebody else hold: dozens of kinds
         raise InputError(f"model.tokenizer: no tokenizer can be read from {place} ({_first_line(error)})") from error
     if not tokenizer.is_fast:
         raise InputError(f"model.tokenizer: {place} has no fast tokenizer, which the alignment of words needs")
@@ -157,9 +157,10 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
             else:
                 encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
             foreign_folders.refuse_kernels(encoder_config, f"model.pretrained={place}")
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
+        foreign_folders.refuse_sizes(encoder_config, f"model.pretrained={place}")
+    except InputError:
+        raise
+    except Exception as error:  # the same
         raise InputError(
             f"model.pretrained: no encoder can be read from {place} ({_first_line(error)}); without a network, name a "
             f"folder that holds one: model.pretrained=FOLDER"

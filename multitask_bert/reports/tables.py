@@ -11,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from multitask_bert.utils.plain_text import as_cell, printable
+
 if TYPE_CHECKING:
     from multitask_bert.reports.inspection import Inspection
     from multitask_bert.reports.splits import SplitFigures
@@ -44,9 +46,9 @@ def show_tables(inspection: Inspection, file: Any = None) -> None:
             for row in table.rows:
                 names, figures = row[: table.num_names], zip(table.columns, row, strict=True)
                 shown = ", ".join(f"{column} {cell}" for column, cell in list(figures)[table.num_names :])
-                console.print(f"{table.title}: {' '.join(names)}: {shown}", markup=False)
+                console.print(printable(f"{table.title}: {' '.join(names)}: {shown}"), markup=False)
         if table.note:
-            console.print(table.note, markup=False)
+            console.print(printable(table.note), markup=False)
 
 
 def _print_table(console: Console, table: Rows) -> None:
@@ -55,7 +57,7 @@ def _print_table(console: Console, table: Rows) -> None:
         is_figure = table.num_names <= place and column != "labels"
         shown.add_column(column, justify="right" if is_figure else "left", no_wrap=is_figure, overflow="fold")
     for row in table.rows:
-        shown.add_row(*row)
+        shown.add_row(*map(as_cell, row))
     if table.rows:
         console.print(shown)
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from multitask_bert.sweeps.results import best_trials
 from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.utils.plain_text import as_cell, printable
 
 BAR_WIDTH = 24  # characters
 
@@ -24,13 +25,14 @@ class Progress:
         self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
 
     def say(self, what: str | Table) -> None:
-        self._console.print(what, markup=False) if isinstance(what, str) else self._console.print(what)
+        self._console.print(printable(what), markup=False) if isinstance(what, str) else self._console.print(what)
 
     def show(self) -> None:
         if self._console.is_terminal:
             done = min(self.n_trials, count(self.study).finished)
             row = Table.grid(padding=(0, 1))
-            row.add_row(ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH), self.line())
+            bar = ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH)
+            row.add_row(bar, as_cell(self.line()))
             self.say(row)
         else:
             self.say(self.line())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import statistics
 from pathlib import Path
@@ -19,7 +18,8 @@ from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.addresses import without_password
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.files import finite, read_json, write_bytes, write_json
+from multitask_bert.utils.plain_text import as_cell
 
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
@@ -42,9 +42,11 @@ def study_of(folder: Path) -> optuna.Study:
         InputError: there is no sweep, or its storage is down.
     """
     try:
-        summary = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+        summary = read_json(folder / SWEEP)
         name, storage = summary["study"], summary["storage"]
-    except (OSError, ValueError, KeyError) as error:
+        if not isinstance(name, str) or not isinstance(storage, str):
+            raise ValueError("study and storage are no names")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SWEEP} there: {error})") from error
     settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
     trust.refuse(foreign_folders.storage_problems(settings.storage), folder / SWEEP)
@@ -116,7 +118,7 @@ def table_of(study: optuna.Study) -> Table:
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
-        table.add_row(str(trial.number), *scores, "  ".join(map(_shortened, trial.user_attrs["overrides"])))
+        table.add_row(str(trial.number), *scores, as_cell("  ".join(map(_shortened, trial.user_attrs["overrides"]))))
     return table
 
 

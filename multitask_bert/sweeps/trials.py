@@ -67,6 +67,13 @@ def ask(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Heartbeat of storage")  # it is the job that sends it
         trial = study.ask({dimension.key: distribution_of(dimension) for dimension in dimensions})
+    if unknown := sorted(trial.params.keys() - {dimension.key for dimension in dimensions}):
+        # A queued trial of somebody else's storage: its parameters would be typed words of a command.
+        fail(study, study.get_trials(deepcopy=False)[trial.number], "its parameters are not of this search")
+        raise InputError(
+            f"trial {trial.number} of study {study.study_name} waits with {', '.join(unknown)}, which this search does "
+            f"not change; name another study with hydra.sweeper.study=NAME"
+        )
     trial.set_user_attr("process", this_process())
     overrides = overrides_of(trial, define)
     study.sampler = optuna.samplers.RandomSampler()  # that of a grid would want to stop the loop, which is ours

@@ -12,6 +12,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from multitask_bert.utils.plain_text import as_cell, printable
+
 if TYPE_CHECKING:
     from multitask_bert.data.processor import SplitReport
     from multitask_bert.training.evaluation import TaskResult
@@ -130,6 +132,7 @@ class Console:
 
     def _show(self, lines: Sequence[str], in_terminal: Table | str | None = None) -> None:
         """Lines to run.log and to the person; a terminal shows `in_terminal` instead ("": nothing; None: the same)."""
+        lines = list(map(printable, lines))
         for line in lines:
             log.info("%s", line)
         if not self._fancy or in_terminal is None:
@@ -148,5 +151,5 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *,
     for place, name in enumerate(columns):
         table.add_column(name, justify="right" if place >= right_from else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(as_cell, row))
     return table

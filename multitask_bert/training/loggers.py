@@ -19,8 +19,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-
+from multitask_bert import trust
 from multitask_bert.config import InputError
 from multitask_bert.training.event_file import EventFile
 
@@ -155,7 +154,7 @@ def make_loggers(config: Mapping[str, Any]) -> list[RunLogger]:
     for name, entry in config.items():
         arguments = {key: value for key, value in entry.items() if key != "_target_"}
         try:
-            loggers.append(get_class(entry["_target_"])(**arguments))
+            loggers.append(trust.named_class(f"logger.{name}._target_", entry["_target_"], RunLogger)(**arguments))
         except TypeError as error:
             raise InputError(f"logger.{name}: {error}") from error
     return loggers

@@ -6,13 +6,13 @@ import math
 import warnings
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
 from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
+from multitask_bert.trust import named_class
 from multitask_bert.utils.schedules import learning_rate_factor
 
 
@@ -110,8 +110,9 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
         {"params": [weight for weight in weights if weight.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0},
     ]
+    make = named_class("optimizer._target_", config._target_, torch.optim.Optimizer)
     try:
-        optimizer: torch.optim.Optimizer = get_class(config._target_)(groups, lr=config.lr, **config.options)
+        optimizer: torch.optim.Optimizer = make(groups, lr=config.lr, **config.options)
     except (TypeError, ValueError, ImportError, AttributeError) as error:
         raise InputError(
             f"optimizer: {config._target_} cannot be made with options={config.options} ({error})"

@@ -31,6 +31,7 @@ from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.reproduction import refuse_other_inputs
 from multitask_bert.training.resumption import Savepoints, Stopped
 from multitask_bert.training.trainer import Trainer, Watcher
+from multitask_bert.trust import named_class
 from multitask_bert.utils.files import remove_half_written
 
 
@@ -68,6 +69,7 @@ def run_training(
     trainer: Trainer | None = None
     try:
         with signals.asking(_end_at_once):
+            named_class("trainer._target_", config.trainer._target_.removesuffix(".from_config"), Trainer)
             # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
             make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
             trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher)

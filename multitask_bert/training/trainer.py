@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -44,6 +43,7 @@ from multitask_bert.training.resumption import Savepoints, Stopped, put_back
 from multitask_bert.training.snapshots import Snapshot
 from multitask_bert.training.state import TrainState
 from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients
+from multitask_bert.trust import named_class
 from multitask_bert.utils.seeding import seed_everything
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Trainer:
         self.weights = {
             (t, name): head.config.weight for t, heads in model.heads.items() for name, head in heads.items()
         }
-        self.balancer: Balancer = get_class(config.balancing._target_)(self.weights)
+        self.balancer: Balancer = named_class("balancing._target_", config.balancing._target_, Balancer)(self.weights)
 
         # Where it stands, and who is told
         self.state = TrainState()

@@ -65,6 +65,24 @@ def test_a_study_made_for_something_else_is_refused() -> None:
     assert states_of(study_in(FOLDER)) == ["complete"]
 
 
+def test_a_trial_that_somebody_else_has_queued_adds_no_words_to_a_command(pretended: Pretence) -> None:
+    study = sweep(f"{S}n_trials=1")
+    key = "+hydra.callbacks.evil._target_"
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.WAITING, params={key: "tests.sweeps.pretending.Pretend"},
+            distributions={key: optuna.distributions.CategoricalDistribution(["tests.sweeps.pretending.Pretend"])},
+        )
+    )  # fmt: skip
+    assert f"waits with {key}, which this search does not change" in refusal(f"{S}n_trials=2")
+    assert len(pretended.runs) == 1
+    assert states_of(sweep(f"{S}n_trials=3")) == [
+        "complete",
+        "fail",
+        "complete",
+    ]  # and it goes on
+
+
 def test_a_study_that_no_sweep_made_is_refused() -> None:
     FOLDER.mkdir(parents=True)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(FOLDER / "study.journal")))
