@@ -28,6 +28,7 @@ def main(tree: DictConfig) -> object:
 
 if __name__ == "__main__":
     composition.register()
+    sys.excepthook = command_line.show_uncaught
     sys.argv = command_line.in_its_folder(sys.argv)
     with command_line.plain_errors():
         main()

@@ -34,6 +34,7 @@ from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 from multitask_bert.training.mlflow_state import PARENT_TAG
 from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
+from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
+    tolerate_lost_output()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
@@ -143,13 +145,13 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(inputs), output)
     except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
+        discard(sys.stdout)
     except KeyboardInterrupt:
         sys.exit(signals.INTERRUPTED)  # what was written stays
     else:
         place = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
-        print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}", file=sys.stderr)
+        make_console(sys.stderr).print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}")
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
@@ -164,13 +166,12 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
     write_json(folder / "inspect.json", asdict(inspection))
     write_page(folder / "inspect.html", inspection)
     show_tables(inspection)
-    print(f"The same with plots: {shown(folder) / 'inspect.html'}; in figures: {shown(folder) / 'inspect.json'}")
+    where = f"The same with plots: {shown(folder) / 'inspect.html'}; in figures: {shown(folder) / 'inspect.json'}"
+    make_console().print(where)
 
 
 def reproduce(config: ExperimentConfig, folder: Path) -> None:
     """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
-    import rich
-
     from multitask_bert.training.console import Console
     from multitask_bert.training.reproduction import DIFFERENT, circumstances, read_earlier, verdict
 
@@ -183,7 +184,7 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
     now = read_earlier(folder)
     found, table = verdict(earlier, now)
     console = Console()
-    rich.print(table)
+    make_console().print(table)
     console.say(f"{shown(folder)} beside {shown(run_dir)}: {found}")
     for line in circumstances(earlier.provenance, now.provenance):
         console.say(f"  {line}")
@@ -193,14 +194,12 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
 def report(config: ExperimentConfig, folder: Path) -> None:
     """What a sweep has found by now: the table of its best trials, and the page in the sweep's folder."""
-    import rich
-
     from multitask_bert.sweeps.results import study_of, table_of
 
     assert config.run_dir is not None
     sweep_folder = Path(config.run_dir)
     study = study_of(sweep_folder)
-    rich.print(table_of(study))
+    make_console().print(table_of(study))
     write_report(study, sweep_folder)
 
 
@@ -216,7 +215,7 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
         trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:
         for line in upload_sweep(run_dir):  # a run is a sweep without trials
-            print(line)
+            make_console().print(line)
     except (ConnectionError, ValueError) as error:
         raise InputError(str(error)) from error
 
@@ -229,6 +228,7 @@ def sweep(
     `check`: gives the typed config of a composed job, or refuses it.
     """
     calm_libraries()
+    tolerate_lost_output()
     from multitask_bert.sweeps.controller import Controller
     from multitask_bert.sweeps.plan import make_plan
     from multitask_bert.training.mlflow_sweep import MlflowSweep
@@ -247,7 +247,7 @@ def write_report(study: optuna.Study, folder: Path) -> None:
 
     try:
         write_sweep_report(study, folder)
-        print(f"Report       {shown(folder / PAGE)}")
+        make_console().print(f"Report       {shown(folder / PAGE)}")
     except Exception as error:  # drawing, or a full disk
         log.warning("%s: the report could not be written (%s); later: action=report", folder, error, exc_info=True)
 

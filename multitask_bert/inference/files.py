@@ -16,11 +16,13 @@ from multitask_bert.data.readers.delimited import MAX_FIELD_LENGTH
 from multitask_bert.inference.columns import Columns, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.utils.files import finite
+from multitask_bert.utils.terminal import discard
 
 log = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 FORMATS = "a .csv, .tsv or .jsonl file, a text file with one text per line, or - for standard input"
+CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # which JSON leaves as they are, and terminals obey
 NOT_READ = (".json", ".parquet", ".xlsx", ".xls", ".gz", ".zip", ".zst", ".bz2", ".xz")
 
 
@@ -92,15 +94,29 @@ def open_output(place: str | None) -> Iterator[BinaryIO]:
 
 
 def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
-    """Each record as a line of JSON, at once; how many there were. NaN and infinity, which JSON lacks, become null."""
+    """Each record as a line of JSON, at once; how many there were. NaN and infinity, which JSON lacks, become null.
+
+    Raises:
+        InputError: a line cannot be written; those before it are.
+        BrokenPipeError: nobody reads them any more.
+    """
     count = 0
     for record in records:
         try:
             line = json.dumps(record, ensure_ascii=False, allow_nan=False)
         except ValueError:
             line = json.dumps(finite(record), ensure_ascii=False)
-        file.write(line.encode(errors="backslashreplace") + b"\n")
-        file.flush()
+        try:
+            file.write(line.translate(CONTROLS).encode(errors="backslashreplace") + b"\n")
+            file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            discard(file)  # else what is left in its buffer fails once more
+            where = {"<stdout>": "standard output"}.get(str(file.name), file.name)
+            raise InputError(
+                f"{where}: prediction {count + 1:,} cannot be written ({error.strerror}), those before it are"
+            ) from error
         count += 1
     return count
 

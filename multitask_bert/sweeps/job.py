@@ -32,6 +32,7 @@ from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.sharing import sharing
+from multitask_bert.utils.terminal import make_console
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,9 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
             outcome.is_pruned = bool(trial.should_prune()) and not is_last
         _write_summary(folder, outcome, metrics)
         if outcome.is_pruned:
-            print(f"pruned after {len(outcome.by_seed)} of {settings.seeds} seeds: other trials do better", flush=True)
+            make_console().print(
+                f"pruned after {len(outcome.by_seed)} of {settings.seeds} seeds: other trials do better"
+            )
             break
     return outcome
 
@@ -150,7 +153,7 @@ def _tell_failure(study: optuna.Study, trial: Trial, error: Exception) -> None:
     text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
     trial.set_user_attr("error", text)
     study.tell(trial.number, state=TrialState.FAIL)
-    print(f"trial {trial.number} failed: {text.splitlines()[0]}", flush=True)
+    make_console().print(f"trial {trial.number} failed: {text.splitlines()[0]}")
 
 
 def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> bool:

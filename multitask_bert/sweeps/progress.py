@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import optuna
-from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from multitask_bert.sweeps.results import best_trials
 from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.utils.terminal import make_console
 
 BAR_WIDTH = 24  # characters
 
@@ -21,10 +20,10 @@ class Progress:
 
     def __init__(self, study: optuna.Study, n_trials: int, num_jobs: int, *, file: Any = None) -> None:
         self.study, self.n_trials, self.num_jobs = study, n_trials, num_jobs
-        self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+        self._console = make_console(file)
 
     def say(self, what: str | Table) -> None:
-        self._console.print(what, markup=False) if isinstance(what, str) else self._console.print(what)
+        self._console.print(what)
 
     def show(self) -> None:
         if self._console.is_terminal:

@@ -18,6 +18,7 @@ from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.visible import on_one_line
 
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
@@ -97,7 +98,7 @@ def write_best(study: optuna.Study, folder: Path) -> Path | None:
         f"# python run.py --config-dir {shown(folder)} --config-name {BEST}",
         "#",
         f"# Trial {best[0].number} of study {study.study_name}: {scores}.",
-        *(f"# {override}" for override in best[0].user_attrs["overrides"]),
+        *(f"# {on_one_line(override)}" for override in best[0].user_attrs["overrides"]),
     )
     path = folder / f"{BEST}.yaml"
     write_bytes(path, text.encode())
@@ -114,7 +115,8 @@ def table_of(study: optuna.Study) -> Table:
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
-        table.add_row(str(trial.number), *scores, "  ".join(map(_shortened, trial.user_attrs["overrides"])))
+        chosen = "  ".join(map(_shortened, trial.user_attrs["overrides"]))
+        table.add_row(str(trial.number), *scores, on_one_line(chosen))
     return table
 
 

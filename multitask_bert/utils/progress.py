@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
+
+from multitask_bert.utils.terminal import make_console
+from multitask_bert.utils.visible import on_one_line
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +23,14 @@ def tracked(
 ) -> Iterator[Item]:
     """The same items, counted in examples. `total`: how many there will be, where that is known; `size_of`: examples
     in an item."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     start = last_line = last_look = time.perf_counter()
     num_done = 0
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("examples"), TimeRemainingColumn()
-    console = Console(stderr=True)
+    what = on_one_line(what)
+    named = TextColumn("{task.description}", markup=False)
+    columns = named, BarColumn(), MofNCompleteColumn(), TextColumn("examples"), TimeRemainingColumn()
+    console = make_console(sys.stderr)
     with Progress(
         *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
     ) as progress:
