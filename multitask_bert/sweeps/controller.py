@@ -28,6 +28,7 @@ from multitask_bert.sweeps.plan import Plan
 from multitask_bert.sweeps.progress import Progress
 from multitask_bert.sweeps.results import best_values, table_of, write_best, write_summary
 from multitask_bert.sweeps.settings import PARENT_RUN, THREADS, TRIAL
+from multitask_bert.sweeps.space import quoted
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class Controller:
         if (threads := self.plan.threads_per_job) is not None:
             environment |= {THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         return [
-            f"hydra.sweeper.study='{self.plan.settings.study}'",  # not that of the job's own tasks
+            f"hydra.sweeper.study={quoted(self.plan.settings.study)}",  # not that of the job's own tasks
             f"hydra.sweep.subdir={TRIAL_FOLDER.format(number=number)}",
             *(f"++hydra.job.env_set.{name}='{value}'" for name, value in environment.items()),
         ]

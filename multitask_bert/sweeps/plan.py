@@ -18,7 +18,7 @@ from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
 from multitask_bert.sweeps.methods import check_methods, grid_size
 from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
-from multitask_bert.sweeps.space import FIELD, Dimension, probe_overrides, read_request
+from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
 from multitask_bert.sweeps.study import quiet_optuna
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 
@@ -157,10 +157,10 @@ def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[
     metric, direction = settings.metrics[0], settings.directions[0]
     if config.trainer.metric_for_best is not None or metric == metric_for_best(config):
         return []
-    overrides = [f"trainer.metric_for_best={metric}"]
+    values: dict[str, Any] = {"trainer.metric_for_best": metric}
     if (direction == MINIMIZE) != is_lower_better(metric):
-        overrides.append(f"trainer.higher_is_better={str(direction != MINIMIZE).lower()}")
-    return overrides
+        values["trainer.higher_is_better"] = direction != MINIMIZE
+    return as_overrides(values)
 
 
 def _num_jobs(settings: SweepConfig, config: DictConfig) -> int:

@@ -94,6 +94,26 @@ def test_task_sets_are_a_dimension(pretended: Pretence) -> None:
     assert sorted("+".join(config.tasks) for config, _ in pretended.runs) == ["ner", "ner+sentiment", "sentiment"]
 
 
+def test_lists_of_words_in_any_letters_are_what_the_trials_get(pretended: Pretence, tmp_path: Path) -> None:
+    choices = [["f1", "f1_of_colère"], ["accuracy", "f1_of_[neg]"]]
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "labels.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [override /hydra/sweeper: study]\n"
+        "hydra:\n"
+        "  sweep: {dir: 'outputs/sweeps/${hydra.sweeper.study}'}\n"
+        "  sweeper:\n"
+        "    n_trials: 2\n"
+        "    sampler: grid\n"
+        f"    space: {{tasks.sentiment.heads.sentiment_head.metrics: {choices}}}\n",
+        encoding="utf-8",
+    )
+    study = """hydra.sweeper.study="it's mine\""""
+    run_line("--config-dir", str(tmp_path), "-m", "sweep=labels", "tasks=sentiment", "model=tiny", "logger=none", study)
+    got = [config.tasks["sentiment"].heads["sentiment_head"].metrics for config, _ in pretended.runs]
+    assert sorted(got) == sorted(choices)
+
+
 def test_a_function_defines_what_depends_on_other_choices(
     pretended: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ def test_a_pipe_that_nobody_reads_ends_nothing(caplog: pytest.LogCaptureFixture)
         caplog.at_level(logging.WARNING),
     ):  # closing it flushes it, too
         make_console(file).print("hello")
-        make_console(file).print("hello")
+        make_console(file).print("hello")  # and when it is closed, it is flushed once more
     assert "(Broken pipe)" in caplog.records[0].getMessage()
 
 
