@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import foreign_folders, trust
-from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig
+from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import (
     HYDRA_CONFIG,
@@ -79,7 +79,8 @@ def train(
     from multitask_bert.training.running import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
+    name, tags = logged_name(config, folder), run_tags(config)
+    return run_training(config, folder, tags=tags, name=name, watcher=watcher, before=before, started=started)
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
@@ -268,6 +269,22 @@ def tables_of_run(run_dir: Path) -> tuple[list[Any], bool]:
     columns = [found for found in map(columns_of_task, tasks) if found is not None]
     sources = [task["source"] for task in tasks]
     return columns, all(source.get("quoted", True) for source in sources if source.get("format") == "tsv")
+
+
+def logged_name(config: ExperimentConfig, folder: Path) -> str:
+    """The run's name in a tracking server; one of several of a sweep, a study or a multirun also says which it is."""
+    parts = [run_name(config)]
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if TRIAL in os.environ:
+        parts.append(f"trial {os.environ[TRIAL]}")
+    elif hydra is not None and hydra.mode == RunMode.MULTIRUN:
+        parts.append(f"job {hydra.job.num}")
+    is_inside = (
+        hydra is not None and folder.absolute() != Path(hydra.runtime.output_dir).absolute()
+    )  # of a job's folder
+    if len(parts) > 1 or is_inside:
+        parts.append(f"seed {config.seed}")
+    return ", ".join(parts)
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:

@@ -8,16 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from multitask_bert import actions, folders
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import to_dict
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.sweeps.settings import TRIAL
 from multitask_bert.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -277,6 +281,35 @@ def test_predictions_to_a_full_disk_end_with_an_error_in_a_line(finished_run: Pa
         "error: standard output: prediction 1 cannot be written (No space left on device), those before it are\n"
     )
     assert done.returncode == 1
+
+
+# Names in the loggers
+
+
+@pytest.mark.parametrize(
+    ("mode", "inside", "trial", "expected"),
+    [
+        ("RUN", "", None, "people+mood"),
+        ("RUN", "seed_7", None, "people+mood, seed 7"),  # of a study
+        ("MULTIRUN", "", None, "people+mood, job 3, seed 7"),
+        ("MULTIRUN", "", "5", "people+mood, trial 5, seed 7"),
+        ("MULTIRUN", "seed_7", "5", "people+mood, trial 5, seed 7"),
+    ],
+)
+def test_the_name_of_a_run_tells_it_from_those_beside_it(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, mode: str, inside: str, trial: str | None, expected: str
+) -> None:
+    hydra = OmegaConf.create({"mode": RunMode[mode], "runtime": {"output_dir": "/outputs/run"}, "job": {"num": 3}})
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+    monkeypatch.delenv(TRIAL, raising=False)
+    if trial is not None:
+        monkeypatch.setenv(TRIAL, trial)
+    config = make_config(seed=7)
+    assert actions.logged_name(config, Path("/outputs/run", inside)) == expected
+    assert actions.logged_name(replace(config, name="mine"), Path("/outputs/run", inside)) == expected.replace(
+        "people+mood", "mine"
+    )
 
 
 # A console that cannot be written

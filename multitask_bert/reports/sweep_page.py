@@ -32,6 +32,7 @@ def page_of(report: SweepReport, plots: Sequence[Plot]) -> bytes:
     """The page, with its plots in it."""
     parts = [
         *_facts(report),
+        *(f"<p><strong>Note:</strong> {escape(caveat)}</p>" for caveat in report.caveats),
         *(html_table(_best(report)) if report.best else _nothing_yet(report)),
         *_best_in_full(report),
         '<div class="plots">',

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from multitask_bert.folders import RESULTS, keep_config, read_results
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
+from multitask_bert.sweeps.trials import SECONDS
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.sharing import sharing
 from multitask_bert.utils.terminal import make_console
@@ -84,12 +87,15 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
     config = replace(config, trainer=replace(config.trainer, keep_last=0))
     if THREADS in os.environ:
         torch.set_num_threads(int(os.environ[THREADS]))
+    started = time.perf_counter()
     with _heartbeat(trial), sharing():
         try:
             outcome = _train(config, folder, train, trial, settings)
+            trial.set_user_attr(SECONDS, seconds_since(started))
             return _tell(study, trial, outcome, settings)
         except Exception as error:
             log.info("trial %d failed", number, exc_info=True)
+            trial.set_user_attr(SECONDS, seconds_since(started))
             _tell_failure(study, trial, error)
             return None
         finally:

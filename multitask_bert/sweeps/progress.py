@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from multitask_bert.sweeps.results import best_trials
-from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.sweeps.trials import count, counted, seconds_of
 from multitask_bert.utils.terminal import make_console
 
 BAR_WIDTH = 24  # characters
@@ -50,7 +50,7 @@ class Progress:
 
     def _seconds_left(self) -> float | None:
         """From how long trials took so far; None before the first and after the last."""
-        seconds = [t.duration.total_seconds() for t in counted(self.study) if t.state.is_finished() and t.duration]
+        seconds = [seconds_of(t) for t in counted(self.study) if t.state.is_finished() and t.duration]
         left = self.n_trials - count(self.study).finished
         return left * sum(seconds) / len(seconds) / self.num_jobs if seconds and left > 0 else None
 

@@ -109,7 +109,16 @@ def table_of(study: optuna.Study) -> Table:
     """The best trials: values, spread over seeds, and what was chosen."""
     metrics = study.user_attrs["metrics"]
     title = "Best trials" if len(metrics) == 1 else "Trials that no other one beats"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    caption = "\n".join(f"Note: {caveat}" for caveat in study.user_attrs.get("caveats", [])) or None
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        caption_style="",
+        box=SIMPLE_HEAD,
+    )
     for name in ("trial", *metrics):
         table.add_column(name, justify="right")
     table.add_column("values")

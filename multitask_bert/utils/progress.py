@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.terminal import make_console
 from multitask_bert.utils.visible import on_one_line
 
@@ -48,7 +49,7 @@ def tracked(
                 last_line = now
                 of = "" if total is None else f" of {total:,}"
                 log.info("%s: %s%s examples after %.0f s", what, f"{num_done:,}", of, now - start)
-    seconds = time.perf_counter() - start
+    seconds = seconds_since(start)
     if seconds > SECONDS_UNSEEN:
         log.info(
             "%s: %s examples in %.1f s, %s per second", what, f"{num_done:,}", seconds, f"{num_done / seconds:,.0f}"

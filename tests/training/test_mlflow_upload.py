@@ -324,6 +324,12 @@ def test_a_sweep_is_uploaded_with_its_trials_below_it(database: Path, tmp_path: 
     assert all(line.startswith("sent 0 metric lines") for line in upload_sweep(sweep))
 
 
+def test_a_run_does_not_end_before_it_began_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    upload = Upload.begin(RunStart(tmp_path, "hello", CONFIG), f"sqlite:///{tmp_path / 'x.db'}", "greetings")
+    upload.end("FINISHED", upload.state.started_at - 3600)
+    assert upload.state.ended_at == upload.state.started_at
+
+
 def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no mlflow\.json, so this run was not logged to MLflow"):
         upload_run(tmp_path)
