@@ -69,7 +69,7 @@ def test_training_says_so_whether_the_data_is_read_or_found_in_the_cache(
                 train=f"{name}_train.csv",
                 dev=f"{name}_dev.csv",
                 test=f"{name}_test.csv",
-            ),  # fmt: skip
+            ),
             {"kind": HeadConfig("classification", column="label")},
         )
         for name in ("one", "two")
