@@ -279,9 +279,8 @@ def logged_name(config: ExperimentConfig, folder: Path) -> str:
         parts.append(f"trial {os.environ[TRIAL]}")
     elif hydra is not None and hydra.mode == RunMode.MULTIRUN:
         parts.append(f"job {hydra.job.num}")
-    is_inside = (
-        hydra is not None and folder.absolute() != Path(hydra.runtime.output_dir).absolute()
-    )  # of a job's folder
+    own = None if hydra is None or OmegaConf.is_missing(hydra.runtime, "output_dir") else hydra.runtime.output_dir
+    is_inside = own is not None and folder.absolute() != Path(own).absolute()  # one of several runs of a job
     if len(parts) > 1 or is_inside:
         parts.append(f"seed {config.seed}")
     return ", ".join(parts)
