@@ -28,6 +28,7 @@ def main(tree: DictConfig) -> object:
 
 if __name__ == "__main__":
     composition.register()
+    sys.excepthook = command_line.show_uncaught
     command_line.refuse_pickles(sys.argv)
     with command_line.plain_errors():
         main()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
@@ -45,7 +46,8 @@ from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
 from multitask_bert.utils.addresses import has_password, without_password
-from multitask_bert.utils.plain_text import printable
+from multitask_bert.utils.terminal import discard
+from multitask_bert.utils.visible import visible
 
 log = logging.getLogger(__name__)
 
@@ -102,20 +104,35 @@ def plain_errors() -> Iterator[None]:
     try:
         with _exit_on_bad_input():
             yield
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what `--help` and `--cfg` print
     except KeyboardInterrupt:  # before or after what can be gone on with
         sys.exit(signals.INTERRUPTED)
+    except BrokenPipeError:  # whoever read it has seen enough, as in `--help | head`
+        discard(sys.stdout)
     except CompactHydraException as error:
-        sys.exit(printable(f"error: {explain_hydra(error)}"))
+        _exit(explain_hydra(error))
     except YAMLError as error:
-        sys.exit(printable(f"error: {explain_yaml(error)}"))
+        _exit(explain_yaml(error))
+    except OSError as error:
+        if not _is_of_printing(error):
+            raise
+        discard(sys.stdout)
+        _exit(f"standard output cannot be written ({error.strerror})")
     except ValueError as error:
         if not _was_raised_by_hydra(error):
             raise
         is_group = str(error).startswith("Config group override")
-        sys.exit(printable(f"error: {error}") + (GROUP_HINT if is_group else ""))
+        _exit(f"{error}" + (GROUP_HINT if is_group else ""))
     finally:
         del os.environ[FULL_ERROR]
         logging.raiseExceptions = True
+
+
+def show_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For `sys.excepthook`: the traceback, whose message may hold text from data, with control characters visible."""
+    if sys.stderr is not None:
+        sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))
 
 
 def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig:
@@ -218,7 +235,7 @@ def refuse_pickles(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag.startswith("--e") and RERUN.startswith(flag):  # argparse takes beginnings, too
-            sys.exit(f"error: {RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
+            _exit(f"{RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
 
 
 def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
@@ -373,8 +390,18 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
 
 def _was_raised_by_hydra(error: ValueError) -> bool:
     """Some of its refusals (`optimizer=3`, `--multirun --cfg job`) are plain ValueErrors."""
+    return _module_of(error).startswith("hydra.")
+
+
+def _is_of_printing(error: OSError) -> bool:
+    """Whether standard output could not be written: by Hydra, or when it was flushed here. Actions do not mind that."""
+    return error.filename is None and _module_of(error).startswith(("hydra.", __name__))
+
+
+def _module_of(error: Exception) -> str:
+    """Where it was raised."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).startswith("hydra.")
+    return str(frame.f_globals.get("__name__"))
 
 
 @contextmanager
@@ -382,7 +409,11 @@ def _exit_on_bad_input() -> Iterator[None]:
     try:
         yield
     except (InputError, PastHydra) as error:
-        sys.exit(printable(f"error: {error}"))
+        _exit(str(error))
+
+
+def _exit(problem: str) -> NoReturn:
+    sys.exit(f"error: {visible(problem)}")
 
 
 @contextmanager

@@ -529,3 +529,45 @@ def test_the_error_that_ends_a_run_stands_in_its_log(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("multitask_bert.actions.run", fail)
     error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
     assert "error: ner/train.txt:418: no tag" in (tmp_path / "run.log").read_text()
+
+
+def test_control_characters_in_an_error_are_shown_and_its_lines_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(_: ExperimentConfig) -> None:
+        raise InputError("a.csv:2: label '\x1b[31mred'\nis not known")
+
+    monkeypatch.setattr("multitask_bert.actions.run", fail)
+    message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
+    assert message == "error: a.csv:2: label '\\x1b[31mred'\nis not known"
+
+
+def test_control_characters_in_a_traceback_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("\x1b]0;title\x07")
+    command_line.show_uncaught(RuntimeError, error, None)
+    assert capsys.readouterr().err == "RuntimeError: \\x1b]0;title\\x07\n"
+
+
+def test_control_characters_do_not_reach_the_log_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def warn(_: ExperimentConfig) -> None:
+        logging.getLogger("multitask_bert").warning("label %s and half a letter %s", "\x1b[31mred", "\ud83d")
+
+    monkeypatch.setattr("multitask_bert.actions.run", warn)
+    run_line("tasks=ner", f"hydra.run.dir={tmp_path}")
+    log = (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert r"label \x1b[31mred and half a letter \ud83d" in log
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("--help",), ("--cfg", "job")])
+def test_a_config_that_cannot_be_printed_is_an_error_unless_nobody_reads_it(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    message = "error: standard output cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, message)
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", encoding="utf-8") as unread:
+        done = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -87,6 +87,8 @@ class Controller:
         if self.tracker is not None:
             self.parent_run = self.tracker.start(settings.study, folder, self.study.user_attrs)
         self.progress.say(f"sweep {settings.study}: folder {shown(folder)}")
+        for caveat in self.study.user_attrs.get("caveats", []):
+            self.progress.say(f"Note: {caveat}")
         status = "FAILED"
         try:
             while batch := self._next_batch():

@@ -19,7 +19,7 @@ from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import finite, read_json, write_bytes, write_json
-from multitask_bert.utils.plain_text import as_cell
+from multitask_bert.utils.visible import on_one_line
 
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
@@ -101,7 +101,7 @@ def write_best(study: optuna.Study, folder: Path) -> Path | None:
         f"# python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {BEST}",
         "#",
         f"# Trial {best[0].number} of study {study.study_name}: {scores}.",
-        *(f"# {override}" for override in best[0].user_attrs["overrides"]),
+        *(f"# {on_one_line(override)}" for override in best[0].user_attrs["overrides"]),
     )
     path = folder / f"{BEST}.yaml"
     write_bytes(path, text.encode())
@@ -112,13 +112,23 @@ def table_of(study: optuna.Study) -> Table:
     """The best trials: values, spread over seeds, and what was chosen."""
     metrics = study.user_attrs["metrics"]
     title = "Best trials" if len(metrics) == 1 else "Trials that no other one beats"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    caption = "\n".join(f"Note: {caveat}" for caveat in study.user_attrs.get("caveats", [])) or None
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        caption_style="",
+        box=SIMPLE_HEAD,
+    )
     for name in ("trial", *metrics):
         table.add_column(name, justify="right")
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
-        table.add_row(str(trial.number), *scores, as_cell("  ".join(map(_shortened, trial.user_attrs["overrides"]))))
+        chosen = "  ".join(map(_shortened, trial.user_attrs["overrides"]))
+        table.add_row(str(trial.number), *scores, on_one_line(chosen))
     return table
 
 

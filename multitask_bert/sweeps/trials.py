@@ -24,6 +24,7 @@ from multitask_bert.sweeps.study import TRIAL_FOLDER
 log = logging.getLogger(__name__)
 
 MAX_TRIES = 3  # of one choice of values whose process dies, as where memory ends; then it counts as failed
+SECONDS = "seconds"  # user attribute: how long its job took
 RETRY_OF = "retry_of"  # user attribute: the number of the dead trial whose values this one has
 
 Define = Callable[[BaseTrial], Mapping[str, Any] | None]
@@ -48,6 +49,12 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
     retried = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
     return [trial for trial in trials if trial.number not in retried and trial.state != TrialState.WAITING]
+
+
+def seconds_of(trial: FrozenTrial) -> float:
+    """How long it took, as its job has measured; else by the times of day in the study. 0 where it did not end."""
+    by_clock = trial.duration.total_seconds() if trial.duration is not None else 0.0
+    return float(trial.user_attrs.get(SECONDS, max(0.0, by_clock)))
 
 
 def count(study: optuna.Study) -> Counts:

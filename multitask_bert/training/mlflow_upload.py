@@ -131,6 +131,7 @@ class Upload:
         self.state.change(tags={**self.state.tags, **as_tags(tags)}, are_params_sent=False)
 
     def end(self, status: str, when: float) -> None:
+        when = max(when, self.state.started_at)  # the clock may have been set back
         self.state.change(status=status, ended_at=when, is_status_sent=False)
 
     def what_is_left(self, error: Exception | None) -> str:

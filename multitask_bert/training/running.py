@@ -32,6 +32,7 @@ from multitask_bert.training.reproduction import refuse_other_inputs
 from multitask_bert.training.resumption import Savepoints, Stopped
 from multitask_bert.training.trainer import Trainer, Watcher
 from multitask_bert.trust import named_class
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import remove_half_written
 
 
@@ -40,6 +41,7 @@ def run_training(
     folder: Path,
     *,
     tags: Mapping[str, str],
+    name: str | None = None,
     watcher: Watcher | None = None,
     before: Mapping[str, Any] | None = None,
     config_files: Mapping[str, str] | None = None,
@@ -47,9 +49,10 @@ def run_training(
 ) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
 
-    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
-    provenance of a run that is to be reproduced. `config_files`: by name, what the config was read from. `started`:
-    when the run began, by `time.perf_counter`; None: now.
+    `name`: of the run in the loggers; None: that of the config, or its tasks. `watcher`: hears each evaluation and may
+    end the run there; its model is then not evaluated on test. `before`: the provenance of a run that is to be
+    reproduced. `config_files`: by name, what the config was read from. `started`: when the run began, by
+    `time.perf_counter`; None: now.
 
     Raises:
         InputError: bad input; or what `before` was trained on has changed.
@@ -72,7 +75,7 @@ def run_training(
             named_class("trainer._target_", config.trainer._target_.removesuffix(".from_config"), Trainer)
             # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
             make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
-            trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher)
+            trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher, name=name)
             assert trainer is not None
             with _writing_to(folder):
                 write_reproduction(config, folder)
@@ -123,7 +126,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "stopped_early": state.stopped_early,
         "pruned": state.pruned,
         "train_seconds": state.train_seconds,
-        "total_seconds": time.perf_counter() - started,
+        "total_seconds": seconds_since(started),
         "train_tokens": state.num_tokens,
         "train_examples": state.num_examples,
         "train_tokens_per_second": state.tokens_per_second,

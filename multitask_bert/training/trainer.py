@@ -44,6 +44,7 @@ from multitask_bert.training.snapshots import Snapshot
 from multitask_bert.training.state import TrainState
 from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients
 from multitask_bert.trust import named_class
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.seeding import seed_everything
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class Trainer:
 
     `train_datasets`, `eval_datasets`, `test_datasets`: by task name; items are `EncodedExample`s. `folder`: where the
     run leaves its files; None keeps the best weights in memory and writes nothing. `loggers`: told of everything;
-    `close()` ends them. `watcher`: hears every evaluation, and may end a run that promises nothing.
+    `close()` ends them. `watcher`: hears every evaluation, and may end a run that promises nothing. `name`: of the run
+    in the loggers; None: that of the config, or its tasks.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         console: Console | None = None,
         data_reports: Sequence[SplitReport] = (),
         watcher: Watcher | None = None,
+        name: str | None = None,
     ) -> None:
         # What is trained, and on what
         self.config = config
@@ -104,7 +107,7 @@ class Trainer:
         self.reporter = Reporter(loggers)
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
-        self._tags = dict(tags or {})
+        self._name, self._tags = name or run_name(config), dict(tags or {})
         self._stream: TrainingStream
         self._mean_counts: dict[tuple[str, str], float] = {}
         self._evaluator = Evaluator(
@@ -123,6 +126,7 @@ class Trainer:
         tags: Mapping[str, str] | None = None,
         console: Console | None = None,
         watcher: Watcher | None = None,
+        name: str | None = None,
     ) -> Trainer:
         """Tokenizer, data, model and loggers as the config says.
 
@@ -147,7 +151,7 @@ class Trainer:
         return cls(
             config, model, preparation.tokenizer, dict(data.train), dict(data.dev),
             test_datasets=dict(data.test), loggers=loggers, folder=folder, tags=tags, console=console,
-            data_reports=data.reports, watcher=watcher,
+            data_reports=data.reports, watcher=watcher, name=name,
         )  # fmt: skip
 
     # Training
@@ -226,7 +230,7 @@ class Trainer:
                 self._leave_out(error, steps[state.step - first_step], updater)
             state.step += 1
             state.epoch_progress = (state.step - first_step) / len(steps)
-            state.train_seconds += time.perf_counter() - clock
+            state.train_seconds += seconds_since(clock)
             if state.step % self.config.trainer.log_every == 0:
                 self._flush_steps()
                 refuse_stuck(updater, state.step)
@@ -392,7 +396,7 @@ class Trainer:
         """What the loggers are told first."""
         state: Mapping[str, Any] = {} if snapshot is None else snapshot.state
         return RunStart(
-            folder, run_name(self.config), to_dict(self.config), self._tags,
+            folder, self._name, to_dict(self.config), self._tags,
             step=state["train"]["step"] if state else 0,
             num_bytes_kept=state.get("num_bytes_logged", 0) if self.config.resume else None,
         )  # fmt: skip

@@ -447,6 +447,12 @@ def test_a_run_that_was_deleted_in_mlflow_loses_nothing_of_its_own(database: Pat
     assert the_only_run(client).data.metrics == {"x": 0.75}
 
 
+def test_a_run_does_not_end_before_it_began_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    upload = Upload.begin(RunStart(tmp_path, "hello", CONFIG), f"sqlite:///{tmp_path / 'x.db'}", "greetings")
+    upload.end("FINISHED", upload.state.started_at - 3600)
+    assert upload.state.ended_at == upload.state.started_at
+
+
 def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no mlflow\.json, so this run was not logged to MLflow"):
         upload_run(tmp_path)
