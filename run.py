@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 def main(tree: DictConfig) -> object:
     """Run one job. Torch and its friends are imported inside, so that help and completion stay quick."""
     config = command_line.checked_config(tree, HydraConfig.get().runtime.choices.get(composition.GROUP))
-    overrides = HydraConfig.get().overrides.task
-    for warning in (*settings_without_effect(config), *command_line.overrides_without_effect(config.action, overrides)):
+    unused = command_line.overrides_without_effect(config, HydraConfig.get().overrides.task)
+    for warning in (*composition.same_names(), *settings_without_effect(config), *unused):
         log.warning(warning)
     from multitask_bert import actions
 
@@ -28,6 +28,7 @@ def main(tree: DictConfig) -> object:
 
 if __name__ == "__main__":
     composition.register()
-    sys.argv = command_line.in_its_folder(sys.argv)
+    sys.excepthook = command_line.show_uncaught
+    command_line.refuse_pickles(sys.argv)
     with command_line.plain_errors():
         main()

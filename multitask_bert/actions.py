@@ -18,24 +18,30 @@ from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import CHOICES
-from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig
+from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config_tree import without_hydra
 from multitask_bert.folders import (
     HYDRA_CONFIG,
     RESULTS,
     SWEEP,
+    config_files_of,
     config_of,
     config_to_evaluate,
     existing_run,
+    hold,
+    holding,
     shown,
     write_results,
 )
-from multitask_bert.going_on import config_to_go_on_with, keys_of
+from multitask_bert.going_on import config_to_go_on_with, keys_of, refuse_other_folder
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.training import signals
 from multitask_bert.training.mlflow_state import PARENT_TAG
 from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
+from multitask_bert.utils.caches import use_writable_caches
+from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 from multitask_bert.utils.versions import checkout
+from multitask_bert.yaml_files import read_tree
 
 if TYPE_CHECKING:
     import optuna
@@ -51,9 +57,13 @@ log = logging.getLogger(__name__)
 def run(config: ExperimentConfig) -> Any:
     """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
     calm_libraries()
+    tolerate_lost_output()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.run_dir is not None and foreign_folders.is_of_a_run(run_dir := Path(config.run_dir)):
+        trust.refuse(foreign_folders.link_problems(run_dir), f"run_dir={run_dir}")
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
+        refuse_other_folder(run_dir, folder)
         config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))
         trust.refuse(foreign_folders.store_problems(config.logger), run_dir)
         trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
@@ -78,7 +88,12 @@ def train(
     from multitask_bert.training.running import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    return run_training(config, folder, tags=run_tags(config), watcher=watcher, before=before, started=started)
+    files = config_files_of(folder) or config_files_of(folder.parent)  # one of several seeds lies in the job's folder
+    with holding(folder):
+        return run_training(
+            config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
+            started=started, config_files=files if before is None else before.get("config_files"),
+        )  # fmt: skip
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
@@ -147,14 +162,14 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
     except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
+        discard(sys.stdout)
     except KeyboardInterrupt:
         sys.exit(signals.INTERRUPTED)  # what was written stays
     else:
         place = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
-        if sys.stderr is not None:  # it may be closed; then `print` would write to standard output
-            print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}", file=sys.stderr)
+        if sys.stderr is not None:  # it may be closed; then this would go to standard output
+            make_console(sys.stderr).print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}")
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
@@ -169,13 +184,12 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
     write_json(folder / "inspect.json", asdict(inspection))
     write_page(folder / "inspect.html", inspection)
     show_tables(inspection)
-    print(f"The same with plots: {shown(folder) / 'inspect.html'}; in figures: {shown(folder) / 'inspect.json'}")
+    where = f"The same with plots: {shown(folder) / 'inspect.html'}; in figures: {shown(folder) / 'inspect.json'}"
+    make_console().print(where)
 
 
 def reproduce(config: ExperimentConfig, folder: Path) -> None:
     """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
-    import rich
-
     from multitask_bert.training.console import Console
     from multitask_bert.training.reproduction import DIFFERENT, circumstances, read_earlier, verdict
 
@@ -188,7 +202,7 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
     now = read_earlier(folder)
     found, table = verdict(earlier, now)
     console = Console()
-    rich.print(table)
+    make_console().print(table)
     console.say(f"{shown(folder)} beside {shown(run_dir)}: {found}")
     for line in circumstances(earlier.provenance, now.provenance):
         console.say(f"  {line}")
@@ -198,14 +212,12 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
 def report(config: ExperimentConfig, folder: Path) -> None:
     """What a sweep has found by now: the table of its best trials, and the page in the sweep's folder."""
-    import rich
-
     from multitask_bert.sweeps.results import study_of, table_of
 
     assert config.run_dir is not None
     sweep_folder = Path(config.run_dir)
     study = study_of(sweep_folder)
-    rich.print(table_of(study))
+    make_console().print(table_of(study))
     write_report(study, sweep_folder)
 
 
@@ -217,11 +229,12 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
     run_dir = Path(config.run_dir)
     if not (run_dir / SWEEP).is_file():
         run_dir = existing_run(config)
+        hold(run_dir, f"run_dir={run_dir}")
     for path in run_dir.rglob(MLFLOW_STATE):
         trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:
         for line in upload_sweep(run_dir):  # a run is a sweep without trials
-            print(line)
+            make_console().print(line)
     except (ConnectionError, ValueError) as error:
         raise InputError(str(error)) from error
 
@@ -234,6 +247,7 @@ def sweep(
     `check`: gives the typed config of a composed job, or refuses it.
     """
     calm_libraries()
+    tolerate_lost_output()
     from multitask_bert.sweeps.controller import Controller
     from multitask_bert.sweeps.plan import make_plan
     from multitask_bert.training.mlflow_sweep import MlflowSweep
@@ -252,7 +266,7 @@ def write_report(study: optuna.Study, folder: Path) -> None:
 
     try:
         write_sweep_report(study, folder)
-        print(f"Report       {shown(folder / PAGE)}")
+        make_console().print(f"Report       {shown(folder / PAGE)}")
     except Exception as error:  # drawing, or a full disk
         log.warning("%s: the report could not be written (%s); later: action=report", folder, error, exc_info=True)
 
@@ -266,7 +280,22 @@ ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
 def tree_of_run(run_dir: Path) -> Any:
     """A run's config as plain dicts and lists; of a model's folder, which has none, an empty one."""
     path = run_dir / HYDRA_CONFIG
-    return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    return OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
+
+
+def logged_name(config: ExperimentConfig, folder: Path) -> str:
+    """The run's name in a tracking server; one of several of a sweep, a study or a multirun also says which it is."""
+    parts = [run_name(config)]
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if TRIAL in os.environ:
+        parts.append(f"trial {os.environ[TRIAL]}")
+    elif hydra is not None and hydra.mode == RunMode.MULTIRUN:
+        parts.append(f"job {hydra.job.num}")
+    own = None if hydra is None or OmegaConf.is_missing(hydra.runtime, "output_dir") else hydra.runtime.output_dir
+    is_inside = own is not None and folder.absolute() != Path(own).absolute()  # one of several runs of a job
+    if len(parts) > 1 or is_inside:
+        parts.append(f"seed {config.seed}")
+    return ", ".join(parts)
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
@@ -282,7 +311,8 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
 
 
 def calm_libraries() -> None:
-    """Silence what a user can do nothing about; must come before the libraries are imported."""
+    """Silence what a user can do nothing about, and see to caches; must come before the libraries are imported."""
+    use_writable_caches()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they warn when loader workers fork
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -79,6 +79,7 @@ AT_LEAST: dict[str, float] = {
     "trainer.keep_last": 0,
 }
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NAME_RULE = "must be a letter, then letters, digits, '-' and '_' (A to Z, without accents)"
 SPLITS = ("train", "dev", "test")
 
 
@@ -153,7 +154,9 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name in ("optimizer", "balancing", "trainer"):
         yield from trust.target_problems(name, {"_target_": _lookup(config, name)._target_})
     for name, logger in config.logger.items():
-        if not isinstance(logger, dict) or "_target_" not in logger:
+        if not NAME.fullmatch(name):
+            yield f"logger.{name}: a logger's name must be a letter, then letters, digits, '-' and '_'"
+        elif not isinstance(logger, dict) or "_target_" not in logger:
             yield f"logger.{name}: must be a dict that names its class in _target_"
         elif not trust.is_inside(str(logger.get("log_dir", ""))):
             yield f"logger.{name}.log_dir={logger['log_dir']}: must name a folder inside of the run's"
@@ -209,12 +212,12 @@ def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
 
 def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     if not NAME.fullmatch(name):
-        yield f"{where}: a task's name must be a letter, then letters, digits, '-' and '_'"
+        yield f"{where}: a task's name {NAME_RULE}"
     if not task.heads:
         yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
     for head_name, head in task.heads.items():
         if not NAME.fullmatch(head_name):
-            yield f"{where}.heads.{head_name}: a head's name must be a letter, then letters, digits, '-' and '_'"
+            yield f"{where}.heads.{head_name}: a head's name {NAME_RULE}"
         if not 0 <= head.weight < math.inf:
             yield f"{where}.heads.{head_name}.weight={head.weight}: must be at least 0"
         if head.pooling is not None and head.pooling not in (choices := CHOICES["model.pooling"]):
@@ -233,7 +236,9 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
         yield f"{where}.source.delimiter={source.delimiter!r}: must be one character, no quote or line end"
     if source.comments is not None and not source.comments.strip():
         yield f"{where}.source.comments={source.comments!r}: must say how comment lines begin, as '# '; null: none"
-    for split in source.downloads:
+    for split, download in source.downloads.items():
+        if not download.url.lower().startswith(("http://", "https://")):
+            yield f"{where}.source.downloads.{split}.url={download.url}: must begin with http:// or https://"
         if split.partition("/")[0] not in SPLITS:
             yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)} (of several files: train/…)"
 

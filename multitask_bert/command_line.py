@@ -11,25 +11,43 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, ConfigCompositionException, MissingConfigException
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from multitask_bert import composition
-from multitask_bert.checks import check
+from multitask_bert import composition, foreign_folders, trust
+from multitask_bert.checks import NAME, NAME_RULE, check
 from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import explain, from_tree, nearest, needs_list, unknown_key, without_hydra
-from multitask_bert.folders import existing_run
-from multitask_bert.going_on import OF_THE_COMMAND, keys_of, may_change
+from multitask_bert.config_tree import (
+    as_word,
+    explain,
+    flatten,
+    from_tree,
+    nearest,
+    needs_list,
+    unknown_key,
+    without_hydra,
+)
+from multitask_bert.folders import existing_run, hold
+from multitask_bert.going_on import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
 from multitask_bert.training.loggers import METRICS_FILE
+from multitask_bert.utils.addresses import has_password, without_password
+from multitask_bert.utils.terminal import discard
+from multitask_bert.utils.visible import visible
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +59,7 @@ NO_GROUPS = (
     "of {group}/NAME.yaml over those that it has"
 )
 LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'multitask_bert[cluster]'"
-ONE_KEY = "tasks/{name}.yaml: it must have one key at its top, `{name}:`, with source and heads below it"
+ONE_KEY = "{file}: it must have one key at its top, `{name}:`, with source and heads below it"
 # By action on an earlier run: the keys of today's config that it reads.
 READ_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("data_root", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
@@ -50,8 +68,14 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "report": (),
     "upload": (),
 }
+INSTEAD_OF_PASSWORD = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
+    "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
+)
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
+QUOTES = "'\""
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
 
@@ -80,20 +104,35 @@ def plain_errors() -> Iterator[None]:
     try:
         with _exit_on_bad_input():
             yield
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what `--help` and `--cfg` print
     except KeyboardInterrupt:  # before or after what can be gone on with
         sys.exit(signals.INTERRUPTED)
+    except BrokenPipeError:  # whoever read it has seen enough, as in `--help | head`
+        discard(sys.stdout)
     except CompactHydraException as error:
-        sys.exit(f"error: {explain_hydra(error)}")
+        _exit(explain_hydra(error))
     except YAMLError as error:
-        sys.exit(f"error: {explain_yaml(error)}")
+        _exit(explain_yaml(error))
+    except OSError as error:
+        if not _is_of_printing(error):
+            raise
+        discard(sys.stdout)
+        _exit(f"standard output cannot be written ({error.strerror})")
     except ValueError as error:
         if not _was_raised_by_hydra(error):
             raise
         is_group = str(error).startswith("Config group override")
-        sys.exit(f"error: {error}" + (GROUP_HINT if is_group else ""))
+        _exit(f"{error}" + (GROUP_HINT if is_group else ""))
     finally:
         del os.environ[FULL_ERROR]
         logging.raiseExceptions = True
+
+
+def show_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For `sys.excepthook`: the traceback, whose message may hold text from data, with control characters visible."""
+    if sys.stderr is not None:
+        sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))
 
 
 def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig:
@@ -104,7 +143,7 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
     """
     for name in composition.split_names(task_names) if task_names else []:
         if name not in (tree.get(composition.GROUP) or {}):
-            raise InputError(ONE_KEY.format(name=name))
+            raise InputError(_one_key(name))
     config = from_tree(tree)
     check(config)
     check_heads(config)
@@ -119,26 +158,66 @@ class RefuseEarly(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
             job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(composition.GROUP))
+            refuse_passwords(config)
             if job.action == "train" and job.resume and job.run_dir is None:
-                refuse_new_folder(config)
+                refuse_new_folder(config, "run")
             elif job.action == "train" and job.resume:
-                existing_run(job)  # before Hydra makes this folder
+                refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra makes this folder
+            refuse_links(config, "hydra.run.dir")
             check_writable(config, "hydra.run.dir")
             if job.action == "train" and not job.resume:
                 refuse_used_folder(Path(config.hydra.run.dir))
+            hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
+            refuse_passwords(config)
+            if config.get("resume") is True and config.get("run_dir") is None:
+                refuse_new_folder(config, "sweep")
+            refuse_links(config, "hydra.sweep.dir")
             check_writable(config, "hydra.sweep.dir")
+            if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
+                hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
 
 
-def refuse_new_folder(config: DictConfig) -> None:
-    """In a folder that is named after the time there is never a run to go on with."""
-    if "${now:" in str(OmegaConf.to_container(config.hydra.run, resolve=False)):
+def refuse_several_processes() -> None:
+    """Each would train the same run. None of Slurm's variables says that: its tasks may be runs of their own."""
+    world_size = os.environ.get("WORLD_SIZE", "")
+    if world_size.isdecimal() and int(world_size) > 1:
         raise InputError(
-            "resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true; or with one that may "
-            "not have begun yet, as in a job that is queued again: hydra.run.dir=FOLDER resume=true"
+            f"WORLD_SIZE={world_size}: this is one of {world_size} processes, as torchrun starts them; a run is one "
+            f"process on one device so far, so start it with python run.py"
+        )
+
+
+def refuse_passwords(config: DictConfig) -> None:
+    """In the address of a store: it would stand in the files of the run, or of the sweep and all its trials."""
+    try:
+        loggers: Any = OmegaConf.to_container(config.get("logger") or OmegaConf.create({}), resolve=True)
+        found = {f"logger.{key}": value for key, value in flatten(loggers)}
+        found["hydra.sweeper.storage"] = OmegaConf.select(config, "hydra.sweeper.storage")
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
+    for override in config.hydra.overrides.task:
+        key, _, value = override.lstrip("+").partition("=")
+        found |= {key: value} if key.startswith("logger.") else {}
+    for key, value in found.items():
+        if isinstance(value, str) and has_password(value):
+            raise InputError(
+                f"{key}={without_password(value)}: the password in it would be kept in the folder of the run; leave it "
+                f"out here, and {INSTEAD_OF_PASSWORD}"
+            )
+
+
+def refuse_new_folder(config: DictConfig, kind: str) -> None:
+    """In a folder that is named after the time there is never a run to go on with; `kind`: run or sweep."""
+    if "${now:" in str(OmegaConf.to_container(config.hydra[kind], resolve=False)):
+        raise InputError(
+            f"resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true; or with one that may "
+            f"not have begun yet, as in a job that is queued again: hydra.{kind}.dir=FOLDER resume=true"
         )
 
 
@@ -151,36 +230,33 @@ def refuse_used_folder(folder: Path) -> None:
         )
 
 
-def in_its_folder(arguments: Sequence[str]) -> list[str]:
-    """`run_dir=RUN resume=true` goes on in RUN: what Hydra is told, so that it makes no folder of its own.
-
-    The config that the run began with stays as it is there.
-    """
-    refuse_pickles(arguments)
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if given.get("resume", "").lower() != "true" or "run_dir" not in given or "hydra.run.dir" in given:
-        return list(arguments)
-    return [*arguments, f"hydra.run.dir={given['run_dir']}", "hydra.output_subdir=null"]
-
-
 def refuse_pickles(arguments: Sequence[str]) -> None:
     """`--experimental-rerun FILE` of Hydra unpickles, which runs whatever the file holds."""
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag.startswith("--e") and RERUN.startswith(flag):  # argparse takes beginnings, too
-            sys.exit(f"error: {RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
+            _exit(f"{RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
 
 
-def overrides_without_effect(action: str, overrides: Iterable[str]) -> Iterator[str]:
+def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
     """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
-    overrides = list(overrides)
-    goes_on = action == "train" and "resume=true" in overrides and any(one.startswith("run_dir=") for one in overrides)
+    action, goes_on = config.action, config.action == "train" and config.resume and config.run_dir is not None
     for override in overrides if action in READ_BY or goes_on else ():
         (key,) = keys_of([override])
-        is_read = may_change(key) is not None if goes_on else key in READ_BY[action]
+        is_read = lies_in(key, MAY_CHANGE if goes_on else READ_BY[action]) is not None
         if key not in OF_THE_COMMAND and not is_read:
             what = "resume=true" if goes_on else f"action={action}"
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
+
+
+def refuse_links(config: DictConfig, key: str) -> None:
+    """Refuse links that lead out of the folder that `key` names, where it is there; a run would write through them.
+
+    The folder that one stands in, or that it lies in, is looked at only where it holds a run.
+    """
+    folder = _folder(config, key)
+    if foreign_folders.is_of_a_run(folder) or not Path.cwd().is_relative_to(folder.resolve()):
+        trust.refuse(foreign_folders.link_problems(folder), f"{key}={folder}")
 
 
 def check_writable(config: DictConfig, key: str) -> None:
@@ -189,14 +265,16 @@ def check_writable(config: DictConfig, key: str) -> None:
     Raises:
         InputError: it cannot.
     """
+    folder = _folder(config, key)
+    probe, is_new = folder / f".writable.{os.getpid()}", not folder.exists()
+    content = "a full disk makes files, and writes nothing into them"
     try:
-        folder = Path(OmegaConf.select(config, key))
-    except OmegaConfBaseException as error:
-        raise InputError(explain(error)) from error
-    probe, is_new = folder / ".writable", not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("a full disk makes files, and writes nothing into them", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
+        except FileNotFoundError:  # another process looked, too, and removed the folder that it had made
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
         probe.unlink()
     except OSError as error:
         with suppress(OSError):
@@ -208,6 +286,13 @@ def check_writable(config: DictConfig, key: str) -> None:
     if is_new:
         with suppress(OSError):  # another process may have put something into it
             folder.rmdir()  # what is refused after this leaves none
+
+
+def _folder(config: DictConfig, key: str) -> Path:
+    try:
+        return Path(OmegaConf.select(config, key))
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
 
 
 @contextmanager
@@ -246,8 +331,10 @@ def explain_hydra(error: CompactHydraException) -> str:
     if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         task = re.match(r"In 'tasks/([^'+]+)'", str(error))
         if task is not None and not str(cause.full_key).startswith(f"{composition.GROUP}.{task[1]}."):
-            return ONE_KEY.format(name=task[1])
+            return _one_key(task[1])
         return _no_such_key(cause)
+    if isinstance(error, OverrideParseException) and not error.override.isascii():
+        return _beyond_ascii(error.override)
     message = str(error).partition("\nConfig search path:")[0].strip()
     if group := re.match(r"Could not override '([\w/]+)'\. No match in the defaults list", message):
         return NO_GROUPS.format(group=group[1])
@@ -263,11 +350,28 @@ def explain_hydra(error: CompactHydraException) -> str:
     return message if message else type(error).__name__
 
 
+def _beyond_ascii(override: str) -> str:
+    """Hydra takes letters beyond ASCII between quotes only, and names of tasks have none."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+~") == composition.GROUP:
+        return f"{override}: a task's name {NAME_RULE}; rename the file of the task, and the key at its top"
+    if not key.isascii():
+        return f"{override}: no key has letters beyond ASCII"
+    word = as_word(key, value.strip(QUOTES))
+    return f"{override}: a value with letters beyond ASCII is written between quotes, here for a shell: {word}"
+
+
+def _one_key(task: str) -> str:
+    return ONE_KEY.format(file=composition.file_of(composition.GROUP, task), name=task)
+
+
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = sorted({*composition.options_of(group), *(error.options or ())})
     near = nearest(name, options)
     lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
+    if group == composition.GROUP and not NAME.fullmatch(name):
+        return f"{lines[0]}\na task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     lines += [f"there are: {', '.join(options)}"] if options else []
     lines += [LAUNCHERS] if group == "hydra/launcher" else []
     lines += [f"your own FOLDER/{group}/{name}.yaml is found with --config-dir FOLDER"]
@@ -286,8 +390,18 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
 
 def _was_raised_by_hydra(error: ValueError) -> bool:
     """Some of its refusals (`optimizer=3`, `--multirun --cfg job`) are plain ValueErrors."""
+    return _module_of(error).startswith("hydra.")
+
+
+def _is_of_printing(error: OSError) -> bool:
+    """Whether standard output could not be written: by Hydra, or when it was flushed here. Actions do not mind that."""
+    return error.filename is None and _module_of(error).startswith(("hydra.", __name__))
+
+
+def _module_of(error: Exception) -> str:
+    """Where it was raised."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).startswith("hydra.")
+    return str(frame.f_globals.get("__name__"))
 
 
 @contextmanager
@@ -295,7 +409,11 @@ def _exit_on_bad_input() -> Iterator[None]:
     try:
         yield
     except (InputError, PastHydra) as error:
-        sys.exit(f"error: {error}")
+        _exit(str(error))
+
+
+def _exit(problem: str) -> NoReturn:
+    sys.exit(f"error: {visible(problem)}")
 
 
 @contextmanager

@@ -253,7 +253,7 @@ class ExperimentConfig:
     """Everything that a run needs to know."""
 
     action: str = "train"  # train | evaluate | inspect | predict | reproduce | report | upload
-    name: Optional[str] = None  # name of the run in the loggers; null: the names of its tasks, joined
+    name: Optional[str] = None  # of the run in the loggers (of several, with trial and seed); null: its tasks, joined
     seed: int = 1  # of weights, dropout, order of examples and splits
     deterministic: Optional[bool] = None  # the same bits from the same seed and machine; null: on a CPU yes, else no
     data_root: str = "data"  # folder of the tasks' files

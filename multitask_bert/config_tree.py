@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin, get_type_hints
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from multitask_bert import trust
 from multitask_bert.config import ExperimentConfig, InputError
 
 NAMES_IN_SOURCE = ("text", "text_pair", "words", "choices")
 NAMES_IN_HEAD = ("labels", "class_weights", "metrics")  # beside its columns; and `names`, where it is no file
+PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
 
 
 def from_tree(tree: DictConfig) -> ExperimentConfig:
@@ -28,6 +35,8 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
         # Merged as it comes, the tree would bring keys that `+key=value` or a file added to it past the schema.
         plain = OmegaConf.to_container(tree, resolve=True)
         assert isinstance(plain, dict)
+        # Before anything resolves it once more: put together from several values, it may read what none of them names.
+        trust.refuse(trust.unresolved_problems(plain))
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
         _tidy_names(plain)
@@ -94,8 +103,8 @@ def _composed(name: Any) -> Any:
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers."""
-    tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    """The config as plain dicts, lists, strings and numbers; nothing in it is resolved, as it was when it was read."""
+    tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
@@ -112,6 +121,21 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def without_hydra(tree: DictConfig) -> DictConfig:
     """What a job's config is of what Hydra composed."""
     return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
+
+
+def as_value(text: str) -> str:
+    """A value of the command line that Hydra reads as just this text: `a/b`, but `'1e-4'` and `'a,b'` in quotes."""
+    if PLAIN.fullmatch(text):
+        with suppress(HydraException):
+            if OverridesParser.create().parse_rule(text, "element") == text:
+                return text
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def as_word(key: str, value: object) -> str:
+    """`key=value` as it is typed in a shell, so that Hydra reads the value as text."""
+    word = f"{key}={as_value(str(value))}"
+    return f'"{word}"' if shlex.quote(word) != word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def explain(error: OmegaConfBaseException) -> str:

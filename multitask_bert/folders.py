@@ -2,23 +2,82 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import logging
 import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from multitask_bert import foreign_folders, trust
 from multitask_bert.checks import check
 from multitask_bert.config import ExperimentConfig, InputError, run_name
 from multitask_bert.config_tree import from_tree, to_dict
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.addresses import without_password
+from multitask_bert.utils.files import finite, read_json, short_name, write_bytes, write_json
+from multitask_bert.yaml_files import read_tree, refuse_long_references
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+log = logging.getLogger(__name__)
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
+HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # beside it: what Hydra itself was told
+LOCK_FILE = ".lock"  # held by the process that writes into the folder; the system frees it when that process ends
+_held: dict[Path, BaseFileLock] = {}  # by this process
+
+
+def hold(folder: Path, what: str) -> None:
+    """Keep other processes from writing into a folder until this one ends; nothing new where it is held already.
+
+    `what`: names the folder in a message, as `hydra.run.dir=FOLDER`. A file system without locks is warned of.
+
+    Raises:
+        InputError: another process is writing there.
+    """
+    from filelock import FileLock, Timeout
+
+    place = folder.resolve()
+    if place in _held:
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{what}: another run is writing into this folder; wait for its end, or name another folder"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        log.warning("%s: cannot be locked (%s), so that a second run in it would not be noticed", what, error)
+    else:
+        _held[place] = lock
+
+
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """`hold` for the time of a block, unless the folder is held anyway; one that stays empty is removed."""
+    place = folder.resolve()
+    is_new, was_there = place not in _held, place.exists()
+    hold(folder, str(shown(folder)))
+    try:
+        yield
+    finally:
+        if is_new and (lock := _held.pop(place, None)) is not None:
+            if not was_there and list(place.iterdir()) == [place / LOCK_FILE]:
+                (place / LOCK_FILE).unlink()
+                with contextlib.suppress(OSError):  # another process may have put something into it
+                    place.rmdir()
+            lock.release()
 
 
 def existing_run(config: ExperimentConfig) -> Path:
@@ -37,9 +96,10 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
         InputError: it cannot be right, or names code or places that a file may not name (trust.py).
     """
     path = run_dir / HYDRA_CONFIG
-    tree = OmegaConf.load(path)
-    assert isinstance(tree, DictConfig)
-    trust.refuse(foreign_folders.run_problems(OmegaConf.to_container(tree)), path)
+    tree = read_tree(path)
+    plain: Any = OmegaConf.to_container(tree)
+    trust.refuse(foreign_folders.run_problems(plain), path)
+    refuse_long_references(plain)
     data_root = None if now is None or now.data_root == ExperimentConfig.data_root else now.data_root
     if data_root is not None:
         tree.data_root = data_root
@@ -66,11 +126,20 @@ def keep_config(config: ExperimentConfig, folder: Path) -> None:
     OmegaConf.save(OmegaConf.create(to_dict(config)), path)
 
 
+def config_files_of(folder: Path) -> dict[str, str]:
+    """By name, as in `tasks/ner`: the files that a job's config was composed from; empty where that is not known."""
+    try:
+        files = OmegaConf.select(OmegaConf.load(folder / HYDRA_SETTINGS), "hydra.runtime.files")
+        return {str(name): str(file) for name, file in files.items()}
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+        return {}
+
+
 def read_results(folder: Path) -> dict[str, Any]:
     """Raises:
     OSError, ValueError: there is no `results.json`, or it is damaged.
     """
-    results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    results: dict[str, Any] = read_json(folder / RESULTS)
     return results
 
 
@@ -83,27 +152,28 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
     """`reproduce.yaml`: see `primary_config`."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = primary_config(config, f"# python run.py --config-dir {shown(folder)} --config-name {Path(REPRODUCE).stem}")
+    place = shlex.quote(str(shown(folder)))
+    text = primary_config(config, f"# python run.py --config-dir {place} --config-name {Path(REPRODUCE).stem}")
     write_bytes(folder / REPRODUCE, text.encode())
 
 
 def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
     """The whole config as a primary config of its own, with nothing left to be looked up."""
-    name = re.sub(r"[^\w.+-]", "_", run_name(config))
+    name = short_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
         "defaults": ["schema", "hydra_settings", "_self_"],
         **to_dict(replace(config, resume=False)),
         "hydra": {"run": run},
     }
-    return "\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))])
+    return without_password("\n".join([*first_lines, OmegaConf.to_yaml(OmegaConf.create(tree))]))
 
 
 def read_reproduction(folder: Path) -> dict[str, Any] | None:
     """The config in `reproduce.yaml`, as plain dicts; None where there is none."""
     if not (folder / REPRODUCE).is_file():
         return None
-    tree = OmegaConf.to_container(OmegaConf.load(folder / REPRODUCE), resolve=False)
+    tree = OmegaConf.to_container(read_tree(folder / REPRODUCE), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
 
@@ -120,7 +190,7 @@ def places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     if "tensorboard" in config.logger:
         found["TensorBoard"] = f"tensorboard --logdir {short}"
     if "mlflow" in config.logger:
-        uri = str(config.logger["mlflow"].get("tracking_uri"))
+        uri = without_password(str(config.logger["mlflow"].get("tracking_uri")))
         found["MLflow"] = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
     return found
 

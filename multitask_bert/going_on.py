@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import flatten, to_dict
 from multitask_bert.folders import config_of
@@ -19,14 +21,30 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
+def lies_in(key: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that a key or group is, or lies in; None: it lies in none."""
+    return next((name for name in names if f"{key}.".startswith(f"{name}.")), None)
+
+
 def may_change(key: str) -> str | None:
     """The entry of `MAY_CHANGE` that a key or group is, or lies in; None: it may not change."""
-    return next((name for name in MAY_CHANGE if f"{key}.".startswith(f"{name}.")), None)
+    return lies_in(key, MAY_CHANGE)
 
 
 def keys_of(overrides: Iterable[str]) -> list[str]:
     """`["+a.b=1", "~c"]` -> `["a.b", "c"]`."""
-    return [override.lstrip("+~").partition("=")[0] for override in overrides]
+    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def refuse_other_folder(run_dir: Path, folder: Path) -> None:
+    """Raises:
+    InputError: the run in `run_dir` was to go on in another folder, where there is nothing to go on with.
+    """
+    if folder.resolve() != run_dir.resolve():
+        raise InputError(
+            f"run_dir={run_dir} resume=true: this run goes on in its own folder, and not in {folder}; leave "
+            f"hydra.run.dir out, and go on with one run at a time, without --multirun"
+        )
 
 
 def config_to_go_on_with(run_dir: Path, now: ExperimentConfig, given: Iterable[str]) -> ExperimentConfig:

@@ -7,18 +7,28 @@ sweeps and models: foreign_folders.py.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import sqlite3
+import sys
+import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
+from hydra.utils import get_class
+
 from multitask_bert.config import InputError, expand_user_path
+from multitask_bert.utils.addresses import sqlite_path
 
 ALLOW = "MULTITASK_BERT_ALLOW"  # environment: packages, config keys, metrics' places, variables; joined by commas
 PACKAGE = Path(__file__).parent
 OWN_CONF = (PACKAGE.parent / "conf").resolve()
 TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
+MADE_OF_CLASS = re.compile(r"(?:optimizer|balancing|trainer|logger\.[^.]+)\._target_")
 PLUGINS = frozenset({
     "multitask_bert.command_line.RefuseEarly",
     "hydra_plugins.multitask_bert_sweeper.StudySweeper",
@@ -40,7 +50,8 @@ OF_LAUNCHER = (
 )  # fmt: skip
 ONLY_TYPED = ("output", "run_dir")  # written to, or read as a run: the command line names them
 NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *ONLY_TYPED)
-STORE, METRIC = re.compile(r"logger\.[^.]+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
+STORE, METRIC = re.compile(r"logger\..+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
+LOGGER = re.compile(r"logger(?:\.[^.]+)?")
 PLUGIN = re.compile(r"hydra\.(?:callbacks\.[^.]+|launcher|sweeper)\._target_")
 PLAIN_WORD = re.compile(r"[\w.+=,@&|-]*")
 REFERENCE = re.compile(
@@ -48,6 +59,35 @@ REFERENCE = re.compile(
 )  # another key, the time, what Hydra knows, a variable; nothing that computes, and nothing inside another
 OF_FOLDERS = re.compile(r"\$\{(?:now:[%\w-]*|hydra:(?:job\.num|runtime\.choices\.\w+)|hydra\.sweeper\.study)\}")
 OF_STUDY = re.compile(r"\$\{hydra[.:]runtime\.choices\.\w+\}")
+LEFT_BY_RUNS = (".hydra", "run.log", "metrics.jsonl", "sweep.json", "study.journal", "multirun.yaml", "reproduce.yaml")
+LOADED = frozenset(
+    {
+        ".py",
+        ".pyc",
+        ".pyo",
+        ".pyi",
+        ".pyd",
+        ".pyw",
+        ".so",
+        ".dll",
+        ".dylib",
+        ".pth",
+        ".egg-link",
+        ".egg",
+        ".whl",
+        ".yaml",
+        ".yml",
+        ".ini",
+        ".cfg",
+        ".toml",
+        ".sh",
+        ".bash",
+        ".bat",
+        ".cmd",
+        ".ps1",
+        ".exe",
+    }
+)  # suffixes of what Python, Hydra, their tools or a shell run or are configured by; never of a download
 LAST_PLACE = re.compile(r"(\.\d+)+$")  # of a value in a list
 OUR_VARIABLES = "MULTITASK_BERT_"
 
@@ -74,7 +114,10 @@ def target_problems(where: str, value: Any) -> Iterator[str]:
 
 
 def _target_problem(name: str, target: Any) -> Iterator[str]:
-    """The module must be a file of ours: in `multitask_bert.actions.subprocess.Popen`, all but the file is Python's."""
+    """The class must be defined in a file of ours: what that file imports is another's (`…study.JournalFileBackend`).
+
+    Whether it is of the kind that is wanted there is known only once it is imported: see `named_class`.
+    """
     if isinstance(target, str) and (is_allowed(target) or (name.startswith("hydra.") and target in PLUGINS)):
         return
     match = TARGET.fullmatch(target) if isinstance(target, str) else None
@@ -83,10 +126,34 @@ def _target_problem(name: str, target: Any) -> Iterator[str]:
         what = "a plugin that comes with this project" if name.startswith("hydra.") else "a class of multitask_bert or"
         what += "" if name.startswith("hydra.") else " of torch.optim"
         yield f"{name}={target}: must name {what} ({opened(package)} where it is your own)"
-    elif match[1] != "torch.optim":
-        module = PACKAGE.joinpath(*match[1].split(".")[1:])
-        if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
-            yield f"{name}={target}: there is no module {match[1]}"
+    elif not MADE_OF_CLASS.fullmatch(name):
+        yield f"{name}={target}: nothing is made of a class here; remove it"
+    elif match[1] != "torch.optim" and target.removesuffix(".from_config").rpartition(".")[2] not in _classes(match[1]):
+        yield f"{name}={target}: there is no such class in {match[1]}"
+
+
+@cache
+def _classes(module: str) -> frozenset[str]:
+    """The classes that a module of ours defines, without importing it; none where there is no such module."""
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    files = [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    nodes = (node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body)
+    return frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef))
+
+
+def named_class(field: str, target: str, kind: type) -> Any:
+    """The class that a config names in `field`; of another kind only where the user has opened it.
+
+    Raises:
+        InputError: there is no such class, or it is none of these.
+    """
+    try:
+        found = get_class(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{field}={target}: cannot be imported ({error})") from error
+    if not issubclass(found, kind) and not is_allowed(target):
+        raise InputError(f"{field}={target}: must name a {kind.__name__} ({opened(target)} where it is your own)")
+    return found
 
 
 def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
@@ -101,6 +168,8 @@ def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
             yield from _hydra_problem(key, value)
         elif key in ONLY_TYPED and value is not None:
             yield f"{key}={value}: a file cannot say this; {typed_words(key, value)}"
+        elif LOGGER.fullmatch(key) and isinstance(value, str):
+            yield f"{key}={_short(value)}: a file has to write this out, with its keys below it"
         elif STORE.fullmatch(key) and not is_inner_store(value):
             yield f"{key}={value}: a file can name a server, or a database below this folder; {typed_words(key, value)}"
         elif METRIC.fullmatch(key) and "/" in str(value) and (problem := metric_problem(str(value))):
@@ -115,8 +184,10 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     if PLUGIN.fullmatch(key):
         return  # checked as all classes are
     if key in FOLDERS:
-        if not is_inside(OF_FOLDERS.sub("x", str(value))):
-            yield f"{key}={value}: a file can only name a folder below this one; {typed_words(key, value)}"
+        folder = OF_FOLDERS.sub("x", str(value))
+        if not is_inside(folder) or (key != "hydra.sweep.subdir" and not _is_folder_of_runs(folder)):
+            what = "can only name a folder below this one, and none with code or configs"
+            yield f"{key}={value}: a file {what}; {typed_words(key, value)}"
     elif key == "hydra.sweeper.study":
         if not PLAIN_WORD.fullmatch(rest := OF_STUDY.sub("x", str(value))) or rest.startswith("."):
             yield f"{key}={value}: must be a plain name; {typed_words(key, value)}"
@@ -126,6 +197,10 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
     elif key == "hydra.sweeper.function" and isinstance(value, str):
         if not is_allowed(value):
             yield f"{key}={value}: names code, which a file cannot; {typed_words(key, value)}"
+    elif (
+        room == "sweeper" and isinstance(value, str) and "${" in value
+    ):  # Hydra resolves what it makes a sweeper of twice
+        yield f"{key}={_short(value)}: a file cannot refer to other keys here; write the value itself"
     elif room == "sweeper" and top == "space" and (problem := searched_key_problem(field.removeprefix("space."))):
         yield f"{key}={_short(value)}: {problem}"
     elif room == "launcher" and field in OF_LAUNCHER:
@@ -149,6 +224,13 @@ def reference_problems(key: str, text: str) -> Iterator[str]:
         yield f"{key}={text}: a file can refer to other keys, and compute nothing; write the value itself"
 
 
+def unresolved_problems(tree: Any) -> Iterator[str]:
+    """What still looks like a reference once all are resolved: nobody wrote it as one, so nobody has looked at it."""
+    for key, value in leaves(tree):
+        if isinstance(value, str) and "${" in value:
+            yield f"{key}={_short(value)}: is put together as a reference, and is not followed; write the value itself"
+
+
 def searched_key_problem(key: str) -> str | None:
     """A key that a search space may not have: it would change what only the command line may."""
     plain = key.lstrip("+~")
@@ -169,7 +251,7 @@ def download_problems(tasks: Mapping[str, Any], data_root: str) -> Iterator[str]
 
     `tasks`: as plain dicts, resolved.
     """
-    if is_inside(data_root) or is_allowed("data_root") or data_root == os.environ.get(f"{OUR_VARIABLES}DATA"):
+    if _is_data_folder(data_root) or is_allowed("data_root") or data_root == os.environ.get(f"{OUR_VARIABLES}DATA"):
         return
     for name, task in tasks.items():
         source = task["source"]
@@ -184,6 +266,52 @@ def download_problems(tasks: Mapping[str, Any], data_root: str) -> Iterator[str]
                 return
 
 
+def download_place_problem(data_root: str, path: Path, inside: Iterable[str]) -> str | None:
+    """Why a download must not be written to `path`; None: it may. `inside`: what leads there from the data root."""
+    names = [PurePath(name) for name in inside]
+    root = Path(expand_user_path(data_root)).resolve()
+    if not all(map(is_inside, map(str, names))) or not path.parent.resolve().is_relative_to(root):
+        return f"`source.folder`, `source.train` and the like, or a link, lead out of data_root={data_root}"
+    if any(part.startswith(".") for name in names for part in name.parts):
+        return "a hidden file or folder is no data"
+    if path.suffix.lower() in LOADED:
+        return f"a {path.suffix} file may be loaded as code or as a config"
+    if _is_code_folder(path.parent.resolve()) or _is_code_folder(root):
+        return f"data_root={data_root} leads to a folder that code or configs are loaded from"
+    return None
+
+
+def _is_data_folder(data_root: str) -> bool:
+    """Whether a file may name this data root for downloads: a visible folder below this one, without code in it."""
+    here, parts = Path.cwd().resolve(), PurePath(data_root).parts
+    if not is_inside(data_root) or not parts or any(part.startswith(".") for part in parts):
+        return False
+    folder = (here / data_root).resolve()
+    if not folder.is_relative_to(here) or folder == here or _is_code_folder(folder):
+        return False
+    return not folder.is_dir() or not any(file.suffix.lower() in LOADED for file in folder.iterdir())
+
+
+def _is_folder_of_runs(folder: str) -> bool:
+    """Whether a file may name this folder, a path below this one, for runs to be written to."""
+    parts = PurePath(folder).parts
+    return (
+        bool(parts) and not any(part.startswith(".") for part in parts) and not _is_code_folder(Path(folder).resolve())
+    )
+
+
+def _is_code_folder(folder: Path) -> bool:
+    """Whether Python or Hydra loads from a folder, from one that it lies in, or from one that lies in it."""
+    checkout = PACKAGE.parent.resolve()
+    ours = [PACKAGE.resolve(), OWN_CONF, checkout / "hydra_plugins"]
+    if any(folder.is_relative_to(place) or place.is_relative_to(folder) for place in ours):
+        return True
+    if any(folder == Path(entry).resolve() for entry in sys.path if entry):
+        return True
+    installed = (Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib"))
+    return any(folder.is_relative_to(place) for place in installed)
+
+
 def refuse(problems: Iterable[str], source: object = None) -> None:
     """Raises:
     InputError: there are problems; `source`: the file or folder that they stand in, if it is one.
@@ -195,14 +323,19 @@ def refuse(problems: Iterable[str], source: object = None) -> None:
 def is_own(path: str | None, config_path: str) -> bool:
     """Whether a config lies in our conf/, in Hydra's own folder, or in code; `path`: where Hydra says it found it.
 
-    `config_path`, below that, may climb out of it: a defaults list may hold `/../../other/file`.
+    `config_path`, below that, may climb out of it: a defaults list may hold `/../../other/file`. The folder of a run or
+    of a sweep is nobody's conf/, though it lie in ours.
     """
     if path is None or path.startswith("structured://"):
         return True
     scheme, _, place = path.rpartition("://")
     if scheme not in ("", "file"):
         return path.startswith("pkg://hydra.conf") and is_inside(config_path)
-    return Path(place, config_path).resolve().is_relative_to(OWN_CONF)
+    file = Path(place, config_path).resolve()
+    if Path(place).resolve() != OWN_CONF or not file.is_relative_to(OWN_CONF):
+        return False
+    between = [folder for folder in file.parents if folder.is_relative_to(OWN_CONF)]
+    return not any((folder / name).exists() for folder in between for name in LEFT_BY_RUNS)
 
 
 def is_inside(path: str) -> bool:
@@ -214,9 +347,27 @@ def is_inside(path: str) -> bool:
 def is_inner_store(uri: Any) -> bool:
     """Whether MLflow's store is a server, or a database below the working directory."""
     text = str(uri)
-    return text.startswith(("http://", "https://")) or (
-        text.startswith("sqlite:///") and "?" not in text and is_inside(text.removeprefix("sqlite:///"))
-    )
+    if text.startswith(("http://", "https://")):
+        return True
+    path = sqlite_path(text)
+    if path is None or not is_inside(path.as_posix()):
+        return False
+    return path.suffix in (".db", ".sqlite", ".sqlite3") and not is_other_file(path)
+
+
+def is_other_file(path: Path, tables: Collection[str] = ("experiments", "studies")) -> bool:
+    """Whether something else is there already, to which MLflow or Optuna would add their tables.
+
+    `tables`: those by which their own databases are known.
+    """
+    if not os.path.lexists(path):
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error:
+        return True
+    return found.isdisjoint(tables)
 
 
 def is_allowed_metric(place: str) -> bool:

@@ -46,12 +46,14 @@ class Attempt:
     file: str = "experiment/evil.yaml"
 
 
-def of_experiment(key: str, text: str, arguments: tuple[str, ...] = EXPERIMENT) -> Attempt:
-    return Attempt(key, {"experiment/evil.yaml": GLOBAL + text}, arguments)
+def of_experiment(
+    key: str, text: str, arguments: tuple[str, ...] = EXPERIMENT, file: str = "experiment/evil.yaml"
+) -> Attempt:
+    return Attempt(key, {"experiment/evil.yaml": GLOBAL + text}, arguments, file)
 
 
-def of_task(key: str, text: str) -> Attempt:
-    return Attempt(key, {"tasks/evil.yaml": text}, ("tasks=evil",), "tasks/evil.yaml")
+def of_task(key: str, text: str, file: str = "tasks/evil.yaml") -> Attempt:
+    return Attempt(key, {"tasks/evil.yaml": text}, ("tasks=evil",), file)
 
 
 def of_reproduction(key: str, text: str) -> Attempt:
@@ -64,7 +66,7 @@ evil:
   source: {format: csv, train: train.csv, text: text%s}
   heads: {mood: {type: classification, column: mood%s}}
 """
-DOWNLOAD = ", folder: %s, downloads: {train: {url: 'file://FOLDER/payload.py', sha256: SHA256}}"
+DOWNLOAD = ", folder: %s, downloads: {train: {url: 'http://127.0.0.1:9/payload.txt', sha256: SHA256}}"
 
 ATTEMPTS = {
     # Classes
@@ -94,6 +96,17 @@ ATTEMPTS = {
     ),
     "class put together": of_experiment(
         "optimizer._target_", "name: payload\noptimizer: {_target_: '${name}.Payload'}"
+    ),
+    "class that a module of ours imports": of_experiment(
+        "logger.evil._target_",
+        "logger: {evil: {_target_: multitask_bert.sweeps.study.JournalFileBackend, file_path: TRACE}}",
+    ),
+    "class where nothing is made": of_experiment(
+        "model.architecture.x._target_", "model: {architecture: {x: {_target_: torch.optim.SGD}}}"
+    ),
+    "class of another kind": of_experiment(
+        "logger.evil._target_", "logger: {evil: {_target_: multitask_bert.training.event_file.EventFile, "
+        "folder: TRACE}}", (*EXPERIMENT, "model=tiny"), file="",
     ),
     "module of ours that imports another": of_experiment(
         "trainer._target_", "trainer: {_target_: multitask_bert.actions.os.system}"
@@ -164,11 +177,50 @@ ATTEMPTS = {
         },
         EXPERIMENT, "more.yaml",
     ),
+    "aliases of aliases": of_experiment(
+        "aliases (*name) stand for more than 10,000 values",
+        "study:\n  a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+            f"  {this}: &{this} [{', '.join([f'*{last}'] * 9)}]\n"
+            for last, this in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+    ),
+    "merges of merges": of_experiment(
+        "aliases (*name) stand for more than 10,000 values",
+        "study:\n  a: &a {x: y}\n" + "".join(
+            f"  {this}: &{this} {{<<: [{', '.join([f'*{last}'] * 9)}]}}\n"
+            for last, this in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+    ),
+    "files of files": Attempt(
+        "defaults lists name more than 1,000 files",
+        {
+            "experiment/evil.yaml": f"{GLOBAL}defaults: [{', '.join(f'/x0@study.p{i}' for i in range(9))}]",
+            **{
+                f"x{place}.yaml": f"defaults: [{', '.join(f'/x{place + 1}@p{i}' for i in range(9))}]"
+                for place in range(9)
+            },
+            "x9.yaml": "source: x",
+        },
+        EXPERIMENT, "",
+    ),
+    "alias of itself": of_experiment("an alias (*name) stands inside of what it names", "study: &a {source: [*a]}"),
+    "deep lists": of_experiment("nested more than 50 deep", f"study: {'[' * 5000}{']' * 5000}"),
+    "references to references": of_experiment(
+        "optimizer.options.k5: its references stand for more than 1,000,000 characters",
+        "optimizer:\n  options:\n    k0: nine char\n" + "".join(
+            f"    k{place}: '{f'${{optimizer.options.k{place - 1}}}' * 9}'\n" for place in range(1, 12)
+        ), file="",
+    ),
+    "reference to itself": of_experiment(
+        "name: refers to itself", "name: '${study.source}'\nstudy: {source: '${name}'}", file=""
+    ),
     "objects in YAML": Attempt(
         "", {"experiment/evil.yaml": f"{GLOBAL}name: !!python/object/apply:os.system ['touch TRACE']"}, EXPERIMENT
     ),
     # Places
     "run folder": of_reproduction("hydra.run.dir", "hydra: {run: {dir: TRACE}}"),
+    "run folder that is none": of_reproduction("hydra.run.dir", "hydra: {run: {dir: .}}"),
+    "hidden run folder": of_reproduction("hydra.run.dir", "hydra: {run: {dir: .git/hooks}}"),
     "run folder above": of_reproduction("hydra.run.dir", "hydra: {run: {dir: outputs/../../TRACE}}"),
     "run folder of dots": of_reproduction("hydra.run.dir", "hydra: {run: {dir: 'a/${now:..}/${now:..}/trace'}}"),
     "run folder elsewhere": of_reproduction("hydra.run.dir", "name: TRACE\nhydra: {run: {dir: '${name}'}}"),
@@ -177,6 +229,9 @@ ATTEMPTS = {
     "settings folder": of_experiment("hydra.output_subdir", "hydra: {output_subdir: TRACE}"),
     "job's name": of_experiment("hydra.job.name", "hydra: {job: {name: ../../trace}}"),
     "working directory": of_experiment("hydra.job.chdir", "hydra: {job: {chdir: true}}"),
+    "name of the action": of_experiment(
+        "action=", "action: x/../../../../trace", ("-m", *EXPERIMENT, "seed=1,2"), file=""
+    ),
     "study's name": of_experiment("hydra.sweeper.study", "hydra: {sweeper: {study: ../../trace}}", SWEEP),
     "study's storage": of_experiment(
         "hydra.sweeper.storage", "hydra: {sweeper: {storage: 'sqlite:///TRACE'}}", SWEEP
@@ -199,6 +254,21 @@ ATTEMPTS = {
     "mlflow database": of_experiment(
         "logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'sqlite:///TRACE'}}"
     ),
+    "logger with a dot in its name": of_experiment(
+        "logger.a.b.tracking_uri",
+        "logger: {a.b: {_target_: multitask_bert.training.mlflow_logger.MlflowLogger, tracking_uri: sqlite:///TRACE}}",
+    ),
+    "logger by reference": of_experiment(
+        "logger.evil=${optimizer.options}",
+        "optimizer: {options: {_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
+        "tracking_uri: sqlite:///TRACE}}\nlogger: {evil: '${optimizer.options}'}",
+    ),
+    "mlflow database in a file of the user": of_experiment(
+        "logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'sqlite:///diary.db'}}"
+    ),
+    "mlflow database of another name": of_experiment(
+        "logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'sqlite:///evil.py'}}"
+    ),
     "mlflow files": of_experiment("logger.mlflow.tracking_uri", "logger: {mlflow: {tracking_uri: 'file://TRACE'}}"),
     "download to a data root": Attempt(
         "data_root",
@@ -208,12 +278,58 @@ ATTEMPTS = {
         },
         ("--config-name", "reproduce", "tasks=evil"), "",
     ),
+    **{
+        f"download to {root}": Attempt(
+            f"data_root={root}",
+            {
+                "tasks/evil.yaml": TASK % (DOWNLOAD % "''", ""),
+                "reproduce.yaml": f"defaults: [config, _self_]\ndata_root: {root}",
+            },
+            ("--config-name", "reproduce", "tasks=evil"), "a file names this folder",
+        )
+        for root in (".", "..", ".hidden", "with_code", "linked")
+    },
+    "download of a local file": of_task(
+        "tasks.evil.source.downloads.train.url=file:",
+        TASK % (", downloads: {train: {url: 'file://FOLDER/payload.py', sha256: SHA256}}", ""), "",
+    ),
+    "download of what the address holds": of_task(
+        "tasks.evil.source.downloads.train.url=data:",
+        TASK % (", downloads: {train: {url: 'data:,import%20os', sha256: SHA256}}", ""), "",
+    ),
     "download to a folder": Attempt(
         "task evil", {"tasks/evil.yaml": TASK % (DOWNLOAD % "FOLDER/home", "")}, ("tasks=evil",), "source.folder"
     ),
     # What the user keeps to himself, and code by another name
     "secret": of_experiment("name", "name: '${oc.env:SECRET}'"),
     "secret inside": of_task("tasks.evil.source.folder", TASK % (", folder: 'x/${oc.${y}:SECRET}'", "")),
+    "secret put together": of_experiment(
+        "name=${oc.env:SECRET}",
+        "study: {source: $, table: '{oc.env:SECRET}'}\nname: '${study.source}${study.table}'", file="",
+    ),
+    "secret put together by a longer way": of_experiment(
+        "study.table=${oc.env:SECRET}",
+        "study: {source: $, caveats: '${study.source}{oc.env:SECRET}', table: '${study.caveats}'}", file="",
+    ),
+    "secret in a list": of_experiment(
+        "optimizer.options.x.0.y=${oc.env:SECRET}",
+        "study: {source: $}\noptimizer: {options: {x: [{y: '${study.source}{oc.env:SECRET}'}]}}", file="",
+    ),
+    "logger put together": of_experiment(
+        "logger.evil=${study.source}${study.table}",
+        "study: {source: $, table: '{oc.create:{_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
+        "tracking_uri: sqlite:///TRACE}}'}\nlogger: {evil: '${study.source}${study.table}'}",
+    ),
+    "search put together": of_experiment(
+        "hydra.sweeper.space.name.0",
+        "study: {source: $, table: '{oc.create:{_target_: payload.Payload}}'}\n"
+        "hydra: {sweeper: {space: {name: ['${study.source}${study.table}']}}}", SWEEP,
+    ),
+    "seed of a search put together": of_experiment(
+        "hydra.sweeper.sampler_options.seed",
+        "study: {source: $, table: '{oc.create:{_target_: payload.Payload}}'}\n"
+        "hydra: {sweeper: {sampler_options: {seed: '${study.source}${study.table}'}}}", SWEEP,
+    ),
     "object from text": of_experiment("optimizer", "optimizer: '${oc.create:\"{_target_: payload.Payload}\"}'"),
     "metric": of_task("tasks.evil.heads.mood.metrics", TASK % ("", ", metrics: [FOLDER/payload.py]")),
     "metric of a hub": of_task("tasks.evil.heads.mood.metrics", TASK % ("", ", metrics: [owner/payload]")),
@@ -235,6 +351,12 @@ def written(attempt: Attempt, folder: Path, trace: Path) -> list[str]:
         path = (folder / name).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    here = Path.cwd()
+    (here / "with_code").mkdir(exist_ok=True)
+    (here / "with_code" / "setup.py").touch()
+    (here / "diary.db").touch()
+    if not (here / "linked").is_symlink():
+        (here / "linked").symlink_to(folder.parent)
     return ["--config-dir", str(folder), *attempt.arguments]
 
 

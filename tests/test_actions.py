@@ -8,16 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from multitask_bert import actions, folders
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.config_tree import to_dict
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.sweeps.settings import TRIAL
 from multitask_bert.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -264,6 +268,94 @@ def test_a_reader_that_has_seen_enough_ends_an_endless_prediction_quietly(finish
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 0
     assert (first["text"], second["text"], second["id"]) == ("Amina yuko Tanga", "Juma", 3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_predictions_to_a_full_disk_end_with_an_error_in_a_line(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("siku\n")
+    command = [sys.executable, "run.py", "action=predict", f"run_dir={finished_run}", f"input={tmp_path / 'texts.txt'}"]
+    command += ["trainer.device=cpu", f"hydra.run.dir={tmp_path / 'new'}"]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.stderr == (
+        "error: standard output: prediction 1 cannot be written (No space left on device), those before it are\n"
+    )
+    assert done.returncode == 1
+
+
+# Names in the loggers
+
+
+@pytest.mark.parametrize(
+    ("mode", "inside", "trial", "expected"),
+    [
+        ("RUN", "", None, "people+mood"),
+        ("RUN", "seed_7", None, "people+mood, seed 7"),  # of a study
+        ("MULTIRUN", "", None, "people+mood, job 3, seed 7"),
+        ("MULTIRUN", "", "5", "people+mood, trial 5, seed 7"),
+        ("MULTIRUN", "seed_7", "5", "people+mood, trial 5, seed 7"),
+    ],
+)
+def test_the_name_of_a_run_tells_it_from_those_beside_it(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, mode: str, inside: str, trial: str | None, expected: str
+) -> None:
+    hydra = OmegaConf.create({"mode": RunMode[mode], "runtime": {"output_dir": "/outputs/run"}, "job": {"num": 3}})
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+    monkeypatch.delenv(TRIAL, raising=False)
+    if trial is not None:
+        monkeypatch.setenv(TRIAL, trial)
+    config = make_config(seed=7)
+    assert actions.logged_name(config, Path("/outputs/run", inside)) == expected
+    assert actions.logged_name(replace(config, name="mine"), Path("/outputs/run", inside)) == expected.replace(
+        "people+mood", "mine"
+    )
+
+
+# A console that cannot be written
+
+
+def train_on_odd_labels(folder: Path, stdout: Any, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """`python run.py …` with labels that a terminal, or rich, would take for commands."""
+    labels = ("[neg]", "[/s]", "\x1b[31mred", "colère")
+    for split in ("train", "dev"):
+        lines = [f"siku {split} {number},{labels[number % 4]}" for number in range(40)]
+        (folder / f"{split}.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "odd.yaml").write_text(
+        f"odd:\n  source: {{format: csv, folder: {folder}, train: train.csv, dev: dev.csv, text: text}}\n"
+        "  heads: {kind: {type: classification, column: label, metrics: [f1, f1_per_label]}}\n"
+    )
+    command = [sys.executable, str(REPOSITORY / "run.py"), "--config-dir", str(folder), "tasks=odd", "model=tiny"]
+    command += ["trainer=quick", "trainer.max_steps=1", "logger=none", "hydra.run.dir=run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, cwd=folder, env=environment, stdout=stdout, stderr=subprocess.PIPE, timeout=300)
+
+
+@pytest.mark.parametrize("where", ["full disk", "unread pipe"])
+def test_a_run_goes_on_to_its_end_when_nobody_can_be_told(tmp_path: Path, where: str) -> None:
+    if where == "full disk":
+        if not Path("/dev/full").exists():
+            pytest.skip("this system has no /dev/full")
+        file = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, file = os.pipe()
+        os.close(read)
+    done = train_on_odd_labels(tmp_path, file)
+    os.close(file)
+    reason = "No space left on device" if where == "full disk" else "Broken pipe"
+    expected = f"WARNING: standard output cannot be written ({reason}); the work goes on without it\n"
+    assert (done.returncode, done.stderr.decode()) == (0, expected)
+    assert (tmp_path / "run" / "results.json").is_file()
+    log = (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
+    assert all(f"f1_of_{label} 0." in log for label in ("[neg]", "[/s]", r"\x1b[31mred", "colère"))
+
+
+def test_a_run_shows_what_the_console_cannot_encode_as_escapes(tmp_path: Path) -> None:
+    done = train_on_odd_labels(tmp_path, subprocess.PIPE, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"f1_of_col\xe8re 0." in done.stdout
+    assert rb"f1_of_\x1b[31mred 0." in done.stdout
 
 
 # Runs that end otherwise than planned

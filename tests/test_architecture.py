@@ -19,7 +19,8 @@ FLOORS = {
     "training": 3, "inference": 3, "sweeps": 3, "reports": 3,
     "data": 2, "model": 2,
     "heads": 1,
-    "config": 0, "config_tree": 0, "checks": 0, "composition": 0, "trust": 0, "foreign_folders": 0, "recipes": 0,
+    "config": 0, "config_tree": 0, "checks": 0, "composition": 0, "trust": 0, "foreign_folders": 0,
+    "plugins": 0, "yaml_files": 0, "recipes": 0,
     "records": 0, "labels": 0, "utils": 0,
 }  # fmt: skip
 SPINE = ("data", "model", "training")

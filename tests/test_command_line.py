@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from multitask_bert import actions, command_line
-from multitask_bert.command_line import FULL_ERROR, in_its_folder, overrides_without_effect
+from multitask_bert.checks import NAME_RULE
+from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
 from multitask_bert.config import ExperimentConfig, InputError
-from tests.composing import CONF, ROOT, error_of, run_line
+from multitask_bert.config_tree import as_value, as_word, to_dict
+from multitask_bert.utils.files import short_name
+from tests.composing import CONF, ROOT, config_of, error_of, run_line
 from tests.test_architecture import HEAVY
 
 
@@ -144,13 +150,20 @@ def test_a_mistake_on_the_command_line_is_told_in_a_few_words(override: str, mes
             "tasks/mine.yaml",
             "ner:\n  source: {format: csv}\n  heads: {mood: {type: classification}}\n",
             ["tasks=mine+ner"],
-            "tasks/mine.yaml: it must have one key at its top, `mine:`, with source and heads below it",
+            "{folder}/tasks/mine.yaml: it must have one key at its top, `mine:`, with source and heads below it",
         ),
         (
             "tasks/mine.yaml",
             "source: {format: csv}\nheads: {mood: {type: classification}}\n",
             ["tasks=mine"],
-            "tasks/mine.yaml: it must have one key at its top, `mine:`, with source and heads below it",
+            "{folder}/tasks/mine.yaml: it must have one key at its top, `mine:`, with source and heads below it",
+        ),
+        (
+            "tasks/sentiment.yaml",
+            "feeling:\n  source: {format: csv}\n  heads: {mood: {type: classification}}\n",
+            ["tasks=ner+sentiment"],
+            "{folder}/tasks/sentiment.yaml: it must have one key at its top, `sentiment:`, with source and heads below "
+            "it",
         ),
     ],
 )
@@ -161,7 +174,8 @@ def test_a_mistake_in_a_file_of_the_user_is_told_before_a_folder_is_made(
     (tmp_path / file).write_text(text, encoding="utf-8")
     run_folder = tmp_path / "run"
     found = error_of("--config-dir", str(tmp_path), *arguments, f"hydra.run.dir={run_folder}")
-    assert (found, ran, run_folder.exists()) == (f"error: {message}", [], False)
+    named = message.replace("{folder}", str(tmp_path))
+    assert (found, ran, run_folder.exists()) == (f"error: {named}", [], False)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +210,19 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(
     assert ran == []
 
 
+@pytest.mark.parametrize("multirun", [[], ["-m", "seed=1,2"], ["-m", "sweep=lr_warmup"]])
+def test_a_password_in_an_address_is_refused_before_it_is_kept_anywhere(
+    ran: list[ExperimentConfig], multirun: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = error_of(*multirun, "tasks=ner", "logger=mlflow", "logger.mlflow.tracking_uri='http://me:s@cret@host'")
+    assert message.startswith("error: logger.mlflow.tracking_uri=")
+    assert "http://me@host" in message
+    assert "cret" not in message
+    assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in message
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_a_folder_whose_name_cannot_be_resolved_is_told_by_its_key(ran: list[ExperimentConfig]) -> None:
     message = error_of("tasks=ner", "hydra.run.dir=outputs/${nowhere}")
     assert message == "error: hydra.run.dir: Interpolation key 'nowhere' not found"
@@ -210,7 +237,7 @@ def test_the_folder_that_is_checked_is_the_folder_of_the_run(
     (folder,) = tmp_path.glob("outputs/*/*")
     assert folder.name.endswith("_ner")
     assert (folder / ".hydra" / "config.yaml").is_file()
-    assert not (folder / ".writable").exists()
+    assert sorted(path.name for path in folder.iterdir()) == [".hydra", ".lock", "run.log"]
     assert len(ran) == 1
 
 
@@ -329,7 +356,7 @@ def test_going_on_needs_to_know_with_which_run(
         "error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true"
     )
     assert (ran, list(tmp_path.iterdir())) == ([], [])
-    message = error_of(*in_its_folder(["run_dir=misspelt", "resume=true"]))
+    message = error_of("run_dir=misspelt", "resume=true")
     assert message == "error: run_dir=misspelt: not the folder of a run (it has no .hydra/config.yaml)"
     assert (ran, list(tmp_path.iterdir())) == ([], [])
     run_line("tasks=ner", "resume=true", "hydra.run.dir=somewhere")
@@ -360,30 +387,139 @@ def test_a_log_that_cannot_be_written_gives_no_tracebacks(capsys: pytest.Capture
         handler.close()
 
 
+def unused(*overrides: str) -> list[str]:
+    return list(overrides_without_effect(config_of(*overrides), overrides))
+
+
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
-    overrides = ["action=evaluate", "run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
-    assert list(overrides_without_effect("evaluate", overrides)) == [
+    overrides = ["run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
+    assert unused("action=evaluate", *overrides) == [
         f"{override} has no effect with action=evaluate, which goes by the config of the run in run_dir"
         for override in ("tasks=ner", "seed=3")
     ]
-    assert list(overrides_without_effect("train", overrides)) == []
-    going_on = ["run_dir=somewhere", "resume=true", "seed=2"]
-    assert list(overrides_without_effect("train", going_on)) == [
-        "seed=2 has no effect with resume=true, which goes by the config of the run in run_dir"
-    ]
+    assert unused(*overrides) == []
+    assert unused("action=reproduce", "run_dir=x", "logger.mlflow.timeout_seconds=3") == []
 
 
-@pytest.mark.parametrize(
-    ("given", "added"),
-    [
-        (["run.py", "run_dir=a b", "resume=true"], ["hydra.run.dir=a b", "hydra.output_subdir=null"]),
-        (["run.py", "hydra.run.dir=x", "resume=true"], []),
-        (["run.py", "run_dir=x", "action=evaluate"], []),
-        (["run.py", "run_dir=x", "resume=false"], []),
-    ],
-)
-def test_a_run_goes_on_in_its_own_folder(given: list[str], added: list[str]) -> None:
-    assert in_its_folder(given) == given + added
+# Going on with a run
+
+YES = ("true", "True", "TRUE", "yes", "YES", "on", "y", "1", "'true'", "'1'")
+NO = ("false", "no", "off", "n", "0", "'false'")
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """The folder of a run with a name that needs quotes."""
+    folder = tmp_path / "my runs=1 (old), 'b'"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(to_dict(config_of("tasks=ner"))))
+    return folder
+
+
+@pytest.fixture
+def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path, bool]]:
+    """Where each job that reaches `actions.run` is at work, and whether it goes on."""
+    found: list[tuple[Path, bool]] = []
+    run_job = lambda config: found.append((Path(HydraConfig.get().runtime.output_dir), config.resume))  # noqa: E731
+    monkeypatch.setattr("multitask_bert.actions.run", run_job)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+@pytest.mark.parametrize("form", ["resume={}", "++resume={}"])
+@pytest.mark.parametrize("value", YES)
+def test_a_run_goes_on_in_its_own_folder_however_resume_is_spelled(
+    folders: list[tuple[Path, bool]], earlier: Path, value: str, form: str
+) -> None:
+    before = (earlier / ".hydra" / "config.yaml").read_text()
+    run_line(f"run_dir={as_value(str(earlier))}", form.format(value))
+    assert folders == [(earlier, True)]
+    assert (earlier / ".hydra" / "config.yaml").read_text() == before
+    assert sorted(path.name for path in (earlier / ".hydra").iterdir()) == ["config.yaml"]
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("value", NO)
+def test_a_run_that_is_not_to_go_on_gets_a_folder_of_its_own_however_that_is_spelled(
+    folders: list[tuple[Path, bool]], earlier: Path, value: str
+) -> None:
+    run_line("tasks=ner", f"run_dir={as_value(str(earlier))}", f"resume={value}")
+    ((folder, resumes),) = folders
+    assert (folder.parent.parent, resumes) == (Path("outputs").absolute(), False)
+
+
+def test_a_run_goes_on_where_an_experiment_file_says_so(
+    folders: list[tuple[Path, bool]], earlier: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "again.yaml").write_text("# @package _global_\nresume: yes\n")
+    run_line("--config-dir", str(tmp_path), "experiment=again", f"++run_dir={as_value(str(earlier))}")
+    assert folders == [(earlier, True)]
+
+
+def test_what_a_run_that_goes_on_does_not_look_at_is_told_however_resume_is_spelled() -> None:
+    message = "seed=2 has no effect with resume=true, which goes by the config of the run in run_dir"
+    for value in YES:
+        assert unused("run_dir=somewhere", f"resume={value}", "seed=2", "trainer.log_every=3") == [message]
+    for value in NO:
+        assert unused("run_dir=somewhere", f"resume={value}", "seed=2") == []
+
+
+@pytest.mark.parametrize("flags", [["hydra.run.dir=elsewhere"], ["--multirun", "hydra.sweep.dir=elsewhere"]])
+def test_a_run_does_not_go_on_in_another_folder(earlier: Path, flags: list[str], tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        message = error_of(*flags, f"run_dir={as_value(str(earlier))}", "resume=yes")
+    assert f"run_dir={earlier} resume=true: this run goes on in its own folder, and not in" in message
+
+
+def test_a_multirun_in_a_new_folder_has_nothing_to_go_on_with(folders: list[tuple[Path, bool]]) -> None:
+    message = error_of("--multirun", "tasks=ner", "seed=1,2", "resume=on")
+    assert "hydra.sweep.dir=FOLDER resume=true" in message
+    assert (folders, Path("outputs").exists()) == ([], False)
+    run_line("--multirun", "tasks=ner", "seed=1,2", "resume=on", "hydra.sweep.dir=known")
+    assert folders == [(Path("known", f"{number}_ner").absolute(), True) for number in range(2)]
+
+
+@pytest.mark.parametrize("name", ["outputs/18-25_a+b", "a b", "a=b", "it's", "1e3", "a,b", "$x (1)", '"'])
+def test_a_path_is_shown_as_it_can_be_typed(folders: list[tuple[Path, bool]], name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("{}")
+    (typed,) = shlex.split(as_word("run_dir", folder.relative_to(tmp_path)))
+    run_line(typed, "resume=true")
+    assert folders == [(folder, True)]
+
+
+# Letters beyond ASCII
+
+
+@pytest.mark.parametrize("tasks", ["caf\u00e9", "cafe\u0301", "'caf\u00e9'", "'cafe\u0301'", "'ner+caf\u00e9'"])
+def test_a_task_with_an_accent_in_its_name_is_refused_by_the_rule(tasks: str) -> None:
+    message = error_of("--cfg", "job", f"tasks={tasks}")
+    assert f"a task's name {NAME_RULE}; rename the file of the task, and the key at its top" in message
+
+
+def test_a_value_with_an_accent_is_shown_as_it_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    message = error_of("--cfg", "job", "name=l'\u00e9t\u00e9")
+    (typed,) = shlex.split(message.rpartition("shell: ")[2])
+    run_line("--cfg", "job", typed)
+    assert OmegaConf.create(capsys.readouterr().out).name == "l'\u00e9t\u00e9"
+
+
+# Names of many tasks
+
+
+def test_a_folder_of_many_tasks_has_a_short_name_of_its_own(folders: list[tuple[Path, bool]], tmp_path: Path) -> None:
+    names = sorted(file.stem for file in (CONF / "tasks").glob("*.yaml"))
+    assert len("+".join(names)) > 255  # bytes, what a file's name can have
+    run_line(f"tasks={'+'.join(names)}")
+    run_line(f"tasks={'+'.join(reversed(names))}")
+    run_line(f"tasks={'+'.join(names[:-1])}")
+    run_line("--multirun", f"tasks={'+'.join(names)}", "hydra.sweep.dir=many")
+    one, other_order, fewer, job = (folder.name.partition("_")[2] for folder, _ in folders)
+    assert one == other_order == job == short_name("+".join(names))
+    assert fewer != one
+    assert fewer[:100] == one[:100] == "+".join(names)[:100]
 
 
 def test_the_error_that_ends_a_run_stands_in_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -393,3 +529,45 @@ def test_the_error_that_ends_a_run_stands_in_its_log(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("multitask_bert.actions.run", fail)
     error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
     assert "error: ner/train.txt:418: no tag" in (tmp_path / "run.log").read_text()
+
+
+def test_control_characters_in_an_error_are_shown_and_its_lines_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(_: ExperimentConfig) -> None:
+        raise InputError("a.csv:2: label '\x1b[31mred'\nis not known")
+
+    monkeypatch.setattr("multitask_bert.actions.run", fail)
+    message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
+    assert message == "error: a.csv:2: label '\\x1b[31mred'\nis not known"
+
+
+def test_control_characters_in_a_traceback_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("\x1b]0;title\x07")
+    command_line.show_uncaught(RuntimeError, error, None)
+    assert capsys.readouterr().err == "RuntimeError: \\x1b]0;title\\x07\n"
+
+
+def test_control_characters_do_not_reach_the_log_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def warn(_: ExperimentConfig) -> None:
+        logging.getLogger("multitask_bert").warning("label %s and half a letter %s", "\x1b[31mred", "\ud83d")
+
+    monkeypatch.setattr("multitask_bert.actions.run", warn)
+    run_line("tasks=ner", f"hydra.run.dir={tmp_path}")
+    log = (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert r"label \x1b[31mred and half a letter \ud83d" in log
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("--help",), ("--cfg", "job")])
+def test_a_config_that_cannot_be_printed_is_an_error_unless_nobody_reads_it(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    message = "error: standard output cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, message)
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", encoding="utf-8") as unread:
+        done = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

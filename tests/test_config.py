@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from multitask_bert import actions
 from multitask_bert import config as config_module
-from multitask_bert.checks import CHOICES, check, settings_without_effect
+from multitask_bert.checks import CHOICES, NAME_RULE, check, settings_without_effect
 from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, TaskConfig
 from multitask_bert.config_tree import from_tree, to_dict
 from multitask_bert.heads import check_heads
@@ -228,12 +228,10 @@ def test_all_wrong_values_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("task", "head", "line"),
     [
-        ("mine/1", "mood", "tasks.mine/1: a task's name must be a letter, then letters, digits, '-' and '_'"),
-        (
-            "mine",
-            "mood.x",
-            "tasks.mine.heads.mood.x: a head's name must be a letter, then letters, digits, '-' and '_'",
-        ),
+        ("mine/1", "mood", f"tasks.mine/1: a task's name {NAME_RULE}"),
+        ("mine", "mood.x", f"tasks.mine.heads.mood.x: a head's name {NAME_RULE}"),
+        ("caf\u00e9", "mood", f"tasks.caf\u00e9: a task's name {NAME_RULE}"),
+        ("mine", "e\u0301motion", f"tasks.mine.heads.e\u0301motion: a head's name {NAME_RULE}"),
     ],
 )
 def test_a_name_that_cannot_be_part_of_a_metric_is_refused(task: str, head: str, line: str) -> None:

@@ -21,6 +21,7 @@ from multitask_bert.config_tree import to_dict
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.storage import _load
 from multitask_bert.folders import config_of, write_reproduction
+from multitask_bert.foreign_folders import link_problems, upload_problems
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder, load_encoder, load_encoder_config, load_tokenizer
@@ -90,6 +91,21 @@ def test_the_config_in_a_strangers_run_is_read_with_the_same_care(key: str, valu
     assert "s3cret" not in str(refusal.value)
 
 
+def test_what_is_put_together_as_a_reference_is_not_followed(run_dir: Path) -> None:
+    change(run_dir, **{"study.source": "$", "study.table": "{oc.env:SECRET}", "name": "${study.source}${study.table}"})
+    with pytest.raises(InputError) as refusal:
+        config_of(run_dir)
+    assert str(refusal.value).startswith("name=${oc.env:SECRET}: is put together as a reference")
+
+
+def test_what_a_config_in_memory_holds_is_written_and_not_resolved(tmp_path: Path, make_config: MakeConfig) -> None:
+    config = make_config()
+    config.name = "${oc.env:HOME}"
+    assert to_dict(config)["name"] == "${oc.env:HOME}"
+    write_reproduction(config, tmp_path)
+    assert "\nname: ${oc.env:HOME}\n" in (tmp_path / "reproduce.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("how", ["action=evaluate", "action=reproduce", "resume=true"])
 def test_no_action_on_a_strangers_run_runs_its_code(how: str, run_dir: Path, trace: Path) -> None:
     change(run_dir, **{"balancing._target_": "payload.Payload"})
@@ -109,7 +125,7 @@ COMPARED = {
 
 def test_a_strangers_run_does_not_download_to_where_it_says(run_dir: Path, trace: Path) -> None:
     payload = trace.parent / "payload.py"
-    download = {"url": payload.as_uri(), "sha256": sha256_of(payload)}
+    download = {"url": "http://127.0.0.1:9/payload.txt", "sha256": sha256_of(payload)}
     change(run_dir, **{"data_root": str(trace), "tasks.mood.source.downloads": {"train": download}})
     with pytest.raises(InputError, match=rf"data_root={trace}: a file names this .*MULTITASK_BERT_ALLOW=data_root"):
         config_of(run_dir)
@@ -119,9 +135,9 @@ def test_a_strangers_run_does_not_download_to_where_it_says(run_dir: Path, trace
 @pytest.mark.parametrize("place", [{"folder": "../home"}, {"folder": "mood/../../home"}, {"train": "../home/x.tsv"}])
 def test_a_strangers_task_does_not_download_to_above_the_data(place: dict[str, str], trace: Path) -> None:
     payload = trace.parent / "payload.py"
-    download = {"train": DownloadConfig(payload.as_uri(), sha256_of(payload))}
+    download = {"train": DownloadConfig("http://127.0.0.1:9/payload.txt", sha256_of(payload))}
     source = SourceConfig(**{"format": "tsv", "folder": "mood", "train": "x.tsv", "downloads": download, **place})
-    with pytest.raises(InputError, match=r"`source\.folder` and `source\.train` leave data_root="):
+    with pytest.raises(InputError, match=r"`source\.folder`, `source\.train` and the like, .* lead out of data_root="):
         locate(source, "train", data_root=str(trace.parent / "data"))
     assert not (trace.parent / "home").exists()
 
@@ -136,16 +152,166 @@ def test_going_on_in_a_strangers_run_makes_no_database_where_it_says(run_dir: Pa
 
 @pytest.mark.parametrize(
     ("how", "name"),
-    [("action=upload", "/etc/hostname"), ("action=upload", "../secret.txt"), ("resume=true", "model")],
+    [("action=upload", "/etc/hostname"), ("action=upload", "../secret.txt"), ("resume=true", "../secret.txt")],
 )
 def test_files_of_elsewhere_are_not_uploaded(how: str, name: str, run_dir: Path) -> None:
     (run_dir.parent / "secret.txt").write_text("s3cret", encoding="utf-8")
-    (run_dir / "model").mkdir()
-    (run_dir / "model" / "config.json").symlink_to(run_dir.parent / "secret.txt")
     state = {"tracking_uri": "http://127.0.0.1:1", "artifacts": {name: "pending"}}
     (run_dir / "mlflow.json").write_text(json.dumps(state), encoding="utf-8")
     told = error_of(how, f"run_dir={run_dir}")
     assert told.startswith(f"error: {run_dir}: mlflow.json: artifacts: {name} leads out of this folder")
+
+
+def test_a_folder_with_a_link_to_elsewhere_is_not_uploaded(run_dir: Path) -> None:
+    (run_dir.parent / "secret.txt").write_text("s3cret", encoding="utf-8")
+    (run_dir / "model").mkdir()
+    (run_dir / "model" / "config.json").symlink_to(run_dir.parent / "secret.txt")
+    as_json(run_dir / "mlflow.json", tracking_uri="http://127.0.0.1:1", artifacts={"model": "pending"})
+    (problem,) = upload_problems(run_dir, "mlflow.json")
+    assert problem.startswith("mlflow.json: artifacts: model leads out of this folder")
+
+
+# Links, which lead out of a folder
+
+
+LINKED = (
+    "metrics.jsonl", "run.log", ".writable", "mlflow.json", "mlflow.lock", "reproduce.yaml", ".hydra/config.yaml",
+    "checkpoints", "checkpoints/last", "checkpoints/best/state.json", "model", "tensorboard", "seed_1",
+)  # fmt: skip
+ACTIONS = ("action=evaluate", "action=reproduce", "action=upload", "action=report", "resume=true")
+
+
+@pytest.fixture
+def elsewhere(trace: Path) -> Path:
+    """A folder of the user, whose files must stay as they are."""
+    folder = trace.parent / "elsewhere"
+    folder.mkdir()
+    (folder / "diary.txt").write_text("dear diary", encoding="utf-8")
+    return folder
+
+
+def link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("name", LINKED)
+@pytest.mark.parametrize("how", ACTIONS)
+def test_no_link_in_a_strangers_run_is_followed_out_of_it(how: str, name: str, run_dir: Path, elsewhere: Path) -> None:
+    is_file = "." in name.removeprefix(".hydra")
+    link(run_dir / name, elsewhere / "diary.txt" if is_file else elsewhere)
+    (run_dir / "sweep.json").write_text('{"study": "x", "storage": "study.journal"}', encoding="utf-8")
+    told = error_of(how, f"run_dir={run_dir}")
+    assert f"{run_dir}: {name} is a link that leads out of this folder" in told
+    assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
+    assert (elsewhere / "diary.txt").read_text(encoding="utf-8") == "dear diary"
+
+
+def test_a_linked_folder_with_a_linked_settings_folder_is_no_run_to_go_on_with(run_dir: Path, elsewhere: Path) -> None:
+    shutil.move(run_dir / ".hydra", elsewhere / ".hydra")
+    (run_dir / ".hydra").symlink_to(elsewhere / ".hydra")
+    assert ".hydra is a link that leads out of this folder" in error_of("resume=true", f"run_dir={run_dir}")
+
+
+@pytest.mark.parametrize("name", ["run.log", ".writable", ".hydra", "metrics.jsonl"])
+def test_a_new_run_in_a_strangers_folder_follows_no_link(
+    name: str, trace: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link(trace.parent / "theirs" / name, elsewhere / "new")
+    for folder in (trace.parent / "theirs", "."):
+        told = error_of("tasks=sentiment", "model=tiny", f"hydra.run.dir={folder}")
+        assert told == (
+            f"error: hydra.run.dir={folder}: {name} is a link that leads out of this folder; put what it leads to in "
+            f"its place"
+        )
+        monkeypatch.chdir(trace.parent / "theirs")
+        if name == ".writable":
+            break  # the folder that one stands in is looked at where it holds a run
+    assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("name", ["study.journal", "sweep.lock", "trial_0000", "trial_0000/run.log", "multirun.yaml"])
+def test_a_sweep_in_a_strangers_folder_follows_no_link(name: str, trace: Path, elsewhere: Path) -> None:
+    link(trace.parent / "theirs" / name, elsewhere / "new")
+    told = error_of("-m", "sweep=lr_warmup", "model=tiny", f"hydra.sweep.dir={trace.parent / 'theirs'}")
+    assert f"{trace.parent / 'theirs'}: {name} is a link that leads out of this folder" in told
+    assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
+
+
+def test_a_pipe_in_a_strangers_run_is_not_waited_for(run_dir: Path) -> None:
+    os.mkfifo(run_dir / "results.json")
+    assert "results.json is neither a file nor a folder" in error_of("action=reproduce", f"run_dir={run_dir}")
+
+
+def test_links_within_a_run_are_followed(run_dir: Path) -> None:
+    (run_dir / "checkpoints" / "best").mkdir(parents=True)
+    link(run_dir / "model", Path("checkpoints/best"))
+    assert list(link_problems(run_dir)) == []
+    link(run_dir / "itself", Path("itself"))
+    assert [problem.partition(" ")[0] for problem in link_problems(run_dir)] == ["itself"]
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("how", "name", "told"),
+    [
+        ("action=reproduce", "results.json", "results.json is damaged"),
+        ("action=upload", "mlflow.json", "mlflow.json: is damaged"),
+        ("action=report", "sweep.json", "sweep.json is nested too deeply"),
+        ("action=evaluate", "model/checksums.json", "checksums.json is nested too deeply"),
+        ("action=evaluate", ".hydra/config.yaml", "config.yaml:1: nested more than 50 deep"),
+    ],
+)
+def test_what_is_nested_without_end_is_damaged(how: str, name: str, told: str, run_dir: Path) -> None:
+    (run_dir / "provenance.json").write_text("{}", encoding="utf-8")
+    (run_dir / name).parent.mkdir(exist_ok=True)
+    (run_dir / name).write_text(DEEP, encoding="utf-8")
+    assert told in error_of(how, f"run_dir={run_dir}")
+
+
+@pytest.mark.parametrize("how", ["action=evaluate", "action=reproduce", "resume=true"])
+def test_aliases_in_a_strangers_run_do_not_keep_one_waiting(how: str, run_dir: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [
+        f"{this}: &{this} [{', '.join([f'*{last}'] * 9)}]" for last, this in zip("abcdefg", "bcdefgh", strict=True)
+    ]
+    (run_dir / ".hydra" / "config.yaml").write_text("\n".join(lines), encoding="utf-8")
+    (run_dir / "reproduce.yaml").write_text("\n".join(lines), encoding="utf-8")
+    told = error_of(how, f"run_dir={run_dir}")
+    assert told.startswith(f"error: {run_dir}/.hydra/config.yaml:1: aliases (*name) stand for more than 10,000 values")
+
+
+def test_ordinary_aliases_are_read(run_dir: Path) -> None:
+    path = run_dir / ".hydra" / "config.yaml"
+    tree = OmegaConf.load(path)
+    del tree["study"]
+    study = "study: {source: &source paper, table: *source, caveats: &much more}\n"
+    path.write_text(OmegaConf.to_yaml(tree) + study, encoding="utf-8")
+    found = config_of(run_dir).study
+    assert (found.source, found.table, found.caveats) == ("paper", "paper", "more")
+
+
+def test_a_database_that_is_another_ones_is_not_opened(run_dir: Path, trace: Path, database: Path) -> None:
+    """MLflow and Optuna would add their tables to it."""
+    import sqlite3
+    from contextlib import closing
+
+    diary = trace.parent / "diary.db"
+    with closing(sqlite3.connect(diary)) as of_user:
+        of_user.execute("CREATE TABLE diary (day TEXT)")
+    before = diary.read_bytes()
+    as_json(run_dir / "mlflow.json", tracking_uri=f"sqlite:///{diary}", artifacts={})
+    assert "this database is not there" in error_of("action=upload", f"run_dir={run_dir}")
+    as_json(run_dir / "sweep.json", study="x", storage=f"sqlite:///{diary}")
+    assert f"storage=sqlite:///{diary}: holds no study" in error_of("action=report", f"run_dir={run_dir}")
+    as_json(run_dir / "sweep.json", study="x", storage=str(trace.parent / "payload.py"))
+    assert "payload.py: holds no study" in error_of("action=report", f"run_dir={run_dir}")
+    assert diary.read_bytes() == before
+    as_json(run_dir / "mlflow.json", tracking_uri=f"sqlite:///{database}", artifacts={})
+    assert list(upload_problems(run_dir, "mlflow.json")) == []  # one of MLflow
 
 
 def test_looking_at_a_strangers_sweep_makes_no_file_where_it_says(trace: Path) -> None:
@@ -250,6 +416,22 @@ def a_kernel(folder: Path, trace: Path) -> None:
     as_json(folder / name, _attn_implementation="evil/kernel")
 
 
+def of_many_layers(folder: Path, trace: Path) -> None:
+    as_json(folder / "config.json", num_hidden_layers=10**9)
+
+
+def of_a_deep_config(folder: Path, trace: Path) -> None:
+    (folder / "config.json").write_text(DEEP, encoding="utf-8")
+
+
+def of_a_deep_tokenizer(folder: Path, trace: Path) -> None:
+    (folder / "tokenizer.json").write_text(DEEP, encoding="utf-8")
+
+
+def of_odd_sizes(folder: Path, trace: Path) -> None:
+    as_json(folder / "config.json", hidden_size="wide")
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -261,6 +443,10 @@ def a_kernel(folder: Path, trace: Path) -> None:
         (code_of_its_own, "contains custom code"),
         (a_tokenizer_of_its_own, "no tokenizer can be read"),
         (a_kernel, "_attn_implementation=evil/kernel is code from a repository"),
+        (of_many_layers, "num_hidden_layers=1000000000: must be a number from 0 to 1000"),
+        (of_a_deep_config, "no tokenizer can be read"),
+        (of_a_deep_tokenizer, "no tokenizer can be read"),
+        (of_odd_sizes, "no tokenizer can be read"),
     ],
 )
 def test_a_strangers_pretrained_model_runs_no_code(

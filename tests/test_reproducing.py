@@ -49,6 +49,22 @@ def test_the_same_comes_out_and_is_said(run_dir: Path, tmp_path: Path, capsys: p
     assert finals[0] == finals[1]
 
 
+def test_where_each_part_of_the_config_came_from_is_kept_and_goes_over_to_a_reproduction(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    files = {"tasks/mood": "/mine/tasks/mood.yaml", "model/tiny": "/ours/model/tiny.yaml"}
+    run, again = tmp_path / "run", tmp_path / "again"
+    config = make_config(num_epochs=1)
+    for folder, found in ((run, files), (again, {"config": "/ours/config.yaml"})):
+        folders.keep_config(config, folder)
+        OmegaConf.save({"hydra": {"runtime": {"files": found}}}, folder / ".hydra" / "hydra.yaml")
+    actions.train(config, run)
+    reproduce(run, again)
+    assert [provenance.read(folder)["config_files"] for folder in (run, again)] == [files, files]
+    trained(make_config(num_epochs=1), run / "seed_1")  # as a sweep or a verification has them
+    assert provenance.read(run / "seed_1")["config_files"] == files
+
+
 def test_data_elsewhere_is_the_same_data(run_dir: Path, tmp_path: Path, data_root: Path) -> None:
     shutil.copytree(data_root, tmp_path / "copy")
     reproduce(run_dir, tmp_path / "again", data_root=str(tmp_path / "copy"))

@@ -112,6 +112,36 @@ def test_the_trap_works_where_the_user_opens_it(
     assert len(ran) == 1
 
 
+PLUGIN = """
+import os
+from pathlib import Path
+
+Path(os.environ["TRACE"]).write_text("imported", encoding="utf-8")
+"""
+
+
+@pytest.mark.parametrize("name", ["evil.py", "__init__.py", "hydra_joblib_launcher/__init__.py"])
+@pytest.mark.parametrize("is_named", [False, True])  # in PYTHONPATH; not named, `python -c` has it all the same
+def test_hydra_loads_no_plugin_from_the_current_folder(name: str, is_named: bool, trace: Path, stranger: Path) -> None:
+    plugin = Path.cwd() / "hydra_plugins" / name
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', '--cfg', 'job']; "
+        f"runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()) if is_named else "", str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "multitask_bert" in done.stdout
+    assert not trace.exists()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env={**environment, "MULTITASK_BERT_ALLOW": "hydra_plugins"},
+    )  # fmt: skip
+    assert trace.exists()  # where the user opens it
+
+
 # What the command line may
 
 
@@ -181,6 +211,22 @@ def test_what_our_own_conf_says_of_hydra_is_trusted_and_the_same_elsewhere_is_no
     assert not trust.is_own(f"file://{CONF}", os.path.relpath(tmp_path / "slurm", CONF))
     assert not trust.is_own(f"file://{tmp_path}", "hydra/launcher/slurm")
     assert not trust.is_own("pkg://payload", "config")
+
+
+@pytest.mark.parametrize("left", ["reproduce.yaml", "metrics.jsonl", ".hydra/config.yaml", "sweep.json"])
+def test_the_folder_of_a_run_is_not_trusted_though_it_lie_in_our_conf(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    monkeypatch.setattr(trust, "OWN_CONF", conf)
+    (conf / "tasks").mkdir(parents=True)
+    (conf / "run" / left).parent.mkdir(parents=True)
+    (conf / "run" / left).touch()
+    assert trust.is_own(f"file://{conf}", "tasks/ner")
+    assert not trust.is_own(f"file://{conf}", "run/reproduce")
+    assert not trust.is_own(f"file://{conf}", "run/deeper/tasks/evil")
+    assert not trust.is_own(f"file://{conf / 'run'}", "reproduce")
+    assert not trust.is_own(f"file://{conf / 'run' / '.hydra'}", "config")
 
 
 # The place of the check

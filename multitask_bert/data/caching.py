@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 VARIABLE, DEFAULT = "MULTITASK_BERT_CACHE", "~/.cache/multitask_bert"
 WHOLE = "whole.json"
+MAX_NAME = 60  # characters of a task's name in that of its folder
 PARTIAL = "partial-"  # how the name of a folder begins that is not whole, or is not to stay
 ABANDONED_SECONDS = 24 * 3600  # after which a half-written folder is taken for that of a run that died
 PACKAGE = Path(__file__).parents[1]
@@ -146,7 +148,8 @@ def key_of(
         for head, config in task.heads.items()
     }
     parts = [name, contents, source, heads, fingerprint, max_length, seed, _code_version()]
-    return f"{name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+    readable = re.sub("[^A-Za-z0-9_.-]", "_", name)[:MAX_NAME].lstrip(".")
+    return f"{readable}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 
 
 def fingerprint_of(tokenizer: Any) -> str | None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 
 from multitask_bert.config import DownloadConfig, InputError, SourceConfig, expand_user_path
-from multitask_bert.trust import is_inside
-from multitask_bert.utils.files import sha256_of, write_bytes
+from multitask_bert.trust import download_place_problem
+from multitask_bert.utils.files import sha256_of, write_stream
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30.0
+MAX_BYTES = 16 * 2**30  # of a download: whoever sends more sends for ever
+IN_MEMORY_BYTES = 64 * 2**20  # more than this is held in a temporary file until it is verified
+CHUNK_BYTES = 2**20
 
 
 def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[str] = ()) -> Path | None:
@@ -63,11 +68,12 @@ def _have(path: Path, key: str, source: SourceConfig, split: str, data_root: str
             f"data_root={data_root}; put it there, or "
             f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
         )
-    # The lines of a download come from a task's file, maybe somebody else's: it may write into the data's folder only.
-    if not all(map(is_inside, (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2]))):
+    # The lines of a download come from a task's file, maybe somebody else's: it may add data, and nothing else.
+    inside = (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2])
+    if (problem := download_place_problem(data_root, path, inside)) is not None:
         raise InputError(
-            f"{path}: not downloaded, since `source.folder` and `source.{split}` leave data_root={data_root}; put the "
-            f"file from {download.url} there, or name a place below data_root"
+            f"{path}: not downloaded, since {problem}; put the file from {download.url} there yourself, or name a "
+            f"place in a folder of data (data_root=…)"
         )
     _fetch(download, path)
 
@@ -76,23 +82,52 @@ def _fetch(download: DownloadConfig, path: Path) -> None:
     """Write the file whole and verified, or not at all."""
     log.info("downloading %s to %s", download.url, path)
     way_out = f"put the file from {download.url} there, or point data_root=… at the folder that has it"
-    try:
-        with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as response:
-            content: bytes = response.read()
-    except (OSError, HTTPException, ValueError) as error:
-        # URLError and time-outs are OSErrors; HTTPException: it broke off midway; ValueError: a malformed address
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
-        raise InputError(f"{path}: the file is missing and could not be downloaded ({reason}); {way_out}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != download.sha256:
-        raise InputError(
-            f"{path}: not written, since what came from {download.url} has sha256 {found} and not {download.sha256}; "
-            f"the published file has changed, or something stands in between"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+        try:
+            found = _receive(download.url, file)
+        except (OSError, HTTPException, ValueError) as error:
+            # URLError and time-outs are OSErrors; HTTPException: it broke off midway; ValueError: a malformed address
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
+            raise InputError(
+                f"{path}: the file is missing and could not be downloaded ({reason}); {way_out}"
+            ) from error
+        if found != download.sha256:
+            raise InputError(
+                f"{path}: not written, since what came from {download.url} has sha256 {found} and not "
+                f"{download.sha256}; the published file has changed, or something stands in between"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_stream(path, file)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
+
+
+def _receive(url: str, file: IO[bytes]) -> str:
+    """Fill a file over http or https, from its beginning to its end; the sha256 of what came."""
+    digest, num_bytes = hashlib.sha256(), 0
+    with _web().open(url, timeout=TIMEOUT_SECONDS) as response:
+        while chunk := response.read(CHUNK_BYTES):
+            num_bytes += len(chunk)
+            if num_bytes > MAX_BYTES:
+                raise OSError(f"it has more than {MAX_BYTES:,} bytes")
+            digest.update(chunk)
+            file.write(chunk)
+        if getattr(response, "length", None):  # of what was announced, this much did not come
+            raise OSError(f"it broke off after {num_bytes:,} bytes")
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _web() -> urllib.request.OpenerDirector:
+    """Opens http and https, and is redirected to nothing else: `urlopen` also knows file, data and ftp."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler, urllib.request.HTTPErrorProcessor, urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.UnknownHandler,
+    ):  # fmt: skip
+        opener.add_handler(handler())
+    return opener

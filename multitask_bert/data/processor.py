@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from multitask_bert.config import HeadConfig, InputError, TaskConfig
 from multitask_bert.data import storage
 from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.caching import Cache, Kept, fingerprint_of, key_of, temporary_folder
 from multitask_bert.data.encoding import Cutter, encode_examples, stride_of
-from multitask_bert.data.reading import TaskReader, naming
+from multitask_bert.data.reading import SPLITS, TaskReader, naming
 from multitask_bert.data.storage import Chunk, StoredExamples, StoredWindows
 from multitask_bert.data.words import num_out_of_reach
 from multitask_bert.data.workers import pack_all
@@ -54,6 +56,9 @@ class ProcessedData:
     dev: dict[str, TaskDataset] = field(default_factory=dict)
     test: dict[str, TaskDataset] = field(default_factory=dict)
     reports: list[SplitReport] = field(default_factory=list)
+    text_hashes: dict[str, dict[str, np.ndarray]] = field(  # by split and task, of each example: see text_keys.py
+        default_factory=lambda: {split: {} for split in SPLITS}
+    )
 
 
 @dataclass
@@ -116,8 +121,9 @@ class DataProcessor:
                 self._check_labels(name, task)
             data.heads[name] = task.heads
         for name, task in opened.items():  # all tasks were read and checked before any is encoded
-            for split, encoded in self._encode(name, task, tokenizer, max_length):
+            for split, encoded, hashes in self._encode(name, task, tokenizer, max_length):
                 getattr(data, split)[name] = TaskDataset(encoded)
+                data.text_hashes[split][name] = hashes
                 data.reports.append(self._report(name, split, task, encoded))
         return data
 
@@ -143,22 +149,23 @@ class DataProcessor:
 
     def _encode(
         self, name: str, task: _OpenTask, tokenizer: Any, max_length: int
-    ) -> Iterator[tuple[str, Sequence[EncodedExample]]]:
-        """Each split, encoded; what was not in the cache goes there first."""
+    ) -> Iterator[tuple[str, Sequence[EncodedExample], np.ndarray]]:
+        """Each split, encoded, and the hashes of its texts; what was not in the cache goes there first."""
         stride = stride_of(task.heads)
         cutters = {split: Cutter(tokenizer, max_length, stride, as_predicted=split != "train") for split in task.splits}
         kept = task.kept or self._keep(name, task, cutters)
         for split, examples in task.splits.items():
             if kept is None:
-                yield (
-                    split,
-                    encode_examples(
-                        examples, task.heads, tokenizer, max_length=max_length, as_predicted=split != "train"
-                    ),
+                encoded = encode_examples(
+                    examples, task.heads, tokenizer, max_length=max_length, as_predicted=split != "train"
                 )
+                yield split, encoded, storage.hashes_of(examples)
             else:
                 stored = StoredWindows(kept.folders[split], task.heads, keeps_offsets=stride is not None)
-                yield split, list(stored) if len(stored) <= storage.NUM_IN_MEMORY else stored
+                # Training takes each of them in every epoch, which costs less from memory than from disk.
+                is_small = len(stored) <= storage.NUM_IN_MEMORY
+                held = list(tracked(stored, f"loading {name} {split}", total=len(stored))) if is_small else stored
+                yield split, held, stored.text_hashes()
 
     def _keep(self, name: str, task: _OpenTask, cutters: Mapping[str, Cutter]) -> Kept | None:
         """Encode it into the cache; None where there is none, or none that can be written: it has to fit in memory."""

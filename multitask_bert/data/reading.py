@@ -15,8 +15,9 @@ from multitask_bert.data import readers, storage
 from multitask_bert.data.caching import temporary_folder
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.readers.text import read_text
-from multitask_bert.data.splitting import cut, stratum_of, text_key
+from multitask_bert.data.splitting import cut, stratum_of
 from multitask_bert.data.storage import spool
+from multitask_bert.data.text_keys import text_key
 from multitask_bert.heads import HEAD_TYPES
 from multitask_bert.records import Example
 from multitask_bert.utils.progress import tracked

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multitask_bert.data.storage import StoredExamples
+from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 from multitask_bert.utils.seeding import generator_for
 
@@ -66,13 +66,6 @@ class _Groups:
                 self.of_stratum[stratum_of(example)].append(number)
             elif not labels <= self.labels[number]:
                 self.labels[number] |= labels
-
-
-def text_key(example: Example) -> str:
-    """What makes two texts the same: the letters, whatever their case, spacing or Unicode form."""
-    texts = example.text, example.text_pair or ""
-    folded = (unicodedata.normalize("NFKC", text).casefold() for text in texts)  # which may take letters apart again
-    return "\t".join("".join(unicodedata.normalize("NFKC", text).split()) for text in folded)
 
 
 def stratum_of(example: Example) -> str:

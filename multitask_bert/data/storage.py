@@ -3,6 +3,7 @@
     examples.jsonl    an `Example` per line
     <field>.npy       the numbers of all windows (`Pieces`), one after the other
     <field>_ends.npy  where each window's numbers end
+    text_hashes.npy   of each example's text, by which the same texts are found in several splits and tasks
 
 Nothing here depends on the heads' labels: targets are made when a window is read.
 """
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from multitask_bert.data.encoding import Window, with_targets
+from multitask_bert.data.text_keys import text_hash
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example, Pieces
 
@@ -29,7 +31,7 @@ KINDS: Mapping[str, Any] = {  # fields of Pieces that are numbers, each with the
     "word_starts": np.int32, "sequence_starts": np.int32,
 }  # fmt: skip
 EXAMPLES, EXAMPLE_ENDS, EXAMPLE_OF, IS_CUT = "examples.jsonl", "example_ends.npy", "example_of.npy", "is_cut.npy"
-HAS_SECOND = "has_second.npy"
+HAS_SECOND, TEXT_HASHES = "has_second.npy", "text_hashes.npy"
 NUM_BUFFERED = 1000  # examples that are written at a time
 NUM_IN_MEMORY = 100_000  # examples of a split; where there are more, each is read from disk when its turn comes
 
@@ -38,6 +40,7 @@ class Chunk(NamedTuple):
     """Windows of some examples, one after the other, as they go to disk."""
 
     examples: list[bytes]  # a line of JSON each
+    text_hashes: np.ndarray  # of each example
     num_windows: np.ndarray  # of each example
     columns: dict[str, np.ndarray]  # by field of Pieces: the numbers of all windows
     lengths: dict[str, np.ndarray]  # and how many belong to each window
@@ -63,6 +66,7 @@ def pack(windows: Sequence[Window]) -> Chunk:
         lengths[name] = np.fromiter(map(len, rows), dtype=np.int64)
     return Chunk(
         examples=[as_line(example) for example in examples],
+        text_hashes=hashes_of(examples),
         num_windows=np.asarray(num_windows),
         columns=columns,
         lengths=lengths,
@@ -80,6 +84,7 @@ def store(folder: Path, chunks: Iterable[Chunk]) -> None:
         example_of = stack.enter_context(_Column(folder / EXAMPLE_OF, np.int64))
         is_cut = stack.enter_context(_Column(folder / IS_CUT, np.bool_))
         has_second = stack.enter_context(_Column(folder / HAS_SECOND, np.bool_))
+        text_hashes = stack.enter_context(_Column(folder / TEXT_HASHES, np.int64))
         for chunk in chunks:
             example_of.add(writer.num_examples + np.repeat(np.arange(len(chunk.examples)), chunk.num_windows))
             writer.add(chunk.examples)
@@ -88,6 +93,12 @@ def store(folder: Path, chunks: Iterable[Chunk]) -> None:
                 column.add(chunk.columns[name])
             is_cut.add(chunk.is_cut)
             has_second.add(chunk.has_second)
+            text_hashes.add(chunk.text_hashes)
+
+
+def hashes_of(examples: Sequence[Example]) -> np.ndarray:
+    """`text_hash` of each."""
+    return np.fromiter(map(text_hash, examples), dtype=np.int64, count=len(examples))
 
 
 def spool(folder: Path, examples: Iterable[Example]) -> StoredExamples:
@@ -126,7 +137,7 @@ class StoredExamples(Sequence[Example]):
     def __init__(self, folder: Path, chosen: np.ndarray | None = None) -> None:
         """`chosen`: the places of those that belong to it, in their order; None: all."""
         self.folder, self._chosen = folder, chosen
-        self._bytes = np.memmap(folder / EXAMPLES, dtype=np.uint8, mode="r")
+        self._bytes = np.memmap(folder / EXAMPLES, dtype=np.uint8, mode="r").view(np.ndarray)
         self._ends = _load(folder / EXAMPLE_ENDS)
         self._last: tuple[int, Example] | None = None
 
@@ -196,6 +207,10 @@ class StoredWindows(Sequence[EncodedExample]):
         lengths: list[int] = np.diff(self._ends["input_ids"], prepend=0).tolist()
         return lengths
 
+    def text_hashes(self) -> np.ndarray:
+        """Of each example's text, without making it."""
+        return _load(self.folder / TEXT_HASHES)
+
     def ids(self) -> np.ndarray:
         """The ids of all pieces that occur, each once, sorted."""
         column, size = self._columns["input_ids"], 2**24
@@ -243,7 +258,7 @@ class _Column(contextlib.AbstractContextManager["_Column"]):
 def _load(path: Path) -> np.ndarray:
     """A view of the file: what is not read takes no memory."""
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    return array.view(np.ndarray)  # of which a slice costs a fifth of that of a `memmap`
 
 
 def _within(index: Any, length: int) -> int:
@@ -266,5 +281,5 @@ def _from_json(line: bytes) -> Example:
 def _with_tuples(value: Any) -> Any:
     """JSON has no tuples; an example has no lists."""
     if isinstance(value, list):
-        return tuple(map(_with_tuples, value))
+        return tuple(item if type(item) is str else _with_tuples(item) for item in value)  # words and tags: most of all
     return {key: _with_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -20,6 +20,7 @@ from multitask_bert.data.readers.delimited import MAX_FIELD_LENGTH
 from multitask_bert.inference.columns import Columns, listed, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.utils.files import finite
+from multitask_bert.utils.terminal import discard
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ NOT_READ = (
 FORMAT_OF = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 UTF_8 = "utf-8"
 SIZE = 2**20  # bytes that are looked at in one go
+CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # which JSON leaves as they are, and terminals obey
 
 
 def open_input(place: str, *, is_own: bool = False) -> BinaryIO:
@@ -139,7 +141,8 @@ def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
     """Each record as a line of JSON, at once; how many there were. NaN and infinity, which JSON lacks, become null.
 
     Raises:
-        InputError: a line cannot be written, as on a full disk; those before it are there.
+        InputError: a line cannot be written; those before it are.
+        BrokenPipeError: nobody reads them any more.
     """
     count = 0
     for record in records:
@@ -151,13 +154,16 @@ def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
             except RecursionError as error:
                 raise InputError(f"prediction {count + 1}: a key of the input is nested too deeply") from error
         try:
-            file.write(line.encode(errors="backslashreplace") + b"\n")
+            file.write(line.translate(CONTROLS).encode(errors="backslashreplace") + b"\n")
             file.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            name = getattr(file, "name", "")
-            raise InputError(f"output={name}: cannot be written from line {count + 1} on ({error.strerror})") from error
+            discard(file)  # else what is left in its buffer fails once more
+            where = {"<stdout>": "standard output"}.get(str(file.name), file.name)
+            raise InputError(
+                f"{where}: prediction {count + 1:,} cannot be written ({error.strerror}), those before it are"
+            ) from error
         count += 1
     return count
 

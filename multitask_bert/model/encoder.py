@@ -129,7 +129,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
     location = resolve(place, "model.tokenizer" if config.tokenizer else "model.pretrained")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, revision=config.revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # what files of somebody else hold: dozens of kinds
         raise InputError(f"model.tokenizer: no tokenizer can be read from {place} ({_first_line(error)})") from error
     if not tokenizer.is_fast:
         raise InputError(f"model.tokenizer: {place} has no fast tokenizer, which the alignment of words needs")
@@ -157,9 +157,10 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
             else:
                 encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
             foreign_folders.refuse_kernels(encoder_config, f"model.pretrained={place}")
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
+        foreign_folders.refuse_sizes(encoder_config, f"model.pretrained={place}")
+    except InputError:
+        raise
+    except Exception as error:  # the same
         raise InputError(
             f"model.pretrained: no encoder can be read from {place} ({_first_line(error)}); without a network, name a "
             f"folder that holds one: model.pretrained=FOLDER"
@@ -222,6 +223,14 @@ def resolve(place: str, field: str) -> str:
             f"{field}={place}: no such directory (a hub name looks like owner/name, a package like pkg://package/path)"
         )
     return place
+
+
+def what_is_kept(config: ModelConfig) -> str | None:
+    """A sentence on what a run takes from the model of an earlier one; None where it begins with no such model."""
+    if config.pretrained is None or not (Path(expand_user_path(config.pretrained)) / OF_A_RUN).is_file():
+        return None
+    kept = "the encoder" if config.tokenizer else "the encoder and the tokenizer"
+    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads stay behind, all begin anew"
 
 
 def num_positions(encoder_config: PretrainedConfig) -> int | None:

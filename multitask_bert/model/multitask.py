@@ -130,6 +130,7 @@ class MultiTaskModel(nn.Module):
             shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))
             encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
             foreign_folders.refuse_kernels(encoder_config, ENCODER_CONFIG)
+            foreign_folders.refuse_sizes(encoder_config, ENCODER_CONFIG)
             encoder = Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
             heads = {
                 task: {

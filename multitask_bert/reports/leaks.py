@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from multitask_bert.data.batching import TaskDataset
-from multitask_bert.data.splitting import text_key
+from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 
 NUM_SHOWN = 3  # pairs of places that a leak names

@@ -1,18 +1,19 @@
 """An inspection as one HTML page that needs nothing else: tables, and plots as SVG.
 
-`document` and `html_table` serve other pages too.
+`document`, `escape` and `html_table` serve other pages too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
+from html import escape as escape_html
 from pathlib import Path
 
 from multitask_bert.reports.inspection import Inspection
 from multitask_bert.reports.splits import SplitFigures
 from multitask_bert.reports.tables import Rows, tables_of
 from multitask_bert.utils.files import write_bytes
+from multitask_bert.utils.visible import visible
 
 NUM_LABELS_DRAWN = 40
 WIDTH, HEIGHT = 360, 110  # of a histogram, in pixels
@@ -66,6 +67,11 @@ def document(title: str, parts: Iterable[str], *, style: str = "") -> bytes:
         f"<h1>{escape(title)}</h1>",
     ]
     return "\n".join([*head, *parts, "</body></html>", ""]).encode(errors="replace")
+
+
+def escape(text: str) -> str:
+    """The text for an element or an attribute, with control characters made visible."""
+    return escape_html(visible(text))
 
 
 def html_table(table: Rows) -> Iterator[str]:

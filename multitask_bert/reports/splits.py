@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from multitask_bert.data.batching import TaskDataset, group_windows
-from multitask_bert.data.splitting import text_key
+from multitask_bert.data.text_keys import text_key
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
 from multitask_bert.reports.sweep_figures import near
+from multitask_bert.utils.visible import visible
 
 BLUE, GREY, RED, BEST, RUNNING = "#3b7cb8", "#9aa5b1", "#c8553d", "#e08b1a", "#2e8b57"
 GRID = "#e4e8ed"
@@ -38,7 +39,7 @@ def better(direction: str) -> str:
 
 def drawable(text: Any, length: int = LABEL_LENGTH) -> str:
     """On one line, cut, without what the font lacks, and with no `$` that would begin a formula."""
-    line = " ".join(str(text).split())
+    line = visible(" ".join(str(text).split()))
     if len(line) > length:
         line = f"{line[: length - 1]}…"
     return "".join(letter if ord(letter) in _letters() else "□" for letter in line).replace("$", r"\$")

@@ -64,6 +64,7 @@ class SweepReport:
     """Everything that the page shows; `report.json` has the same fields."""
 
     study: str
+    caveats: list[str]  # why its trials cannot be compared by the metric
     written: str  # local time
     metrics: list[str]
     directions: list[str]  # maximize | minimize, by metric
@@ -102,6 +103,7 @@ def read_sweep(study: optuna.Study) -> SweepReport:
     importances, note = _importances(study)
     return SweepReport(
         study=study.study_name,
+        caveats=list(about.get("caveats", [])),
         written=now.isoformat(sep=" ", timespec="seconds"),
         metrics=list(about.get("metrics") or _names(len(study.directions))),
         directions=[direction.name.lower() for direction in study.directions],
@@ -150,7 +152,7 @@ def _read_trial(trial: FrozenTrial, now: datetime) -> TrialFigures:
         params=dict(trial.params),
         overrides=list(about.get("overrides", [])),
         folder=about.get("folder"),
-        seconds=_elapsed([trial], now) if trial.datetime_start is not None else None,
+        seconds=about.get("seconds", _elapsed([trial], now)) if trial.datetime_start is not None else None,
         reports=dict(sorted(trial.intermediate_values.items())),
         scores=dict(about.get("scores", {})),
         error=None if error is None else error.encode(errors="replace").decode(),
@@ -167,7 +169,8 @@ def _by_seed(scores: Mapping[str, Any] | Sequence[Any]) -> dict[str, list[float]
 def _elapsed(trials: Sequence[FrozenTrial], now: datetime) -> float:
     """Seconds from the first start to the last end, which is now where a trial is running."""
     begun = [(trial.datetime_start, trial.datetime_complete or now) for trial in trials if trial.datetime_start]
-    return (max(end for _, end in begun) - min(start for start, _ in begun)).total_seconds() if begun else 0.0
+    seconds = (max(end for _, end in begun) - min(start for start, _ in begun)).total_seconds() if begun else 0.0
+    return max(0.0, seconds)  # the clock may have been set back
 
 
 def _parameters(space: Mapping[str, Mapping[str, Any]], trials: Sequence[FrozenTrial]) -> list[Parameter]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
-from multitask_bert.reports.page import document, html_table
+from multitask_bert.reports.page import document, escape, html_table
 from multitask_bert.reports.sweep_axes import better
 from multitask_bert.reports.sweep_figures import Parameter, SweepReport, TrialFigures
 from multitask_bert.reports.sweep_plots import Plot
@@ -33,6 +32,7 @@ def page_of(report: SweepReport, plots: Sequence[Plot]) -> bytes:
     """The page, with its plots in it."""
     parts = [
         *_facts(report),
+        *(f"<p><strong>Note:</strong> {escape(caveat)}</p>" for caveat in report.caveats),
         *(html_table(_best(report)) if report.best else _nothing_yet(report)),
         *_best_in_full(report),
         '<div class="plots">',

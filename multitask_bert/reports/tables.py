@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from multitask_bert.utils.terminal import make_console
+from multitask_bert.utils.visible import on_one_line
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from multitask_bert.reports.inspection import Inspection
     from multitask_bert.reports.splits import SplitFigures
 
@@ -36,7 +39,7 @@ def tables_of(inspection: Inspection) -> list[Rows]:
 
 def show_tables(inspection: Inspection, file: Any = None) -> None:
     """Tables in a terminal, a line per row elsewhere."""
-    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    console = make_console(file)
     for table in tables_of(inspection):
         if console.is_terminal:
             _print_table(console, table)
@@ -44,9 +47,9 @@ def show_tables(inspection: Inspection, file: Any = None) -> None:
             for row in table.rows:
                 names, figures = row[: table.num_names], zip(table.columns, row, strict=True)
                 shown = ", ".join(f"{column} {cell}" for column, cell in list(figures)[table.num_names :])
-                console.print(f"{table.title}: {' '.join(names)}: {shown}", markup=False)
+                console.print(on_one_line(f"{table.title}: {' '.join(names)}: {shown}"))
         if table.note:
-            console.print(table.note, markup=False)
+            console.print(table.note)
 
 
 def _print_table(console: Console, table: Rows) -> None:
@@ -55,7 +58,7 @@ def _print_table(console: Console, table: Rows) -> None:
         is_figure = table.num_names <= place and column != "labels"
         shown.add_column(column, justify="right" if is_figure else "left", no_wrap=is_figure, overflow="fold")
     for row in table.rows:
-        shown.add_row(*row)
+        shown.add_row(*map(on_one_line, row))
     if table.rows:
         console.print(shown)
 

@@ -8,16 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
 
+from multitask_bert import trust
 from multitask_bert.config import InputError
 from multitask_bert.utils.files import sha256_of
 
 
-def folders_of(loader: ConfigLoader) -> list[Path]:
-    """The folders that configs come from: conf/, and the one of `--config-dir`."""
+def folders_of(loader: ConfigLoader, config: DictConfig) -> list[Path]:
+    """The folders that configs come from: conf/, the one of `--config-dir`, and those of `hydra.searchpath`."""
     paths = [str(entry.path) for entry in loader.get_search_path().get_path() if entry.path is not None]
+    paths += [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
     found = [Path(path.removeprefix("file://")) for path in paths if path.startswith("file://") or "://" not in path]
-    return [path for path in found if path.is_dir()]
+    return list(dict.fromkeys(path for path in found if path != Path() and path.is_dir()))
 
 
 def hash_files(folders: Sequence[Path], groups: Iterable[str]) -> dict[str, str]:
@@ -37,13 +40,18 @@ def hash_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
-def refuse_changes(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+def refuse_changes(before: Mapping[str, str], now: Mapping[str, str], folders: Sequence[Path]) -> None:
     """Raises:
-    InputError: a file changed, came or went since the study began.
+    InputError: a file in one of `folders` changed, came or went since the study began.
     """
-    changed = sorted(name.partition("/")[2] for name, _ in before.items() ^ now.items())
+    changed: dict[str, list[str]] = {}
+    for name in sorted({name for name, _ in before.items() ^ now.items()}):
+        number, _, file = name.partition("/")
+        folder = folders[int(number)] if int(number) < len(folders) else Path()
+        changed.setdefault("conf/" if trust.is_own(str(folder), ".") else f"{folder}/", []).append(file)
+    listed = "; ".join(f"{folder}: {', '.join(files)}" for folder, files in changed.items())
     if changed:
         raise InputError(
-            f"conf/: {', '.join(dict.fromkeys(changed))} changed since this sweep began, so that its trials could not "
+            f"{listed} changed since this sweep began, so that its trials could not "
             f"be compared; put it back and run the same command again, or begin anew with hydra.sweeper.study=NAME"
         )

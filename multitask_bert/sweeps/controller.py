@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -21,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.config import InputError
+from multitask_bert.config_tree import as_value
 from multitask_bert.folders import shown
 from multitask_bert.sweeps import conf_files, trials
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
@@ -71,7 +73,7 @@ class Controller:
         with lock(plan.folder):
             storage = open_storage(plan.settings, plan.folder)
             study = open_study(storage, plan.settings, plan.attributes(), plan.folder)
-            conf_files.refuse_changes(study.user_attrs["conf_files"], plan.conf_files())
+            conf_files.refuse_changes(study.user_attrs["conf_files"], plan.conf_files(), plan.conf)
             write_summary(study, plan.settings, plan.folder)
         return cls(plan, launcher, tracker, study, Progress(study, plan.n_trials, plan.num_jobs))
 
@@ -85,6 +87,8 @@ class Controller:
         if self.tracker is not None:
             self.parent_run = self.tracker.start(settings.study, folder, self.study.user_attrs)
         self.progress.say(f"sweep {settings.study}: folder {shown(folder)}")
+        for caveat in self.study.user_attrs.get("caveats", []):
+            self.progress.say(f"Note: {caveat}")
         status = "FAILED"
         try:
             while batch := self._next_batch():
@@ -109,7 +113,7 @@ class Controller:
     def _next_batch(self) -> list[tuple[int, list[str]]]:
         """Number and overrides of the trials to launch next; none where the study is complete."""
         settings, study = self.plan.settings, self.study
-        conf_files.refuse_changes(study.user_attrs["conf_files"], self.plan.conf_files())
+        conf_files.refuse_changes(study.user_attrs["conf_files"], self.plan.conf_files(), self.plan.conf)
         with lock(self.plan.folder):
             dead = trials.retry_the_dead(study, take_over=settings.take_over)
             if dead:
@@ -183,7 +187,7 @@ class Controller:
         if (threads := self.plan.threads_per_job) is not None:
             environment |= {THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         return [
-            f"hydra.sweeper.study='{self.plan.settings.study}'",  # not that of the job's own tasks
+            f"hydra.sweeper.study={as_value(self.plan.settings.study)}",  # not that of the job's own tasks
             f"hydra.sweep.subdir={TRIAL_FOLDER.format(number=number)}",
             *(f"++hydra.job.env_set.{name}='{value}'" for name, value in environment.items()),
         ]
@@ -234,7 +238,9 @@ class Controller:
         if path is None:
             return None
         self.progress.say(table_of(study))
-        self.progress.say(f"Best config  python run.py --config-dir {shown(folder)} --config-name {path.stem}")
+        self.progress.say(
+            f"Best config  python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {path.stem}"
+        )
         return next(iter(best_values(study).values()))
 
 

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,8 +31,11 @@ from multitask_bert.folders import RESULTS, keep_config, read_results
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
+from multitask_bert.sweeps.trials import SECONDS
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.sharing import sharing
+from multitask_bert.utils.terminal import make_console
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +87,15 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
     config = replace(config, trainer=replace(config.trainer, keep_last=0))
     if THREADS in os.environ:
         torch.set_num_threads(int(os.environ[THREADS]))
+    started = time.perf_counter()
     with _heartbeat(trial), sharing():
         try:
             outcome = _train(config, folder, train, trial, settings)
+            trial.set_user_attr(SECONDS, seconds_since(started))
             return _tell(study, trial, outcome, settings)
         except Exception as error:
             log.info("trial %d failed", number, exc_info=True)
+            trial.set_user_attr(SECONDS, seconds_since(started))
             _tell_failure(study, trial, error)
             return None
         finally:
@@ -128,7 +135,9 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
             outcome.is_pruned = bool(trial.should_prune()) and not is_last
         _write_summary(folder, outcome, metrics)
         if outcome.is_pruned:
-            print(f"pruned after {len(outcome.by_seed)} of {settings.seeds} seeds: other trials do better", flush=True)
+            make_console().print(
+                f"pruned after {len(outcome.by_seed)} of {settings.seeds} seeds: other trials do better"
+            )
             break
     return outcome
 
@@ -150,7 +159,7 @@ def _tell_failure(study: optuna.Study, trial: Trial, error: Exception) -> None:
     text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
     trial.set_user_attr("error", text)
     study.tell(trial.number, state=TrialState.FAIL)
-    print(f"trial {trial.number} failed: {text.splitlines()[0]}", flush=True)
+    make_console().print(f"trial {trial.number} failed: {text.splitlines()[0]}")
 
 
 def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> bool:

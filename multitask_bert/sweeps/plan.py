@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
 from multitask_bert.sweeps.methods import check_methods, grid_size
 from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
-from multitask_bert.sweeps.space import FIELD, Dimension, probe_overrides, read_request
+from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
 from multitask_bert.sweeps.study import quiet_optuna
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 
@@ -38,10 +38,11 @@ class Plan:
     fixed: tuple[str, ...]  # overrides of every trial
     folder: Path
     conf: tuple[Path, ...]  # folders with configs
-    groups: tuple[str, ...]  # names of the config groups
+    groups: tuple[str, ...]  # names of the config groups, also of those that a trial's own choices or files bring in
     num_jobs: int  # trials side by side
     threads_per_job: int | None  # None: as many as a process takes
     config: ExperimentConfig  # of the first probe
+    caveats: tuple[str, ...] = ()  # why its trials cannot be compared by the metric
 
     @property
     def n_trials(self) -> int:
@@ -61,6 +62,7 @@ class Plan:
             "directions": self.settings.directions,
             "seeds": self.settings.seeds,
             "fixed_overrides": list(self.fixed),
+            "caveats": list(self.caveats),
             "conf_hash": conf_files.hash_of(files),
             "conf_files": files,
         }
@@ -87,7 +89,9 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
     define = load_function(settings.function) if settings.function is not None else None
 
     def compose(overrides: Sequence[str]) -> ExperimentConfig:
-        return check(loader.load_sweep_config(config, [*request.fixed, *overrides]))
+        tree = loader.load_sweep_config(config, [*request.fixed, *overrides])
+        groups.extend(name.rpartition("/")[0] for name in tree.hydra.runtime.files if "/" in name)
+        return check(tree)
 
     probes = [(compose(overrides), overrides) for overrides in _probes(request.dimensions, define)]
     for probe, overrides in probes:
@@ -100,11 +104,12 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
         define=define,
         fixed=(*request.fixed, *_best_by_objective(settings, first)),
         folder=Path(config.hydra.sweep.dir).absolute(),
-        conf=tuple(conf_files.folders_of(loader)),
-        groups=tuple(groups),
+        conf=tuple(conf_files.folders_of(loader, config)),
+        groups=tuple(dict.fromkeys(groups)),
         num_jobs=num_jobs,
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,
+        caveats=tuple(_caveats(settings, [probe for probe, _ in probes])),
     )
 
 
@@ -143,6 +148,8 @@ def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: S
         raise InputError(f"action={config.action}: a sweep trains; leave it out")
     if config.verify:
         raise InputError("verify=true: a sweep searches, and compares with no study; leave one of the two out")
+    if config.resume:
+        raise InputError("resume=true: a sweep goes on by itself when its command is given again; leave it out")
     reported = reported_keys(config.tasks)
     for metric in settings.metrics:
         if metric not in reported:
@@ -152,15 +159,28 @@ def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: S
             )
 
 
+def _caveats(settings: SweepConfig, probes: Sequence[ExperimentConfig]) -> Iterator[str]:
+    """A mean over the heads of a trial is of other heads where the tasks are others."""
+    sets = sorted({"+".join(probe.tasks) for probe in probes})
+    tasks = {name for probe in probes for name in probe.tasks}
+    for metric in settings.metrics if len(sets) > 1 else ():
+        if not any(metric.startswith(f"eval_{task}_") for task in tasks):
+            yield (
+                f"{metric} is a mean over a trial's own tasks, and trials have different ones ({', '.join(sets)}), so "
+                f"their order by it says nothing. Compare the scores of each head (report.json, results.json), or "
+                f"search for a score that all of them report: hydra.sweeper.metric=eval_TASK_HEAD_METRIC"
+            )
+
+
 def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[str]:
     """The checkpoint that a trial keeps is the best by what is searched for, unless the config says otherwise."""
     metric, direction = settings.metrics[0], settings.directions[0]
     if config.trainer.metric_for_best is not None or metric == metric_for_best(config):
         return []
-    overrides = [f"trainer.metric_for_best={metric}"]
+    values: dict[str, Any] = {"trainer.metric_for_best": metric}
     if (direction == MINIMIZE) != is_lower_better(metric):
-        overrides.append(f"trainer.higher_is_better={str(direction != MINIMIZE).lower()}")
-    return overrides
+        values["trainer.higher_is_better"] = direction != MINIMIZE
+    return as_overrides(values)
 
 
 def _num_jobs(settings: SweepConfig, config: DictConfig) -> int:

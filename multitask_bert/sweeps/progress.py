@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import optuna
-from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from multitask_bert.sweeps.results import best_trials
-from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.sweeps.trials import count, counted, seconds_of
+from multitask_bert.utils.terminal import make_console
 
 BAR_WIDTH = 24  # characters
 
@@ -21,16 +20,17 @@ class Progress:
 
     def __init__(self, study: optuna.Study, n_trials: int, num_jobs: int, *, file: Any = None) -> None:
         self.study, self.n_trials, self.num_jobs = study, n_trials, num_jobs
-        self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+        self._console = make_console(file)
 
     def say(self, what: str | Table) -> None:
-        self._console.print(what, markup=False) if isinstance(what, str) else self._console.print(what)
+        self._console.print(what)
 
     def show(self) -> None:
         if self._console.is_terminal:
             done = min(self.n_trials, count(self.study).finished)
             row = Table.grid(padding=(0, 1))
-            row.add_row(ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH), self.line())
+            bar = ProgressBar(total=self.n_trials, completed=done, width=BAR_WIDTH)
+            row.add_row(bar, self.line())
             self.say(row)
         else:
             self.say(self.line())
@@ -51,7 +51,7 @@ class Progress:
 
     def _seconds_left(self) -> float | None:
         """From how long trials took so far; None before the first and after the last."""
-        seconds = [t.duration.total_seconds() for t in counted(self.study) if t.state.is_finished() and t.duration]
+        seconds = [seconds_of(t) for t in counted(self.study) if t.state.is_finished() and t.duration]
         left = self.n_trials - count(self.study).finished
         return left * sum(seconds) / len(seconds) / self.num_jobs if seconds and left > 0 else None
 

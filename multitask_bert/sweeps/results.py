@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import statistics
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from multitask_bert import foreign_folders, trust
 from multitask_bert.config import InputError
 from multitask_bert.folders import SWEEP, config_of, primary_config, shown
 from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
-from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage, without_password
+from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.trials import count, counted
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.addresses import without_password
+from multitask_bert.utils.files import finite, read_json, write_bytes, write_json
+from multitask_bert.utils.visible import on_one_line
 
 BEST = "best"  # name of the config, without .yaml
 NUM_ROWS = 10
@@ -40,9 +42,11 @@ def study_of(folder: Path) -> optuna.Study:
         InputError: there is no sweep, or its storage is down.
     """
     try:
-        summary = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+        summary = read_json(folder / SWEEP)
         name, storage = summary["study"], summary["storage"]
-    except (OSError, ValueError, KeyError) as error:
+        if not isinstance(name, str) or not isinstance(storage, str):
+            raise ValueError("study and storage are no names")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SWEEP} there: {error})") from error
     settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
     trust.refuse(foreign_folders.storage_problems(settings.storage), folder / SWEEP)
@@ -94,10 +98,10 @@ def write_best(study: optuna.Study, folder: Path) -> Path | None:
     )
     text = primary_config(
         config_of(folder / best[0].user_attrs["folder"]),
-        f"# python run.py --config-dir {shown(folder)} --config-name {BEST}",
+        f"# python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {BEST}",
         "#",
         f"# Trial {best[0].number} of study {study.study_name}: {scores}.",
-        *(f"# {override}" for override in best[0].user_attrs["overrides"]),
+        *(f"# {on_one_line(override)}" for override in best[0].user_attrs["overrides"]),
     )
     path = folder / f"{BEST}.yaml"
     write_bytes(path, text.encode())
@@ -108,13 +112,23 @@ def table_of(study: optuna.Study) -> Table:
     """The best trials: values, spread over seeds, and what was chosen."""
     metrics = study.user_attrs["metrics"]
     title = "Best trials" if len(metrics) == 1 else "Trials that no other one beats"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    caption = "\n".join(f"Note: {caveat}" for caveat in study.user_attrs.get("caveats", [])) or None
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption=caption,
+        caption_justify="left",
+        caption_style="",
+        box=SIMPLE_HEAD,
+    )
     for name in ("trial", *metrics):
         table.add_column(name, justify="right")
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
-        table.add_row(str(trial.number), *scores, "  ".join(map(_shortened, trial.user_attrs["overrides"])))
+        chosen = "  ".join(map(_shortened, trial.user_attrs["overrides"]))
+        table.add_row(str(trial.number), *scores, on_one_line(chosen))
     return table
 
 

@@ -29,7 +29,7 @@ class SweepConfig:
     pruner: Optional[str] = None  # median | successive_halving | hyperband | wilcoxon | none; null: median (see docs)
     pruner_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
     storage: Optional[str] = None  # sqlite:///… or postgresql://…; null: study.journal in the sweep's folder
-    study: str = "${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}"  # name; the same name goes on
+    study: str = "${short_name:${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}}"  # the same name goes on
     max_failures: int = 3  # trials that may fail; with one more the sweep stops
     n_jobs: Optional[int] = None  # trials launched at once; null: as many as the launcher runs side by side
     seed: int = 1  # of the sampler; with the same one, all proposals are the same again

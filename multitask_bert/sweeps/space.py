@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +9,25 @@ from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+)
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert import trust
 from multitask_bert.config import InputError
+from multitask_bert.config_tree import as_value
 from multitask_bert.sweeps.settings import SweepConfig
 
 FIELD = "hydra.sweeper.space"
 SHAPES = "give {low: …, high: …} (with log, step, type: float or int), or a list of choices"
-PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
+WRITTEN = re.compile(r"""\[.*\]|\{.*\}|'.*'|".*\"""", re.DOTALL)  # a list, a dict or a quoted string, as in an override
 Scalar = str | int | float | bool | None
 
 
@@ -88,7 +96,8 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
     fixed = []
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         key = override.get_key_element()
-        dimensions.pop(key, None)
+        for searched in [name for name in dimensions if name.lstrip("+") == key.lstrip("+~")]:
+            del dimensions[searched]
         if override.is_sweep_override():
             dimensions[key] = _read_sweep(key, override, config)
         else:
@@ -99,7 +108,10 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """`{"optimizer.lr": 1e-4}` -> `["optimizer.lr=0.0001"]`, sorted by key."""
+    """`{"optimizer.lr": 1e-4}` -> `["optimizer.lr=0.0001"]`, sorted by key.
+
+    A string that is written as a list, a dict or a quoted string stands for what is written: Optuna knows scalars only.
+    """
     return [f"{key}={_as_text(values[key])}" for key in sorted(values)]
 
 
@@ -131,9 +143,9 @@ def _read_sweep(key: str, override: Override, config: DictConfig) -> Dimension:
     """`key=a,b`, `key=range(1,8)`, `key=interval(0,1)` and `key=tag(log,interval(1e-5,1e-3))` on the command line."""
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
-        return _categorical(key, key, [_plain(element) for element in sweep.list])
+        return _categorical(key, key, list(sweep.list))
     if isinstance(sweep, RangeSweep):
-        return _categorical(key, key, [_plain(element) for element in override.sweep_iterator()])
+        return _categorical(key, key, list(override.sweep_iterator()))
     if isinstance(sweep, IntervalSweep):
         ends = {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags}
         return _range(key, Dimension(key, "float", sweep.start, sweep.end, bool(ends["log"])))
@@ -144,6 +156,12 @@ def _categorical(where: str, key: str, choices: Any) -> Dimension:
     if not isinstance(choices, list) or not choices:
         raise InputError(f"{where}: must be a list of choices, with one at least")
     plain = tuple(_plain(choice) for choice in choices)
+    for choice, text in zip(choices, map(_as_text, plain), strict=True):
+        if repr(_read_back(text)) != repr(_without_quotes(choice)):
+            raise InputError(
+                f"{where}: {_without_quotes(choice)!r} cannot be written as an override (the keys of a dict are words "
+                f"of ASCII letters, digits and _); put it into a file of a config group, and search the file's name"
+            )
     if len(set(map(_as_text, plain))) < len(plain):
         raise InputError(f"{where}: a choice stands there twice")
     return Dimension(key, "categorical", choices=plain)
@@ -175,13 +193,12 @@ def _type(where: str, key: str, value: Mapping[str, Any], config: DictConfig) ->
 
 
 def _plain(value: Any) -> Scalar:
-    """A scalar, as Optuna's choices have to be; lists and dicts as the text that an override has."""
-    if isinstance(value, QuotedString):
-        return value.text
-    if value is None or isinstance(value, str | int | float | bool):
+    """A scalar, as Optuna's choices have to be; lists and dicts, and strings that look like one, as in an override."""
+    value = _without_quotes(value)
+    if value is None or isinstance(value, int | float | bool):
         return value
-    if isinstance(value, list | dict):
-        return json.dumps(value)
+    if isinstance(value, list | dict) or WRITTEN.fullmatch(str(value)):
+        return _written(value)
     return str(value)
 
 
@@ -192,7 +209,33 @@ def _as_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, list | dict):
+        return _written(value)
     text = str(value)
-    if PLAIN.fullmatch(text) or (text[:1] in "[{" and text[-1:] in "]}"):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return text if WRITTEN.fullmatch(text) else as_value(text)
+
+
+def _written(value: Any) -> str:
+    """A value of any depth as an override has it, with quotes around every string."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_written(child)}' for key, child in value.items())}}}"
+    return QuotedString(value, Quote.double).with_quotes() if isinstance(value, str) else _as_text(value)
+
+
+def _read_back(text: str) -> Any:
+    """What Hydra reads where an override has this text; None also where it reads nothing."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text}").value()
+    except HydraException:
+        return None
+
+
+def _without_quotes(value: Any) -> Any:
+    """As it was meant, at any depth: Hydra's parser marks what stood in quotes."""
+    if isinstance(value, list):
+        return list(map(_without_quotes, value))
+    if isinstance(value, dict):
+        return {_without_quotes(key): _without_quotes(child) for key, child in value.items()}
+    return value.text if isinstance(value, QuotedString) else value

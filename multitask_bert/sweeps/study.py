@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
 from multitask_bert.config import InputError
+from multitask_bert.going_on import keys_of, lies_in
 from multitask_bert.sweeps.methods import make_pruner
 from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
+from multitask_bert.utils.addresses import without_password
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,9 @@ def open_study(storage: BaseStorage, settings: SweepConfig, made_for: Mapping[st
             study.set_user_attr(name, value)
         return study
     for name in MADE_FOR:
-        before, now = (_without_loggers(attributes.get(name)) for attributes in (study.user_attrs, made_for))
+        before, now = study.user_attrs.get(name), made_for.get(name)
+        if name == "fixed_overrides":
+            before, now = _without_loggers(before), _without_loggers(now)
         if before != now:
             raise InputError(
                 f"hydra.sweeper.study={settings.study}: this study was made for other {name.replace('_', ' ')}: "
@@ -114,13 +118,10 @@ def quiet_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def without_password(text: str) -> str:
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", text)
-
-
-def _without_loggers(value: Any) -> Any:
-    """Of overrides, those that change what is learnt."""
-    return [text for text in value if not text.startswith("logger")] if isinstance(value, list) else value
+def _without_loggers(overrides: Sequence[str] | None) -> list[str]:
+    """Those that change what is learnt."""
+    given = list(overrides or ())
+    return [override for override, key in zip(given, keys_of(given), strict=True) if lies_in(key, ("logger",)) is None]
 
 
 def _names(storage: BaseStorage) -> list[str]:

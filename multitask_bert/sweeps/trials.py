@@ -24,6 +24,7 @@ from multitask_bert.sweeps.study import TRIAL_FOLDER
 log = logging.getLogger(__name__)
 
 MAX_TRIES = 3  # of one choice of values whose process dies, as where memory ends; then it counts as failed
+SECONDS = "seconds"  # user attribute: how long its job took
 RETRY_OF = "retry_of"  # user attribute: the number of the dead trial whose values this one has
 
 Define = Callable[[BaseTrial], Mapping[str, Any] | None]
@@ -50,6 +51,12 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.number not in retried and trial.state != TrialState.WAITING]
 
 
+def seconds_of(trial: FrozenTrial) -> float:
+    """How long it took, as its job has measured; else by the times of day in the study. 0 where it did not end."""
+    by_clock = trial.duration.total_seconds() if trial.duration is not None else 0.0
+    return float(trial.user_attrs.get(SECONDS, max(0.0, by_clock)))
+
+
 def count(study: optuna.Study) -> Counts:
     states = [trial.state for trial in counted(study)]
     return Counts(
@@ -67,6 +74,13 @@ def ask(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Heartbeat of storage")  # it is the job that sends it
         trial = study.ask({dimension.key: distribution_of(dimension) for dimension in dimensions})
+    if unknown := sorted(trial.params.keys() - {dimension.key for dimension in dimensions}):
+        # A queued trial of somebody else's storage: its parameters would be typed words of a command.
+        fail(study, study.get_trials(deepcopy=False)[trial.number], "its parameters are not of this search")
+        raise InputError(
+            f"trial {trial.number} of study {study.study_name} waits with {', '.join(unknown)}, which this search does "
+            f"not change; name another study with hydra.sweeper.study=NAME"
+        )
     trial.set_user_attr("process", this_process())
     overrides = overrides_of(trial, define)
     study.sampler = optuna.samplers.RandomSampler()  # that of a grid would want to stop the loop, which is ours

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -18,7 +17,7 @@ from typing import Any
 from multitask_bert.config import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.state import TrainState
-from multitask_bert.utils.files import CHECKSUMS, compare_checksums, partial_of, write_json
+from multitask_bert.utils.files import CHECKSUMS, compare_checksums, partial_of, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +103,7 @@ class BestCheckpoint:
         """At which it was made; None: that cannot be read."""
         assert self.folder is not None
         try:
-            return int(json.loads((self.folder / STATE).read_text(encoding="utf-8"))["step"])
+            return int(read_json(self.folder / STATE)["step"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

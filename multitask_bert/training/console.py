@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from multitask_bert.utils.terminal import make_console
+from multitask_bert.utils.visible import on_one_line
 
 if TYPE_CHECKING:
     from multitask_bert.data.processor import SplitReport
@@ -26,15 +27,16 @@ class Console:
     """`quiet`: say nothing. Elsewhere the kind of output follows from whether it is a terminal."""
 
     def __init__(self, *, quiet: bool = False, file: Any = None) -> None:
-        self._rich = RichConsole(file=file or sys.stdout, quiet=quiet, highlight=False, soft_wrap=True)
+        self._rich = make_console(file, quiet=quiet)
         self._fancy = self._rich.is_terminal and not quiet
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._num_steps = 0
         self._next_line = 0
+        self._last_shown: Mapping[str, TaskResult] | None = None  # the scores that stand lowest on the screen
 
     def say(self, text: str) -> None:
-        self._show([text])
+        self._show(text.split("\n"))
 
     def show_data(self, reports: Sequence[SplitReport]) -> None:
         """What was read: a row per task and split."""
@@ -77,6 +79,7 @@ class Console:
 
     def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
         """A row per task and head, with every metric."""
+        self._last_shown = results
         title += " (best so far)" if is_best else ""
         rows = []
         for task, result in results.items():
@@ -110,14 +113,17 @@ class Console:
         results: Mapping[str, Mapping[str, TaskResult]],
         places: Mapping[str, str],
     ) -> None:
-        """The last screen: scores of the best model, when it was best, the time, and where to look."""
-        self.show_scores("Evaluation scores of the best model", results["best"])
+        """The last screen: scores of the best model, when it was best, the time, and where to look; each score once."""
+        if results["best"] is not self._last_shown:
+            self.show_scores("Evaluation scores of the best model", results["best"])
         if "test" in results:
             self.show_scores("Test scores of the best model", results["test"])
         self.say("")
-        best = "none" if state.best_score is None else f"{state.best_score:.4f}"
+        best = f"Best by {metric}"
+        if not _is_among(metric, results["best"]):
+            best = f"Best {metric} {'none' if state.best_score is None else f'{state.best_score:.4f}'}"
         early = " (stopped early)" if state.stopped_early else " (pruned)" if state.pruned else ""
-        self.say(f"Best {metric} {best} at step {state.best_step} of {state.step}{early}, epoch {state.best_epoch:.2f}")
+        self.say(f"{best} at step {state.best_step} of {state.step}{early}, epoch {state.best_epoch:.2f}")
         self.say(
             f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} "
             f"examples, {state.tokens_per_second:,.0f} tokens/s"
@@ -130,13 +136,25 @@ class Console:
 
     def _show(self, lines: Sequence[str], in_terminal: Table | str | None = None) -> None:
         """Lines to run.log and to the person; a terminal shows `in_terminal` instead ("": nothing; None: the same)."""
+        lines = list(map(on_one_line, lines))
         for line in lines:
             log.info("%s", line)
         if not self._fancy or in_terminal is None:
             for line in lines:
-                self._rich.print(line, markup=False)
+                self._rich.print(line)
         elif in_terminal:
             self._rich.print(in_terminal)
+
+
+def _is_among(metric: str, results: Mapping[str, TaskResult]) -> bool:
+    """Whether the scores have its value; of a single head, every mean is that of the head itself."""
+    keys = [
+        f"eval_{task}_{head}_{name}"
+        for task, result in results.items()
+        for head, scores in result.scores.items()
+        for name in scores
+    ]
+    return metric in keys or sum(len(result.scores) for result in results.values()) == 1
 
 
 def _interval(ends: tuple[float, float] | None) -> str:
@@ -148,5 +166,5 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *,
     for place, name in enumerate(columns):
         table.add_column(name, justify="right" if place >= right_from else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(on_one_line, row))
     return table

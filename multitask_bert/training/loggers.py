@@ -19,8 +19,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-
+from multitask_bert import trust
 from multitask_bert.config import InputError
 from multitask_bert.training.event_file import EventFile
 
@@ -108,7 +107,8 @@ class JsonlLogger(RunLogger):
 
     def _write(self, line: str) -> None:
         assert self._file is not None
-        data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8")
+        # Half a pair of surrogates, in a label, is no UTF-8; what takes its place is its escape in JSON.
+        data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8", "backslashreplace")
         self._ends_torn = True
         num_written = self._file.write(data)
         if num_written != len(data):
@@ -154,7 +154,7 @@ def make_loggers(config: Mapping[str, Any]) -> list[RunLogger]:
     for name, entry in config.items():
         arguments = {key: value for key, value in entry.items() if key != "_target_"}
         try:
-            loggers.append(get_class(entry["_target_"])(**arguments))
+            loggers.append(trust.named_class(f"logger.{name}._target_", entry["_target_"], RunLogger)(**arguments))
         except TypeError as error:
             raise InputError(f"logger.{name}: {error}") from error
     return loggers
@@ -168,4 +168,5 @@ def _json_number(value: float) -> float | str:
 
 def _tag(name: str) -> str:
     split, _, rest = name.partition("_")
-    return f"{split}/{rest}" if split in SPLITS and rest else name
+    tag = f"{split}/{rest}" if split in SPLITS and rest else name
+    return tag.encode("utf-8", "backslashreplace").decode("utf-8")  # protobuf takes no half pair of surrogates

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from multitask_bert.config import InputError
 from multitask_bert.training.loggers import RunLogger, RunStart
 from multitask_bert.training.mlflow_state import LOCK_FILE, PRUNED_TAG
 from multitask_bert.training.mlflow_store import prepare_environment
@@ -37,6 +38,8 @@ class MlflowLogger(RunLogger):
         close_timeout_seconds: float = 30.0,
         log_model: bool = False,
     ) -> None:
+        if not experiment:
+            raise InputError("logger.mlflow.experiment: an experiment needs a name")
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self.flush_seconds = flush_seconds

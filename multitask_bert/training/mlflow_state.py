@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bert.training.loggers import METRICS_FILE
+from multitask_bert.utils.files import read_json
 
 STATE_FILE = "mlflow.json"
 LOCK_FILE = "mlflow.lock"  # held by whoever sends from this folder; freed by the system when that process dies
@@ -51,7 +52,7 @@ class UploadState:
         ValueError: the file is damaged.
         """
         try:
-            return cls(folder, **json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+            return cls(folder, **read_json(folder / STATE_FILE))
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{folder / STATE_FILE}: is damaged ({error}), so that what MLflow has of this run is not known; if "

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
-import re
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from multitask_bert.utils.addresses import SQLITE
 
 
 def prepare_environment(timeout_seconds: float) -> None:
@@ -38,20 +43,28 @@ def create_database(path: Path) -> None:
 
             new = path.with_name(f"{path.name}.new")
             new.unlink(missing_ok=True)  # of a process that was killed over it
-            SqlAlchemyStore(f"sqlite:///{new.as_posix()}", artifact_root(path)).engine.dispose()
+            SqlAlchemyStore(uri_for_mlflow(new), artifact_root(path)).engine.dispose()
             new.replace(path)
 
 
-def sqlite_path(tracking_uri: str) -> Path | None:
-    """The file of a plain `sqlite:///path`; None for everything else."""
-    is_file = tracking_uri.startswith("sqlite:///") and "?" not in tracking_uri and ":memory:" not in tracking_uri
-    return Path(tracking_uri.removeprefix("sqlite:///")) if is_file else None
+def uri_for_mlflow(database: Path) -> str:
+    """An address of this file that MLflow and SQLAlchemy of any version read alike.
+
+    They differ on `?` and `%` in a path; such a folder gets a link, of a name without them, until the process ends.
+    """
+    if not any(sign in database.as_posix() for sign in "?%"):
+        return f"{SQLITE}{database.as_posix()}"
+    return f"{SQLITE}{(_linked(database.absolute().parent) / 'link' / database.name).as_posix()}"
 
 
 def artifact_root(database: Path) -> str:
     return (database.absolute().parent / "mlartifacts").as_uri()
 
 
-def shown_uri(uri: str) -> str:
-    """For messages: without a password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+@cache
+def _linked(folder: Path) -> Path:
+    """A temporary folder with a `link` to this one."""
+    temporary = Path(tempfile.mkdtemp(prefix="multitask_bert-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    (temporary / "link").symlink_to(folder, target_is_directory=True)
+    return temporary

@@ -13,8 +13,9 @@ from filelock import FileLock, Timeout
 
 from multitask_bert.training.loggers import JsonlLogger, RunStart
 from multitask_bert.training.mlflow_state import LOCK_FILE, PRUNED_TAG, STATE_FILE, UploadState
-from multitask_bert.training.mlflow_store import prepare_environment, shown_uri
+from multitask_bert.training.mlflow_store import prepare_environment
 from multitask_bert.training.mlflow_upload import Upload, upload_run, what_failed
+from multitask_bert.utils.addresses import without_password
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,9 @@ class MlflowSweep:
             send()
         except Exception as error:  # whatever MLflow throws: the sweep is worth more than its log
             if self._error is None:
-                log.warning("MLflow at %s %s; the sweep goes on", shown_uri(self.tracking_uri), what_failed(error))
+                log.warning(
+                    "MLflow at %s %s; the sweep goes on", without_password(self.tracking_uri), what_failed(error)
+                )
             self._error = error
 
 

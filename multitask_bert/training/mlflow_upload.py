@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config_tree import flatten
+from multitask_bert.config_tree import as_word, flatten
 from multitask_bert.training.loggers import METRICS_FILE, RunStart
+from multitask_bert.training.mlflow_names import (
+    MAX_EXPERIMENT_LENGTH,
+    MAX_PARAM_LENGTH,
+    MAX_RUN_NAME_LENGTH,
+    MAX_TAG_LENGTH,
+    key_of,
+    name_of,
+    text_of,
+)
 from multitask_bert.training.mlflow_state import LOCK_FILE, PARENT_TAG, STATE_FILE, UploadState
 from multitask_bert.training.mlflow_store import (
     artifact_root,
     create_database,
     prepare_environment,
-    shown_uri,
-    sqlite_path,
+    uri_for_mlflow,
 )
+from multitask_bert.utils.addresses import sqlite_path, sqlite_uri, without_password
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +43,8 @@ LOCK_WAIT_SECONDS = 15.0
 # MLflow's limits (mlflow/utils/validation.py)
 MAX_PARAMS_PER_BATCH = 100
 MAX_METRICS_PER_BATCH = 1000
-MAX_KEY_LENGTH = 250
-MAX_PARAM_LENGTH = 6000
-MAX_TAG_LENGTH = 8000
+INTERNAL_ERROR = "INTERNAL_ERROR"  # what a database does not take; also what goes wrong on the way or in the server
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", INTERNAL_ERROR)  # MLflow's codes for bad content
 
 
 def upload_run(folder: Path, tags: Mapping[str, str] | None = None) -> str:
@@ -82,28 +89,34 @@ class Upload:
     One thread sends; others may add artifacts and the end meanwhile.
     """
 
-    def __init__(self, state: UploadState) -> None:
+    def __init__(self, state: UploadState, tracking_uri: str | None = None) -> None:
+        """`tracking_uri`: that of the state with its password, which no file holds; None: there is none."""
         self.folder = state.folder
         self.state = state
-        self.shown_uri = shown_uri(state.tracking_uri)
+        self.shown_uri = without_password(state.tracking_uri)
+        self._tracking_uri = tracking_uri or state.tracking_uri
         self._client: Any = None
+        self._left_out: set[str] = set()  # names of what MLflow refused; each is told once
 
     @classmethod
     def begin(cls, run: RunStart, tracking_uri: str, experiment: str) -> Upload:
         """A new upload, or the one to the same place that an earlier start in this folder began."""
         if database := sqlite_path(tracking_uri):
-            tracking_uri = f"sqlite:///{database.absolute().as_posix()}"  # upload_run may be called from elsewhere
+            tracking_uri = sqlite_uri(database.absolute())  # upload_run may be called from elsewhere
+        kept_uri = without_password(tracking_uri)
         if (run.folder / STATE_FILE).is_file():
-            upload = cls.load(run.folder)
-            if (upload.state.tracking_uri, upload.state.experiment) == (tracking_uri, experiment):
-                upload.state.change(status=None, ended_at=None, is_status_sent=False, is_to_reopen=True)
+            upload = cls(UploadState.load(run.folder), tracking_uri)
+            if (upload.shown_uri, upload.state.experiment) == (kept_uri, experiment):
+                upload.state.change(
+                    tracking_uri=kept_uri, status=None, ended_at=None, is_status_sent=False, is_to_reopen=True
+                )
                 upload.state.go_back(run.num_bytes_kept)
                 return upload
         params = as_params(run.config)
-        tags = {_clean(key): _cut(value, MAX_TAG_LENGTH) for key, value in run.tags.items()}
-        state = UploadState(run.folder, tracking_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
+        tags = as_tags(run.tags)
+        state = UploadState(run.folder, kept_uri, experiment, run.name, params, tags, time.time(), uuid.uuid4().hex)
         state.change()
-        return cls(state)
+        return cls(state, tracking_uri)
 
     @classmethod
     def load(cls, folder: Path) -> Upload:
@@ -115,9 +128,10 @@ class Upload:
         self.state.mark((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix(), "pending")
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
-        self.state.change(tags={**self.state.tags, **tags}, are_params_sent=False)
+        self.state.change(tags={**self.state.tags, **as_tags(tags)}, are_params_sent=False)
 
     def end(self, status: str, when: float) -> None:
+        when = max(when, self.state.started_at)  # the clock may have been set back
         self.state.change(status=status, ended_at=when, is_status_sent=False)
 
     def what_is_left(self, error: Exception | None) -> str:
@@ -128,7 +142,7 @@ class Upload:
         )
         return (
             f"MLflow at {self.shown_uri} {what_failed(error)}: {what} are kept in {self.folder}; "
-            f"send them later with: python run.py action=upload run_dir={self.folder}"
+            f"send them later with: python run.py action=upload {as_word('run_dir', self.folder)}"
         )
 
     def send_pending(self) -> None:
@@ -145,7 +159,7 @@ class Upload:
             self._send_params(client)
         for metrics, num_lines, num_bytes in self._metric_batches():
             for start in range(0, len(metrics), MAX_METRICS_PER_BATCH):
-                client.log_batch(state.run_id, metrics=metrics[start : start + MAX_METRICS_PER_BATCH])
+                self._send_batch(client, "metrics", metrics[start : start + MAX_METRICS_PER_BATCH])
             self.state.change(
                 num_lines_sent=state.num_lines_sent + num_lines, num_bytes_sent=state.num_bytes_sent + num_bytes
             )
@@ -163,12 +177,13 @@ class Upload:
 
     def _connect(self) -> Any:
         if self._client is None:
-            database = sqlite_path(self.state.tracking_uri)
+            database, uri = sqlite_path(self._tracking_uri), self._tracking_uri
             if database is not None:
                 create_database(database)
+                uri = uri_for_mlflow(database)
             from mlflow.tracking import MlflowClient
 
-            self._client = MlflowClient(tracking_uri=self.state.tracking_uri)
+            self._client = MlflowClient(tracking_uri=uri)
         return self._client
 
     def _find_or_create_run(self, client: Any) -> str:
@@ -178,20 +193,22 @@ class Upload:
             return str(run.info.run_id)
         tags = {UPLOAD_TAG: state.upload_id}
         started_at = _milliseconds(state.started_at)
-        run = client.create_run(experiment_id, start_time=started_at, tags=tags, run_name=state.name)
+        name = name_of(state.name, MAX_RUN_NAME_LENGTH)
+        run = client.create_run(experiment_id, start_time=started_at, tags=tags, run_name=name)
         return str(run.info.run_id)
 
     def _find_or_create_experiment(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = client.get_experiment_by_name(self.state.experiment)
+        name = name_of(self.state.experiment, MAX_EXPERIMENT_LENGTH)
+        found = client.get_experiment_by_name(name)
         if found is None:
             database = sqlite_path(self.state.tracking_uri)
             location = None if database is None else artifact_root(database)
             try:
-                return str(client.create_experiment(self.state.experiment, artifact_location=location))
+                return str(client.create_experiment(name, artifact_location=location))
             except MlflowException:  # another run may have made it in between
-                found = client.get_experiment_by_name(self.state.experiment)
+                found = client.get_experiment_by_name(name)
                 if found is None:
                     raise
         return str(found.experiment_id)
@@ -202,10 +219,41 @@ class Upload:
         params = [Param(key, value) for key, value in self.state.params.items()]
         tags = [RunTag(key, value) for key, value in self.state.tags.items()]
         for start in range(0, len(params), MAX_PARAMS_PER_BATCH):
-            client.log_batch(self.state.run_id, params=params[start : start + MAX_PARAMS_PER_BATCH])
+            self._send_batch(client, "params", params[start : start + MAX_PARAMS_PER_BATCH])
         for start in range(0, len(tags), MAX_PARAMS_PER_BATCH):
-            client.log_batch(self.state.run_id, tags=tags[start : start + MAX_PARAMS_PER_BATCH])
+            self._send_batch(client, "tags", tags[start : start + MAX_PARAMS_PER_BATCH])
         self.state.change(are_params_sent=True)
+
+    def _send_batch(self, client: Any, kind: str, entries: list[Any], *, is_repeated: bool = False) -> None:
+        """Send metrics, params or tags in one call; where MLflow refuses it, in halves.
+
+        One that it refuses alone (twice, where its error does not say that the content is wrong) is left out with a
+        warning.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.log_batch(self.state.run_id, **{kind: entries})
+        except MlflowException as error:
+            if error.error_code not in REFUSALS or not self._takes_tags(client):
+                raise
+            if len(entries) > 1:
+                middle = len(entries) // 2
+                self._send_batch(client, kind, entries[:middle])
+                self._send_batch(client, kind, entries[middle:])
+            elif error.error_code == INTERNAL_ERROR and not is_repeated:
+                self._send_batch(client, kind, entries, is_repeated=True)
+            elif (name := entries[0].key) not in self._left_out:
+                self._left_out.add(name)
+                log.warning("%s: MLflow at %s leaves it out: %s", name, self.shown_uri, what_failed(error))
+
+    def _takes_tags(self, client: Any) -> bool:
+        """Whether the run takes what it has already; if not, what failed is no fault of what was sent."""
+        try:
+            client.set_tag(self.state.run_id, UPLOAD_TAG, self.state.upload_id)
+        except Exception:  # whatever it is: the error that led here says more
+            return False
+        return True
 
     def _metric_batches(self) -> Iterator[tuple[list[Any], int, int]]:
         """Whole lines up to MLflow's limit (or one longer line): metrics, number of lines, number of bytes."""
@@ -224,7 +272,12 @@ class Upload:
 def as_params(config: Mapping[str, Any]) -> dict[str, str]:
     """`{"optimizer": {"lr": 0.1}}` -> `{"optimizer.lr": "0.1"}`, with names and lengths that MLflow accepts."""
     texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flatten(config)}
-    return {_clean(key): _cut(text, MAX_PARAM_LENGTH) for key, text in texts.items()}
+    return {key_of(key): text_of(without_password(text), MAX_PARAM_LENGTH) for key, text in texts.items()}
+
+
+def as_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """With names and lengths that MLflow accepts."""
+    return {key_of(key): text_of(value, MAX_TAG_LENGTH) for key, value in tags.items()}
 
 
 def _upload_all(upload: Upload) -> str:
@@ -250,7 +303,7 @@ def _metrics_of(line: bytes) -> list[Any]:
     try:
         values = json.loads(line)
         step, timestamp = values.pop("step"), _milliseconds(values.pop("time"))
-        return [Metric(_clean(name), float(value), timestamp, step) for name, value in values.items()]
+        return [Metric(key_of(name), float(value), timestamp, step) for name, value in values.items()]
     except (ValueError, TypeError, KeyError, AttributeError):
         log.warning("%s: a line is not readable and is not sent to MLflow: %.80r", METRICS_FILE, line)
         return []
@@ -266,16 +319,8 @@ def what_failed(error: BaseException | None) -> str:
         if isinstance(cause, ConnectionError | TimeoutError) or (is_of_network and not is_answer):
             return "could not be reached"
         cause = cause.__cause__ or cause.__context__
-    return f"failed ({(str(error).strip() or repr(error)).splitlines()[0]:.200})"
+    return f"failed ({without_password((str(error).strip() or repr(error)).splitlines()[0]):.200})"
 
 
 def _milliseconds(unix_seconds: float) -> int:
     return round(unix_seconds * 1000)
-
-
-def _clean(name: str) -> str:
-    return re.sub(r"[^\w/. -]", "_", name)[:MAX_KEY_LENGTH]
-
-
-def _cut(text: str, max_length: int) -> str:
-    return text if len(text) <= max_length else text[: max_length - 1] + "…"

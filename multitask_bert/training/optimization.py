@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -16,6 +15,7 @@ from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
 from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.model.parts import Part, head_factors, parts_of, rate_factor, weight_decay_of
+from multitask_bert.trust import named_class
 from multitask_bert.utils.schedules import learning_rate_factor
 
 
@@ -132,10 +132,9 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
         decay = weight_decay_of(part, config) if is_matrix else 0.0
         new: dict[str, Any] = {"params": [], "lr": config.lr * factor, "weight_decay": decay}
         groups.setdefault((is_matrix, factor, decay), new)["params"].append(weight)
+    make = named_class("optimizer._target_", config._target_, torch.optim.Optimizer)
     try:
-        optimizer: torch.optim.Optimizer = get_class(config._target_)(
-            list(groups.values()), lr=config.lr, **config.options
-        )
+        optimizer: torch.optim.Optimizer = make(list(groups.values()), lr=config.lr, **config.options)
     except (TypeError, ValueError, ImportError, AttributeError) as error:
         raise InputError(
             f"optimizer: {config._target_} cannot be made with options={config.options} ({error})"

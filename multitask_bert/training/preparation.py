@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
+from multitask_bert.data.text_keys import leak_warnings
 from multitask_bert.heads import Head, make_head
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.parts import check_parts
 from multitask_bert.utils.sharing import shared
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
         config.tasks, data_root=config.data_root, seed=config.seed, cache=Cache.from_environment(),
         num_processes=config.batching.encoding_processes,
     )  # fmt: skip
-    return processor.process(tokenizer, max_length=config.batching.max_length)
+    data = processor.process(tokenizer, max_length=config.batching.max_length)
+    others = {split: data.text_hashes[split] for split in ("dev", "test")}
+    for warning in leak_warnings(data.text_hashes["train"], others):
+        log.warning("%s", warning)
+    return data
 
 
 def _key_of_data(config: ExperimentConfig) -> str:

@@ -22,7 +22,8 @@ from multitask_bert.config_tree import flatten
 from multitask_bert.data.batching import examples_in
 from multitask_bert.data.caching import fingerprint_of
 from multitask_bert.data.storage import as_line
-from multitask_bert.utils.files import finite, write_bytes, write_json
+from multitask_bert.utils.addresses import without_password
+from multitask_bert.utils.files import finite, read_json, write_bytes, write_json
 from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision
 def describe(trainer: Trainer) -> dict[str, Any]:
     """All that goes into a run, before it trains."""
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
         "seed": trainer.config.seed,
         "code": checkout(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
@@ -72,7 +73,7 @@ def write_start(folder: Path, described: Mapping[str, Any]) -> None:
 def write_end(folder: Path, model: nn.Module, metrics: Mapping[str, Any]) -> None:
     """Add the hashes of what came out."""
     path = folder / PROVENANCE
-    described = json.loads(path.read_text(encoding="utf-8"))
+    described = read_json(path)
     described["final"] = {"weights": hash_of_weights(model), "metrics": hash_of_metrics(metrics)}
     write_json(path, described)
 
@@ -81,7 +82,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Raises:
     OSError, ValueError: there is none, or it is damaged.
     """
-    described: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    described: dict[str, Any] = read_json(folder / PROVENANCE)
     return described
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from multitask_bert.config import InputError
 from multitask_bert.folders import RESULTS, read_results
 from multitask_bert.training import provenance
+from multitask_bert.utils.visible import on_one_line
 
 SAME, WITHIN_SPREAD, DIFFERENT = "the same, to the bit", "the same within the spread", "different"
 
@@ -82,7 +83,9 @@ def verdict(before: Earlier, now: Earlier) -> tuple[str, Table]:
         if low is not None:
             is_within &= again.get(key) is not None and low <= again[key] <= high
         table.add_row(
-            key, *map(_shown, (then.get(key), again.get(key))), "" if low is None else f"{low:.4f} {high:.4f}"
+            on_one_line(key),
+            *map(_shown, (then.get(key), again.get(key))),
+            "" if low is None else f"{low:.4f} {high:.4f}",
         )
     if finals[0] == finals[1]:
         return SAME, table

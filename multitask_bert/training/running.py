@@ -12,6 +12,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from multitask_bert.config import ExperimentConfig, InputError, run_name
+from multitask_bert.config_tree import as_word
 from multitask_bert.folders import (
     REPRODUCE,
     RESULTS,
@@ -32,6 +33,8 @@ from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.reproduction import refuse_other_inputs
 from multitask_bert.training.resumption import Savepoints, Stopped
 from multitask_bert.training.trainer import Trainer, Watcher
+from multitask_bert.trust import named_class
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import remove_half_written
 
 OWN_BEST_COLUMNS = ("head", "score of the best model", "own best", "at step", "cost of the joint choice")
@@ -42,14 +45,18 @@ def run_training(
     folder: Path,
     *,
     tags: Mapping[str, str],
+    name: str | None = None,
     watcher: Watcher | None = None,
     before: Mapping[str, Any] | None = None,
+    config_files: Mapping[str, str] | None = None,
     started: float | None = None,
 ) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; returns the best score.
 
-    `watcher`: hears each evaluation and may end the run there; its model is then not evaluated on test. `before`: the
-    provenance of a run that is to be reproduced. `started`: when the run began, by `time.perf_counter`; None: now.
+    `name`: of the run in the loggers; None: that of the config, or its tasks. `watcher`: hears each evaluation and may
+    end the run there; its model is then not evaluated on test. `before`: the provenance of a run that is to be
+    reproduced. `config_files`: by name, what the config was read from. `started`: when the run began, by
+    `time.perf_counter`; None: now.
 
     Raises:
         InputError: bad input; or what `before` was trained on has changed.
@@ -97,13 +104,14 @@ def _train_once(
     trainer: Trainer | None = None
     try:
         with signals.asking(_end_at_once):
+            named_class("trainer._target_", config.trainer._target_.removesuffix(".from_config"), Trainer)
             # The class comes from conf/trainer/*.yaml; the call is an ordinary one, so that errors keep their type.
             make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
-            trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher)
+            trainer = make_trainer(config, folder=folder, tags=tags, console=console, watcher=watcher, name=name)
             assert trainer is not None
             with _writing_to(folder):
                 write_reproduction(config, folder)
-            described = provenance.describe(trainer)
+            described = {**provenance.describe(trainer), "config_files": dict(config_files or {})}
             with _writing_to(folder):
                 provenance.write_start(folder, described)
             if before is not None:
@@ -162,7 +170,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "restarted": None if (restart := read_restart(folder)) is None else asdict(restart),
         "pruned": state.pruned,
         "train_seconds": state.train_seconds,
-        "total_seconds": time.perf_counter() - started,
+        "total_seconds": seconds_since(started),
         "train_tokens": state.num_tokens,
         "train_examples": state.num_examples,
         "train_tokens_per_second": state.tokens_per_second,
@@ -203,7 +211,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{folder}: a file of the run cannot be written there ({error}); make room and go on with   "
-            f"python run.py run_dir={shown(folder)} resume=true"
+            f"python run.py {as_word('run_dir', shown(folder))} resume=true"
         ) from error
 
 
@@ -216,7 +224,7 @@ def _tell_what_is_kept(
         trainer.best.publish(folder / "model")
         console.say(f"{how} at step {trainer.state.step}; {_what_is_kept(trainer, folder)}")
     if config.trainer.keep_last and not (folder / RESULTS).is_file():
-        console.say(f"Go on with   python run.py run_dir={shown(folder)} resume=true")
+        console.say(f"Go on with   python run.py {as_word('run_dir', shown(folder))} resume=true")
 
 
 def _what_is_kept(trainer: Trainer, folder: Path) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config import InputError
-from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of
+from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +106,7 @@ def _read(folder: Path) -> Snapshot:
     from safetensors.torch import load_file
 
     compare_checksums(folder)
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    state = read_json(folder / STATE)
     if state["format_version"] != FORMAT_VERSION:
         raise ValueError(f"format {state['format_version']} is not known here")
     return Snapshot(load_file(folder / TENSORS), state)

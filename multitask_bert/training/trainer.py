@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -28,6 +27,7 @@ from multitask_bert.heads.trial import try_metrics
 from multitask_bert.model.acceleration import accelerate, be_deterministic, empty_cache, fit_batching
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
+from multitask_bert.model.encoder import what_is_kept
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import freeze
 from multitask_bert.records import Batch, EncodedExample
@@ -47,6 +47,8 @@ from multitask_bert.training.resumption import Savepoints, Stopped, put_back
 from multitask_bert.training.snapshots import Snapshot
 from multitask_bert.training.state import TrainState
 from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients
+from multitask_bert.trust import named_class
+from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.seeding import seed_everything
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ class Trainer:
 
     `train_datasets`, `eval_datasets`, `test_datasets`: by task name; items are `EncodedExample`s. `folder`: where the
     run leaves its files; None keeps the best weights in memory and writes nothing. `loggers`: told of everything;
-    `close()` ends them. `watcher`: hears every evaluation, and may end a run that promises nothing.
+    `close()` ends them. `watcher`: hears every evaluation, and may end a run that promises nothing. `name`: of the run
+    in the loggers; None: that of the config, or its tasks.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Trainer:
         console: Console | None = None,
         data_reports: Sequence[SplitReport] = (),
         watcher: Watcher | None = None,
+        name: str | None = None,
     ) -> None:
         # What is trained, and on what
         self.config = config
@@ -94,7 +98,7 @@ class Trainer:
         self.weights = {
             (t, name): head.config.weight for t, heads in model.heads.items() for name, head in heads.items()
         }
-        self.balancer: Balancer = get_class(config.balancing._target_)(self.weights)
+        self.balancer: Balancer = named_class("balancing._target_", config.balancing._target_, Balancer)(self.weights)
 
         # Where it stands, and who is told
         self.state = TrainState()
@@ -108,7 +112,7 @@ class Trainer:
         self.reporter = Reporter(loggers)
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
-        self._tags = dict(tags or {})
+        self._name, self._tags = name or run_name(config), dict(tags or {})
         self._stream: TrainingStream
         self.average: WeightAverage
         self._mean_counts: dict[tuple[str, str], float] = {}
@@ -128,6 +132,7 @@ class Trainer:
         tags: Mapping[str, str] | None = None,
         console: Console | None = None,
         watcher: Watcher | None = None,
+        name: str | None = None,
     ) -> Trainer:
         """Tokenizer, data, model and loggers as the config says.
 
@@ -143,6 +148,8 @@ class Trainer:
         try_metrics(heads)
         if console is not None:
             console.show_data(data.reports)
+            if (kept := what_is_kept(config.model)) is not None:
+                console.say(kept)
         model = MultiTaskModel(
             preparation.load_encoder(), heads, pooling=config.model.pooling, head_init=config.model.head_init,
             max_length=config.batching.max_length,
@@ -151,7 +158,7 @@ class Trainer:
         return cls(
             config, model, preparation.tokenizer, dict(data.train), dict(data.dev),
             test_datasets=dict(data.test), loggers=loggers, folder=folder, tags=tags, console=console,
-            data_reports=data.reports, watcher=watcher,
+            data_reports=data.reports, watcher=watcher, name=name,
         )  # fmt: skip
 
     # Training
@@ -235,7 +242,7 @@ class Trainer:
             state.step += 1
             self.average.after_step(state.step)
             state.epoch_progress = (state.step - first_step) / len(steps)
-            state.train_seconds += time.perf_counter() - clock
+            state.train_seconds += seconds_since(clock)
             if state.step % self.config.trainer.log_every == 0:
                 self._flush_steps()
                 refuse_stuck(updater, state.step)
@@ -453,7 +460,7 @@ class Trainer:
         """What the loggers are told first."""
         state: Mapping[str, Any] = {} if snapshot is None else snapshot.state
         return RunStart(
-            folder, run_name(self.config), to_dict(self.config), self._tags,
+            folder, self._name, to_dict(self.config), self._tags,
             step=state["train"]["step"] if state else 0,
             num_bytes_kept=state.get("num_bytes_logged", 0) if self.config.resume else None,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bert.config import ExpectedScore, ExperimentConfig, InputError, StudyConfig
+from multitask_bert.config_tree import as_word
 from multitask_bert.folders import HYDRA_CONFIG, keep_config, read_results, shown
 from multitask_bert.heads import expected_here
 from multitask_bert.training.console import Console
@@ -144,7 +145,7 @@ def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verifi
                 console.say(f"verify: seed {seed}, {number} of {len(folders)}")
                 train(_config_of_seed(config, seed, own), own)
     except SystemExit:
-        console.say(f"All seeds    python run.py run_dir={shown(folder)} resume=true")
+        console.say(f"All seeds    python run.py {as_word('run_dir', shown(folder))} resume=true")
         raise
     results = {seed: read_results(own) for seed, own in folders.items()}
     found = compare(config, {seed: of_seed["metrics"] for seed, of_seed in results.items()})

@@ -6,16 +6,29 @@ import hashlib
 import json
 import math
 import os
+import shutil
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
+NAME_BYTES = 120  # in a name that is made from names; file systems take 143 to 255, with what stands before it
+HASH_DIGITS = 10
 
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_name(name: str, num_bytes: int = NAME_BYTES) -> str:
+    """The name itself where it is short enough; else its beginning, `-` and the start of the sha256 of the whole."""
+    encoded = name.encode()
+    if len(encoded) <= num_bytes:
+        return name
+    start = encoded[: num_bytes - HASH_DIGITS - 1].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:HASH_DIGITS]}"
 
 
 def partial_of(folder: Path) -> Path:
@@ -32,7 +45,7 @@ def compare_checksums(folder: Path) -> None:
     """Raises:
     OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
     """
-    listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    listed = read_json(folder / CHECKSUMS)
     if not isinstance(listed, dict):
         raise ValueError(f"{CHECKSUMS} is no table of file names")
     for name, expected in listed.items():
@@ -42,6 +55,16 @@ def compare_checksums(folder: Path) -> None:
             raise ValueError(f"{name} is not what was written, says {CHECKSUMS}")
 
 
+def read_json(path: Path) -> Any:
+    """Raises:
+    OSError, ValueError: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write through a temporary file beside it, so that a reader never sees half."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
@@ -49,9 +72,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_json`, for any content."""
+    write_stream(path, BytesIO(content))
+
+
+def write_stream(path: Path, content: IO[bytes]) -> None:
+    """As `write_bytes`, for what an open file holds from here to its end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_bytes(content)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # new: through a link of that name, the file of somebody else would be cut
+            shutil.copyfileobj(content, file)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

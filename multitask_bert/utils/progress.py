@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
+
+from multitask_bert.utils.clock import seconds_since
+from multitask_bert.utils.terminal import make_console
+from multitask_bert.utils.visible import on_one_line
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +24,14 @@ def tracked(
 ) -> Iterator[Item]:
     """The same items, counted in examples. `total`: how many there will be, where that is known; `size_of`: examples
     in an item."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     start = last_line = last_look = time.perf_counter()
     num_done = 0
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("examples"), TimeRemainingColumn()
-    console = Console(stderr=True)
+    what = on_one_line(what)
+    named = TextColumn("{task.description}", markup=False)
+    columns = named, BarColumn(), MofNCompleteColumn(), TextColumn("examples"), TimeRemainingColumn()
+    console = make_console(sys.stderr)
     with Progress(
         *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
     ) as progress:
@@ -43,7 +49,7 @@ def tracked(
                 last_line = now
                 of = "" if total is None else f" of {total:,}"
                 log.info("%s: %s%s examples after %.0f s", what, f"{num_done:,}", of, now - start)
-    seconds = time.perf_counter() - start
+    seconds = seconds_since(start)
     if seconds > SECONDS_UNSEEN:
         log.info(
             "%s: %s examples in %.1f s, %s per second", what, f"{num_done:,}", seconds, f"{num_done / seconds:,.0f}"

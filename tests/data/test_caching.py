@@ -16,7 +16,7 @@ import pytest
 
 from multitask_bert.config import HeadConfig, InputError, TaskConfig
 from multitask_bert.data import caching, processor, storage
-from multitask_bert.data.caching import Cache, fingerprint_of
+from multitask_bert.data.caching import WHOLE, Cache, fingerprint_of
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.reading import SPLITS, TaskReader
 from multitask_bert.data.storage import StoredExamples, StoredWindows
@@ -300,3 +300,16 @@ def test_the_cache_is_where_the_environment_says_or_switched_off(
     default = Cache.from_environment()
     assert default is not None
     assert default.folder == Path("~/.cache/multitask_bert").expanduser()
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "ñ" * 200, "../outside", "a/b", ".."])
+def test_a_folder_of_the_cache_lies_in_it_whatever_the_task_is_called(
+    name: str, tmp_path: Path, tokenizer: Any
+) -> None:
+    task = make_task(tmp_path, "csv")
+    folder = tmp_path / "deep" / "cache"
+    for _ in range(2):  # made, and found again
+        data = DataProcessor({name: task}, data_root=".", seed=1, cache=Cache(folder)).process(tokenizer, max_length=16)
+        assert len(data.train[name]) == 3
+        assert [path.parent for path in folder.rglob(WHOLE)] == [next(folder.iterdir())]
+    assert [path.name for path in folder.parent.iterdir()] == ["cache"]

@@ -10,20 +10,30 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
 from multitask_bert.config import DownloadConfig, InputError, SourceConfig
 from multitask_bert.data.downloads import locate
+from tests.composing import ROOT
 
 CONTENT = b"Asha\tB-PER\r\nMoshi\tB-LOC\r\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Answers(BaseHTTPRequestHandler):
-    """`/train.txt` is the file, `/cut` the half of it in spite of its length, anything else is not found."""
+    """`/train.txt` is the file, `/cut` the half of it in spite of its length, `/to?URL` leads to that address, and
+    anything else is not found.
+    """
 
     def do_GET(self) -> None:
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", unquote(self.path.removeprefix("/to?")))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(200 if self.path in ("/train.txt", "/cut") else 404)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
@@ -68,21 +78,89 @@ def test_a_missing_file_is_fetched_over_http_and_verified(tmp_path: Path, addres
     assert all_below(tmp_path) == [path.parent.parent, path.parent, path]
 
 
-def test_a_file_address_is_fetched_too(tmp_path: Path) -> None:
-    (tmp_path / "mirror.txt").write_bytes(CONTENT)
-    url = (tmp_path / "mirror.txt").as_uri()
-    path = locate(source_of(url), "train", data_root=str(tmp_path / "data"))
+def test_a_redirection_over_http_is_followed(tmp_path: Path, address: str) -> None:
+    url = f"{address}/to?{quote(f'{address}/train.txt')}"
+    path = locate(source_of(url), "train", data_root=str(tmp_path))
     assert path is not None
     assert path.read_bytes() == CONTENT
 
 
-def test_what_was_fetched_is_not_fetched_again(tmp_path: Path) -> None:
-    mirror = tmp_path / "mirror.txt"
-    mirror.write_bytes(CONTENT)
-    source = source_of(mirror.as_uri())
+def test_what_was_fetched_is_not_fetched_again(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = source_of(f"{address}/train.txt")
     path = locate(source, "train", data_root=str(tmp_path / "data"))
-    mirror.unlink()
+    monkeypatch.setattr("multitask_bert.data.downloads._web", lambda: pytest.fail("it was fetched again"))
     assert locate(source, "train", data_root=str(tmp_path / "data")) == path
+
+
+# Where somebody else's task may not fetch from, and what it may not write
+
+
+@pytest.mark.parametrize("form", ["{url}", "{address}/to?{quoted}"])
+@pytest.mark.parametrize("scheme", ["file", "data", "ftp"])
+def test_nothing_but_http_is_fetched_nor_redirected_to(tmp_path: Path, address: str, scheme: str, form: str) -> None:
+    (tmp_path / "mirror.txt").write_bytes(CONTENT)
+    url = {
+        "file": (tmp_path / "mirror.txt").as_uri(), "data": f"data:,{quote(CONTENT)}",
+        "ftp": f"ftp://{address.removeprefix('http://')}/train.txt",
+    }[scheme]  # fmt: skip
+    source = source_of(form.format(url=url, address=address, quoted=quote(url)))
+    with pytest.raises(InputError, match=f"unknown url type: {scheme}|redirection to url '{scheme}:|Moved|Found"):
+        locate(source, "train", data_root=str(tmp_path / "data"))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", [
+    "x.py", "x.PY", "sub/x.so", "x.pth", "x.yaml", "__init__.pyc", ".bashrc", ".git/hooks/post-commit", "x.sh",
+])  # fmt: skip
+def test_what_could_be_loaded_as_code_or_config_is_not_downloaded(tmp_path: Path, address: str, name: str) -> None:
+    source = SourceConfig("conll", folder="swa", train=name)
+    source.downloads = {"train": DownloadConfig(f"{address}/train.txt", SHA256)}
+    with pytest.raises(InputError, match=r"not downloaded, since a"):
+        locate(source, "train", data_root=str(tmp_path))
+    assert all_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["", "conf", "conf/tasks", "hydra_plugins", "multitask_bert/heads/new", ".."])
+def test_a_download_is_never_written_to_where_code_is(address: str, place: str) -> None:
+    with pytest.raises(InputError, match="leads to a folder that code or configs are loaded from"):
+        locate(source_of(f"{address}/train.txt", folder=""), "train", data_root=str(ROOT / place))
+    assert not (ROOT / place / "train.txt").exists()
+
+
+def test_a_download_is_not_written_to_where_python_looks_for_modules(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="leads to a folder that code"):
+        locate(source_of(f"{address}/train.txt", folder=""), "train", data_root=str(tmp_path))
+    assert locate(source_of(f"{address}/train.txt"), "train", data_root=str(tmp_path / "data")) is not None
+
+
+@pytest.mark.parametrize("linked", ["swa", "swa/news"])
+def test_a_download_follows_no_link_out_of_the_data_root(tmp_path: Path, address: str, linked: str) -> None:
+    (tmp_path / "elsewhere" / "news").mkdir(parents=True)
+    (tmp_path / "data" / linked).parent.mkdir(parents=True)
+    (tmp_path / "data" / linked).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="or a link, lead out of data_root="):
+        locate(source_of(f"{address}/train.txt"), "train", data_root=str(tmp_path / "data"))
+    assert [path.name for path in all_below(tmp_path / "elsewhere")] == ["news"]
+
+
+def test_a_link_that_leads_nowhere_is_replaced_and_not_followed(tmp_path: Path, address: str) -> None:
+    (tmp_path / "data" / "swa" / "news").mkdir(parents=True)
+    (tmp_path / "data" / "swa" / "news" / "train.txt").symlink_to(tmp_path / "made")
+    path = locate(source_of(f"{address}/train.txt"), "train", data_root=str(tmp_path / "data"))
+    assert path is not None
+    assert (path.is_symlink(), path.read_bytes()) == (False, CONTENT)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_download_without_end_is_broken_off(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multitask_bert.data.downloads.MAX_BYTES", 1000)
+    monkeypatch.setattr("multitask_bert.data.downloads.CHUNK_BYTES", 100)
+    with pytest.raises(InputError, match="it has more than 1,000 bytes"):
+        locate(source_of(f"{address}/train.txt"), "train", data_root=str(tmp_path))
+    assert all_below(tmp_path) == []
 
 
 def test_another_hash_writes_nothing_and_names_both(tmp_path: Path, address: str) -> None:
@@ -103,9 +181,8 @@ def closed_port() -> int:
 
 @pytest.mark.parametrize(("url", "reason"), [
     ("{address}/gone.txt", "Not Found"),
-    ("{address}/cut", "IncompleteRead"),
+    ("{address}/cut", "it broke off after 12,500 bytes"),
     ("http://127.0.0.1:{closed}/train.txt", "refused"),
-    ("file:///no/such/file", "No such file"),
     ("train.txt", "unknown url type"),
     ("http://127.0.0.1:x/train.txt", "nonnumeric port"),
 ])  # fmt: skip

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from multitask_bert.config import TaskConfig
 from multitask_bert.data.processor import DataProcessor
-from multitask_bert.data.splitting import text_key
+from multitask_bert.data.text_keys import text_key
 from multitask_bert.heads import HEAD_TYPES
 from multitask_bert.records import Example
 from tests.data.hub_layouts import LAYOUTS

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.data.splitting import cut, text_key
+from multitask_bert.data.splitting import cut
+from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 
 

@@ -259,3 +259,22 @@ def test_what_json_has_no_number_for_is_written_as_null() -> None:
     file = io.BytesIO()
     write_lines([{"a": math.nan, "b": [1.5, math.inf], "c": {"d": (-math.inf, "NaN", None)}}], file)
     assert file.getvalue() == b'{"a": null, "b": [1.5, null], "c": {"d": [null, "NaN", null]}}\n'
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_predictions_that_cannot_be_written_are_an_error_that_says_how_far_they_came() -> None:
+    with (
+        pytest.raises(InputError, match=r"^/dev/full: prediction 1 cannot be written \(No space left on device\)"),
+        open_output("/dev/full") as file,
+    ):
+        write_lines([{"text": "a"}], file)
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_the_lines_and_read_back_as_it_was(tmp_path: Path) -> None:
+    text = "\x9b31m \x1b[31m \x7f colère"
+    with open_output(str(tmp_path / "out.jsonl")) as file:
+        write_lines([{"text": text}], file)
+    line = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert json.loads(line) == {"text": text}
+    assert not set("\x9b\x1b\x7f") & set(line)
+    assert "colère" in line

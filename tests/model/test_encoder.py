@@ -14,7 +14,13 @@ from multitask_bert.config import HeadConfig, InputError, ModelConfig
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model import encoder
-from multitask_bert.model.encoder import check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.model.encoder import (
+    check_length,
+    load_encoder,
+    load_encoder_config,
+    load_tokenizer,
+    what_is_kept,
+)
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.utils.files import sha256_of
 from tests.conftest import PACKAGED, TINY
@@ -59,6 +65,17 @@ def test_an_encoder_from_a_model_of_ours_is_the_one_that_was_trained(tmp_path: P
     for name, weight in trained.backbone.state_dict().items():
         assert torch.equal(loaded.backbone.state_dict()[name], weight), name
     assert load_tokenizer(config)("Asha alikuja").input_ids == tokenizer("Asha alikuja").input_ids
+
+
+def test_what_is_kept_of_an_earlier_run_is_told_of_a_model_of_ours_only(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
+    told = what_is_kept(ModelConfig(str(tmp_path)))
+    assert told is not None
+    assert told.endswith("the encoder and the tokenizer of an earlier run; its heads stay behind, all begin anew")
+    told = what_is_kept(ModelConfig(str(tmp_path), tokenizer=PACKAGED))
+    assert told is not None
+    assert ": the encoder of an earlier run; its heads" in told
+    assert [what_is_kept(ModelConfig(place)) for place in (str(folder), PACKAGED, "owner/name", None)] == [None] * 4
 
 
 def test_a_damaged_model_of_ours_is_refused(tmp_path: Path) -> None:

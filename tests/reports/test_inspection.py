@@ -120,10 +120,13 @@ def test_what_stands_in_the_data_cannot_become_markup(inspection: Inspection, tm
     for split in inspection.splits:
         if split.task == "mood":
             split.labels["polarity"]["<script>alert(1)</script>"] = 3  # type: ignore[index]
+            split.labels["polarity"]["\x1b[31mred"] = 2  # type: ignore[index]
     write_page(tmp_path / "inspect.html", inspection)
     page = (tmp_path / "inspect.html").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+    assert "\x1b" not in page
+    assert r"\x1b[31mred: 2" in page
 
 
 @pytest.mark.parametrize(

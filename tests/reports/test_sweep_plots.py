@@ -67,3 +67,4 @@ def test_logarithmic_ticks_are_few_and_round(low: float, high: float, ticks: lis
 def test_text_in_a_plot_is_one_short_line_of_letters_that_the_font_has() -> None:
     assert drawable("a\n$b$ 中") == r"a \$b\$ □"
     assert drawable("z" * 400) == "z" * 29 + "…"
+    assert drawable("\x1b[31m\u202e") == r"\x1b[31m\u202e"

@@ -7,14 +7,16 @@ from typing import Any
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from multitask_bert.config import InputError
 from multitask_bert.sweeps.methods import FOR_ONE_OBJECTIVE, PRUNERS, SAMPLERS, check_methods, grid_size, make_pruner
+from multitask_bert.sweeps.plan import _best_by_objective
 from multitask_bert.sweeps.settings import SweepConfig
 from multitask_bert.sweeps.space import Dimension, as_overrides, probe_overrides, read_request
-from multitask_bert.sweeps.trials import ask
-from tests.composing import CONF
+from multitask_bert.sweeps.trials import ask, distribution_of
+from tests.composing import CONF, config_of
 
 RATE = Dimension("optimizer.lr", "float", 1e-5, 1e-3, log=True)
 SHARE = Dimension("scheduler.warmup_ratio", "float", 0.0, 0.3, step=0.1)
@@ -125,6 +127,41 @@ def test_a_bad_dimension_is_refused(config: DictConfig, value: Any, expected: st
     assert expected in str(error.value)
 
 
+@pytest.mark.parametrize("prefix", ["", "++"])
+def test_a_value_of_the_command_line_takes_a_dimension_out_however_it_is_set(config: DictConfig, prefix: str) -> None:
+    settings = SweepConfig(space={"optimizer.lr": [1, 2], "+optimizer.options.amsgrad": [True, False]})
+    given = [f"{prefix}optimizer.lr=3", "++optimizer.options.amsgrad=true", "seed=1,2"]
+    request = read_request(given, settings, config)
+    assert [dimension.key for dimension in request.dimensions] == ["seed"]
+    assert request.fixed == tuple(given[:2])
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "1",
+        "1e-4",
+        "true",
+        "null",
+        "nan",
+        "yes",
+        "a\\b",
+        "a\\",
+        "it's",
+        "\\'",
+        "a,b",
+        "a=b",
+        " a ",
+        "${x}",
+        "caf\u00e9",
+        "~",
+    ],
+)
+def test_a_text_among_the_choices_is_that_text_in_the_trial(choice: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides(as_overrides({"name": choice}))
+    assert override.value() == choice
+
+
 def test_sweeps_of_the_command_line_add_dimensions_and_values_take_them_out(config: DictConfig) -> None:
     arguments = [
         "tasks=ner,ner+sentiment", "optimizer.lr=1e-4", "model.dropout=tag(log,interval(0.1,0.2))", "seed=range(1,4)",
@@ -139,11 +176,56 @@ def test_sweeps_of_the_command_line_add_dimensions_and_values_take_them_out(conf
 
 
 def test_values_become_overrides_that_hydra_reads_back() -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     values = {"a": None, "b": True, "c": 1e-5, "d": "it's, so\\", "e": "ner+sentiment", "f": "[1, 2]"}
     read = OverridesParser.create().parse_overrides(as_overrides(values))
     assert [override.value() for override in read] == [None, True, 1e-5, "it's, so\\", "ner+sentiment", [1, 2]]
+
+
+CHOICES = [
+    "word", "two words", "a,b", "colère", "[neg]", "{x}", "it's", '"quoted"', "'quoted'", "a\\", "", "a: b", "x=y",
+    "😂", "null", "true", "1e3", "1", "line\nline", None, False, 0.5, 3,
+    ["f1", "f1_of_colère"], ["a, b", "[x]", "null", 1, None, True], [["a"], []], [],
+    {"a": "two words", "b": [None, "é"]}, {},
+]  # fmt: skip
+
+
+def test_every_choice_reaches_the_trial_as_it_was_written(config: DictConfig) -> None:
+    (dimension,) = read_request([], SweepConfig(space={"x": CHOICES}), config).dimensions
+    read = [
+        OverridesParser.create().parse_override(*as_overrides({"x": choice})).value() for choice in dimension.choices
+    ]
+    assert list(map(repr, read)) == list(map(repr, CHOICES))  # 1 is not True, and not 1.0
+    distribution_of(dimension)  # which refuses what is no scalar
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("x=['f1','precision'],['precision','f1']", [["f1", "precision"], ["precision", "f1"]]),
+        ("x=[f1],[\"f1_of_colère\",'a, b']", [["f1"], ["f1_of_colère", "a, b"]]),
+        ("x={a:'two words'},{a:null,b:[true]}", [{"a": "two words"}, {"a": None, "b": [True]}]),
+        ("x='null',null,'1',1,'two words',\"it's\"", ["null", None, "1", 1, "two words", "it's"]),
+        ("x='[a]',[a]", ["[a]", ["a"]]),
+    ],
+)
+def test_every_choice_on_the_command_line_reaches_the_trial(config: DictConfig, written: str, expected: Any) -> None:
+    (dimension,) = read_request([written], SweepConfig(), config).dimensions
+    read = [
+        OverridesParser.create().parse_override(*as_overrides({"x": choice})).value() for choice in dimension.choices
+    ]
+    assert list(map(repr, read)) == list(map(repr, expected))
+
+
+def test_a_choice_that_no_override_can_hold_is_refused_before_the_first_trial(config: DictConfig) -> None:
+    with pytest.raises(InputError, match=r"space\.x: \{'colère': 2\} cannot be written as an override"):
+        read_request([], SweepConfig(space={"x": [{"colère": 2}, None]}), config)
+
+
+def test_the_metric_that_decides_is_told_to_the_trials_whatever_label_it_names(config: DictConfig) -> None:
+    metric = "eval_mood_kind_f1_of_[neg], colère"
+    overrides = _best_by_objective(SweepConfig(metric=metric, direction="minimize"), config_of("tasks=ner"))
+    read = [OverridesParser.create().parse_override(override).value() for override in overrides]
+    assert read == [False, metric]  # trainer.higher_is_better, trainer.metric_for_best
 
 
 def test_probes_show_each_end_and_each_choice_once() -> None:

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
+from multitask_bert.reports.sweep import read_sweep
 from multitask_bert.sweeps.progress import Progress
 
 
@@ -43,3 +44,17 @@ def test_a_terminal_shows_a_bar_before_the_line() -> None:
     bar, _, text = line.partition(" sweep s: ")
     assert (len(bar), bar.count("━")) == (24, 2)  # a tenth, without the colour of the rest
     assert text.startswith("1 of 10 trials done")
+
+
+def test_no_time_is_negative_where_the_clock_was_set_back_meanwhile() -> None:
+    begin = datetime(2026, 1, 1)
+    study = optuna.create_study(study_name="s", direction="maximize")
+    study.set_user_attr("metrics", ["eval_mean_f1"])
+    for measured in ({}, {"seconds": 30.0}):
+        trial = create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=measured)
+        trial.datetime_start, trial.datetime_complete = begin, begin - timedelta(hours=1)
+        study.add_trial(trial)
+    assert Progress(study, 10, 1, file=io.StringIO()).line().endswith("about 2 min left")  # 8 of 15 s, on average
+    report = read_sweep(study)
+    assert [trial.seconds for trial in report.trials] == [0.0, 30.0]
+    assert (report.elapsed_seconds, report.training_seconds) == (0.0, 30.0)

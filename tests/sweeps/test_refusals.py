@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.composing import error_of, run_line
+from tests.composing import CONF, error_of, run_line
 from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, refusal, states_of, study_in, sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pretended")]
@@ -65,6 +65,24 @@ def test_a_study_made_for_something_else_is_refused() -> None:
     assert states_of(study_in(FOLDER)) == ["complete"]
 
 
+def test_a_trial_that_somebody_else_has_queued_adds_no_words_to_a_command(pretended: Pretence) -> None:
+    study = sweep(f"{S}n_trials=1")
+    key = "+hydra.callbacks.evil._target_"
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.WAITING, params={key: "tests.sweeps.pretending.Pretend"},
+            distributions={key: optuna.distributions.CategoricalDistribution(["tests.sweeps.pretending.Pretend"])},
+        )
+    )  # fmt: skip
+    assert f"waits with {key}, which this search does not change" in refusal(f"{S}n_trials=2")
+    assert len(pretended.runs) == 1
+    assert states_of(sweep(f"{S}n_trials=3")) == [
+        "complete",
+        "fail",
+        "complete",
+    ]  # and it goes on
+
+
 def test_a_study_that_no_sweep_made_is_refused() -> None:
     FOLDER.mkdir(parents=True)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(FOLDER / "study.journal")))
@@ -77,6 +95,37 @@ def test_trials_of_a_study_that_is_gone_are_not_overwritten() -> None:
     (FOLDER / "study.journal").unlink()
     assert "holds trials of a study that is not in the storage any more" in refusal()
     assert json.loads((FOLDER / "trial_0000" / "results.json").read_text())["pruned"] is False
+
+
+@pytest.mark.parametrize("way", ["--config-dir={folder}", "hydra.searchpath=[file://{folder}]"])
+@pytest.mark.parametrize("chosen", ["tasks=sentiment", "+extra=a,b"])
+def test_a_change_in_any_folder_that_is_searched_is_refused(
+    tmp_path: Path, pretended: Pretence, way: str, chosen: str
+) -> None:
+    mine = tmp_path / "mine"
+    for folder in ("tasks", "extra"):
+        (mine / folder).mkdir(parents=True)
+    task = (CONF / "tasks" / "sentiment.yaml").read_text(encoding="utf-8")
+    (mine / "tasks" / "sentiment.yaml").write_text(f"{task}# mine\n", encoding="utf-8")
+    for name in ("a", "b"):
+        (mine / "extra" / f"{name}.yaml").write_text("# @package _global_\nseed: 3\n", encoding="utf-8")
+    changed = mine / ("extra/b.yaml" if "extra" in chosen else "tasks/sentiment.yaml")
+
+    def score(config: object, step: int) -> float:
+        changed.write_text(changed.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+        return 0.5
+
+    pretended.score = score
+    flag, *rest = COMMAND
+    error = error_of(flag, way.format(folder=mine), *rest, chosen, f"{S}n_trials=3")
+    assert error.startswith(f"error: {mine}/: {changed.relative_to(mine)} changed since this sweep began")
+
+
+def test_going_on_with_a_run_is_refused_in_a_sweep(pretended: Pretence) -> None:
+    assert refusal("resume=yes") == (
+        "error: resume=true: a sweep goes on by itself when its command is given again; leave it out"
+    )
+    assert pretended.runs == []
 
 
 def test_a_change_in_the_configs_is_refused_during_a_sweep_and_when_it_goes_on(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 from concurrent.futures.process import BrokenProcessPool
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,15 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from multitask_bert import folders
 from multitask_bert.config import ExperimentConfig
+from multitask_bert.reports.sweep import read_sweep
+from multitask_bert.reports.sweep_page import page_of
+from multitask_bert.sweeps.plan import _caveats
+from multitask_bert.sweeps.results import table_of
+from multitask_bert.sweeps.settings import SweepConfig
 from multitask_bert.sweeps.trials import count, counted
-from tests.composing import CONF, ROOT, run_line
+from multitask_bert.utils.files import short_name
+from multitask_bert.utils.terminal import make_console
+from tests.composing import CONF, ROOT, config_of, run_line
 from tests.sweeps.sweeping import FOLDER, Pretence, lr_of, near, refusal, states_of, study_in, sweep
 
 pytestmark = pytest.mark.slow
@@ -92,6 +101,55 @@ def test_choices_on_the_command_line_are_dimensions_and_other_values_are_fixed(p
 def test_task_sets_are_a_dimension(pretended: Pretence) -> None:
     run_line("-m", "sweep=task_sets", "model=tiny", "logger=none", "hydra.sweeper.seeds=1")
     assert sorted("+".join(config.tasks) for config, _ in pretended.runs) == ["ner", "ner+sentiment", "sentiment"]
+
+
+def test_a_mean_over_different_tasks_is_called_that_at_the_start_and_in_the_report(
+    pretended: Pretence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("-m", "sweep=task_sets", "model=tiny", "logger=none", "hydra.sweeper.seeds=1")
+    run_line(*command)
+    start, *_ = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: ")]
+    assert start.startswith("Note: eval_mean_f1 is a mean over a trial's own tasks, and trials have different ones")
+    assert "(ner, ner+sentiment, sentiment)" in start
+    study = study_in(Path("outputs/sweeps/task_sets"))
+    report = read_sweep(study)
+    assert [f"Note: {caveat}" for caveat in report.caveats] == [start]
+    assert escape(report.caveats[0]) in page_of(report, []).decode()
+    file = io.StringIO()
+    make_console(file).print(table_of(study))
+    assert "Note: eval_mean_f1 is a mean" in file.getvalue()
+
+
+def test_the_same_tasks_in_all_trials_need_no_note(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
+    study = sweep("hydra.sweeper.n_trials=1")
+    assert study.user_attrs["caveats"] == read_sweep(study).caveats == []
+    assert "Note: " not in capsys.readouterr().out
+
+
+def test_a_score_that_all_trials_report_needs_no_note() -> None:
+    probes = [config_of("tasks=ner"), config_of("tasks=ner+sentiment")]
+    assert list(_caveats(SweepConfig(metric="eval_ner_ner_head_f1"), probes)) == []
+    assert len(list(_caveats(SweepConfig(metric=["eval_loss", "eval_ner_ner_head_f1"]), probes))) == 1
+
+
+def test_lists_of_words_in_any_letters_are_what_the_trials_get(pretended: Pretence, tmp_path: Path) -> None:
+    choices = [["f1", "f1_of_colère"], ["accuracy", "f1_of_[neg]"]]
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "labels.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [override /hydra/sweeper: study]\n"
+        "hydra:\n"
+        "  sweep: {dir: 'outputs/sweeps/${hydra.sweeper.study}'}\n"
+        "  sweeper:\n"
+        "    n_trials: 2\n"
+        "    sampler: grid\n"
+        f"    space: {{tasks.sentiment.heads.sentiment_head.metrics: {choices}}}\n",
+        encoding="utf-8",
+    )
+    study = """hydra.sweeper.study="it's mine\""""
+    run_line("--config-dir", str(tmp_path), "-m", "sweep=labels", "tasks=sentiment", "model=tiny", "logger=none", study)
+    got = [config.tasks["sentiment"].heads["sentiment_head"].metrics for config, _ in pretended.runs]
+    assert sorted(got) == sorted(choices)
 
 
 def test_a_function_defines_what_depends_on_other_choices(
@@ -298,3 +356,37 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on(
         sweep("hydra.sweeper.n_trials=3")
     assert stop.value.code == 130
     assert "stopped; 1 of 3 trials done, and the same command goes on with the others" in capsys.readouterr().out
+
+
+def test_each_trial_has_the_users_task_of_a_shipped_name_and_best_yaml_keeps_it(
+    pretended: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "tasks").mkdir(parents=True)
+    task = (CONF / "tasks" / "sentiment.yaml").read_text(encoding="utf-8").replace("sentiment_head", "mine")
+    (tmp_path / "mine" / "tasks" / "sentiment.yaml").write_text(task, encoding="utf-8")
+    run_line(
+        "--config-dir", str(tmp_path / "mine"), "-m", "sweep=lr_warmup", "tasks=ner+sentiment", "model=tiny",
+        "trainer=quick", "logger=none", "hydra.sweeper.n_trials=2",
+    )  # fmt: skip
+    heads = [[head for task in config.tasks.values() for head in task.heads] for config, _ in pretended.runs]
+    assert heads == [["ner_head", "mine"]] * 2
+    log = (FOLDER / "trial_0001" / "run.log").read_text(encoding="utf-8")
+    ours = CONF / "tasks" / "sentiment.yaml"
+    assert f"{tmp_path / 'mine' / 'tasks' / 'sentiment.yaml'} is read, and not {ours}" in log
+    configs: list[Any] = []
+    monkeypatch.setattr("multitask_bert.actions.run", configs.append)
+    run_line("--config-dir", str(FOLDER), "--config-name", "best", "hydra.run.dir=outputs/best")
+    assert list(configs[0].tasks["sentiment"].heads) == ["mine"]
+
+
+def test_a_sweep_over_many_tasks_has_a_short_name_and_goes_on_under_it(pretended: Pretence) -> None:
+    tasks = "+".join(sorted(file.stem for file in (CONF / "tasks").glob("*.yaml")))
+    assert len(tasks) > 255  # bytes, what a file's name can have
+    command = ("-m", "sweep=lr_warmup", f"tasks={tasks}", "model=tiny", "trainer=quick", "logger=none")
+    for num_trials in (1, 2):
+        run_line(*command, f"hydra.sweeper.n_trials={num_trials}")
+        (folder,) = Path("outputs/sweeps").iterdir()
+        study = study_in(folder)
+        assert (study.study_name, len(study.get_trials())) == (folder.name, num_trials)
+    assert folder.name == short_name(f"lr_warmup_{tasks}")
+    assert folder.name.startswith(f"lr_warmup_{tasks}"[:100])

@@ -64,6 +64,7 @@ def test_a_pruned_trial_leaves_a_whole_folder_and_says_so_in_mlflow(
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
     assert [children[trial].info.status for trial in "01"] == ["FINISHED", "KILLED"]
     assert [children[trial].data.tags.get("pruned") for trial in "01"] == [None, "true"]
+    assert {run.info.run_name for run in children.values()} == {f"ner+sentiment, trial {n}, seed 1" for n in "01"}
 
 
 def test_trainings_of_a_trial_that_is_pruned_between_seeds_say_so_in_mlflow(

@@ -92,3 +92,46 @@ def test_a_quiet_console_says_nothing() -> None:
     file = io.StringIO()
     everything(Console(quiet=True, file=file))
     assert file.getvalue() == ""
+
+
+def test_labels_are_shown_as_they_are_in_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    scores = {"f1_of_[neg]": 0.5, "f1_of_[/s]": 0.5, "f1_of_:joy:": 0.5, "f1_of_\x1b[31mred": 0.5, "f1_of_a\nb": 0.5}
+    results = {"mood": TaskResult({"polarity": 0.25}, {"polarity": scores})}
+    for file in (io.StringIO(), Terminal()):
+        text = shown(file, lambda console: console.show_scores("step 1", results))
+        for label in ("[neg]", "[/s]", ":joy:", r"\x1b[31mred", r"a\nb"):
+            assert f"f1_of_{label} 0.5000" in text
+
+
+def test_the_last_screen_shows_each_score_once() -> None:
+    def end(console: Console) -> None:
+        console.show_scores("step 20", RESULTS, is_best=True)
+        console.show_end(STATE, "eval_mean_f1", {"best": RESULTS}, {})
+
+    lines = shown(io.StringIO(), end).splitlines()
+    assert len([line for line in lines if "polarity" in line]) == 1
+    assert "Best eval_mean_f1 0.5000 at step 20 of 40, epoch 0.40" in lines  # a mean that no line above has
+
+
+def test_the_last_screen_shows_the_best_scores_again_when_others_came_after() -> None:
+    later = {**RESULTS}
+
+    def end(console: Console) -> None:
+        console.show_scores("step 20", RESULTS, is_best=True)
+        console.show_scores("step 40", later)
+        console.show_end(STATE, "eval_mean_f1", {"best": RESULTS}, {})
+
+    lines = shown(io.StringIO(), end).splitlines()
+    assert "Evaluation scores of the best model: mood  polarity  f1 0.5000  accuracy 0.7500  loss 0.2500" in lines
+
+
+@pytest.mark.parametrize("metric", ["eval_mean_f1", "eval_mood_polarity_f1"])
+def test_the_score_of_a_single_head_is_not_said_again_as_the_best(metric: str) -> None:
+    results = {"mood": TaskResult({"polarity": 0.25}, {"polarity": {"f1": 0.5}})}
+    lines = shown(io.StringIO(), lambda console: console.show_end(STATE, metric, {"best": results}, {})).splitlines()
+    assert [line for line in lines if "0.5000" in line] == [
+        "Evaluation scores of the best model: mood  polarity  f1 0.5000  loss 0.2500"
+    ]
+    assert f"Best by {metric} at step 20 of 40, epoch 0.40" in lines

@@ -94,6 +94,20 @@ def test_tensorboard_shows_every_metric_grouped_by_split_at_its_step(tmp_path: P
     assert json.loads(text.removeprefix("```json").removesuffix("```")) == CONFIG
 
 
+def test_scores_of_labels_with_special_characters_stay_apart_in_the_file_and_in_tensorboard(tmp_path: Path) -> None:
+    labels = ("C++", "C**", "C__", "a//b", "a/b", "http://schema.org/Person", "half \ud800", "nul\0")
+    metrics = {f"eval_t_h_f1_of_{label}": index / 8 for index, label in enumerate(labels)}
+    for logger in (JsonlLogger(), TensorBoardLogger()):
+        logger.start(run_in(tmp_path))
+        logger.log_metrics(metrics, step=1)
+        logger.close()
+
+    (line,) = lines_in(tmp_path)
+    assert {name: line[name] for name in metrics} == metrics
+    shown = {name.replace("\ud800", "\\ud800").replace("eval_", "eval/"): value for name, value in metrics.items()}
+    assert {tag: points[0][1] for tag, points in scalars_in(tmp_path / "tensorboard").items()} == shown
+
+
 @pytest.mark.parametrize("logger_class", [JsonlLogger, TensorBoardLogger])
 def test_an_unwritable_folder_is_one_warning_and_no_error(
     logger_class: type[RunLogger], tmp_path: Path, caplog: pytest.LogCaptureFixture

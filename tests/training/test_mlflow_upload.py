@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.tracking import MlflowClient
 
 from multitask_bert.training import mlflow_logger, mlflow_upload
@@ -83,7 +85,8 @@ def points_in_file(folder: Path) -> list[Point]:
     for text in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         step, when = line.pop("step"), round(line.pop("time") * 1000)
-        points += [(name.replace("@", "_"), step, when, str(float(value))) for name, value in line.items()]
+        keys = {name: name.replace("@", ":commercial at:") for name in line}
+        points += [(keys[name], step, when, str(float(value))) for name, value in line.items()]
     return sorted(points)
 
 
@@ -120,7 +123,7 @@ def test_processes_that_create_the_database_at_once_all_find_it(tmp_path: Path) 
 
 def test_nested_config_becomes_dotted_names_that_mlflow_accepts() -> None:
     config = {"a": {"b": 1.5, "c d+e": True, "empty": {}}, "list": ["x"], "text": "x"}
-    flat = {"a.b": "1.5", "a.c d_e": "true", "a.empty": "{}", "list": '["x"]', "text": "x"}
+    flat = {"a.b": "1.5", "a.c d:plus sign:e": "true", "a.empty": "{}", "list": '["x"]', "text": "x"}
     assert as_params(config) == flat
 
 
@@ -324,6 +327,132 @@ def test_a_sweep_is_uploaded_with_its_trials_below_it(database: Path, tmp_path: 
     assert all(line.startswith("sent 0 metric lines") for line in upload_sweep(sweep))
 
 
+def metrics_sent(database: Path, folder: Path, metrics: dict[str, float], name: str = "hello") -> Any:
+    """The run in MLflow of a folder in which one line was logged."""
+    folder.mkdir()
+    jsonl, run = JsonlLogger(), RunStart(folder, name, {"weights": {"C++": 2, "C**": 3}, "bad": "x"})
+    jsonl.start(run)
+    jsonl.log_metrics(metrics, step=1)
+    jsonl.close()
+    Upload.begin(run, f"sqlite:///{database}", "greetings").end("FINISHED", time.time())
+    upload_run(folder)
+    return the_only_run(MlflowClient(f"sqlite:///{database}"))
+
+
+def test_scores_and_parameters_of_labels_with_special_characters_stay_apart(database: Path, tmp_path: Path) -> None:
+    labels = ("C++", "C**", "http://schema.org/Person", "http://schema.org/Place", "a/../b", "!", "@", "x" * 300)
+    metrics = {f"eval_cpp_kind_f1_of_{label}": index / 8 for index, label in enumerate(labels)}
+
+    run = metrics_sent(database, tmp_path / "run", metrics)
+
+    assert sorted(run.data.metrics.values()) == sorted(metrics.values())
+    assert run.data.metrics["eval_cpp_kind_f1_of_C:plus sign::plus sign:"] == 0.0
+    weights = {key: value for key, value in run.data.params.items() if key.startswith("weights.")}
+    assert weights == {"weights.C:plus sign::plus sign:": "2", "weights.C:asterisk::asterisk:": "3"}
+
+
+def test_infinite_and_undefined_scores_reach_mlflow_beside_the_others(database: Path, tmp_path: Path) -> None:
+    metrics = {"up": math.inf, "down": -math.inf, "nan": math.nan, "half": 0.5}
+    found = metrics_sent(database, tmp_path / "run", metrics).data.metrics
+    assert math.isnan(found.pop("nan"))
+    assert found == {"up": sys.float_info.max, "down": -sys.float_info.max, "half": 0.5}  # infinity in a database
+
+
+def test_a_run_and_an_experiment_with_over_long_names_reach_mlflow(database: Path, tmp_path: Path) -> None:
+    run = metrics_sent(database, tmp_path / "run", {"x": 0.5}, name="n\0" * 400)
+    assert len(run.info.run_name) == 250
+    folder = tmp_path / "other"
+    folder.mkdir()
+    Upload.begin(RunStart(folder, "hello", {}), f"sqlite:///{database}", "e" * 600).end("FINISHED", time.time())
+    upload_run(folder)
+    names = [experiment.name for experiment in MlflowClient(f"sqlite:///{database}").search_experiments()]
+    assert sorted(len(name) for name in names) == [len("Default"), len("greetings"), 500]
+
+
+def test_a_database_in_a_folder_with_any_name_gets_the_run_and_nothing_appears_beside_it(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "is it 100%?#%20x"
+    (project / "outputs").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    folder = project / "run"
+    folder.mkdir()
+    jsonl, run = JsonlLogger(), RunStart(folder, "hello", CONFIG)
+    jsonl.start(run)
+    jsonl.log_metrics({"x": 0.5}, step=1)
+    jsonl.close()
+    (folder / "results.json").write_text("{}")
+    upload = Upload.begin(run, "sqlite:///outputs/mlflow.db", "greetings")
+    upload.add_artifact(folder / "results.json")
+    upload.end("FINISHED", time.time())
+
+    monkeypatch.chdir(tmp_path)  # later, from elsewhere
+    assert upload_run(folder).startswith("sent 1 metric lines and 1 artifacts")
+
+    monkeypatch.chdir(project)
+    client = MlflowClient("sqlite:///outputs/mlflow.db")
+    run_id = the_only_run(client).info.run_id
+    assert the_only_run(client).data.metrics == {"x": 0.5}
+    assert (project / "outputs" / "mlartifacts" / run_id / "artifacts" / "results.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [project.name, database.parent.name]
+    assert sorted(path.name for path in project.iterdir()) == ["outputs", "run"]
+
+
+class PickyClient:
+    """A client of a server that refuses every batch with a name in it that begins with `bad`."""
+
+    def __init__(self, client: MlflowClient, error_code: int) -> None:
+        self._client, self._error_code = client, error_code
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def log_batch(self, run_id: str, **batch: Any) -> None:
+        if any(entry.key.startswith("bad") for entries in batch.values() for entry in entries):
+            raise MlflowException("no such names here", self._error_code)
+        self._client.log_batch(run_id, **batch)
+
+
+@pytest.mark.parametrize("error_code", [INVALID_PARAMETER_VALUE, BAD_REQUEST, INTERNAL_ERROR])
+def test_what_a_server_refuses_is_left_out_alone_and_named(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error_code: int
+) -> None:
+    client = PickyClient(MlflowClient(f"sqlite:///{database}"), error_code)
+    monkeypatch.setattr(Upload, "_connect", lambda self: client)
+    metrics = {f"good_{index}": float(index) for index in range(9)}
+
+    run = metrics_sent(database, tmp_path / "run", {**metrics, "bad_one": 0.5})
+
+    assert run.data.metrics == metrics
+    assert len(run.data.params) == 2
+    assert run.info.status == "FINISHED"
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    left_out = f"MLflow at sqlite:///{database} leaves it out: failed (no such names here)"
+    assert told == [f"bad: {left_out}", f"bad_one: {left_out}"]
+
+
+def test_a_run_that_was_deleted_in_mlflow_loses_nothing_of_its_own(database: Path, tmp_path: Path) -> None:
+    """MLflow refuses whatever is sent there; that says nothing against a single metric."""
+    folder, client = tmp_path / "run", MlflowClient(f"sqlite:///{database}")
+    run = metrics_sent(database, folder, {"x": 0.5})
+    client.delete_run(run.info.run_id)
+    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+        file.write('{"step": 2, "time": 1.0, "x": 0.75}\n')
+
+    with pytest.raises(ConnectionError, match="1 metric lines are kept in"):
+        upload_run(folder)
+
+    client.restore_run(run.info.run_id)
+    upload_run(folder)
+    assert the_only_run(client).data.metrics == {"x": 0.75}
+
+
+def test_a_run_does_not_end_before_it_began_where_the_clock_was_set_back(tmp_path: Path) -> None:
+    upload = Upload.begin(RunStart(tmp_path, "hello", CONFIG), f"sqlite:///{tmp_path / 'x.db'}", "greetings")
+    upload.end("FINISHED", upload.state.started_at - 3600)
+    assert upload.state.ended_at == upload.state.started_at
+
+
 def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no mlflow\.json, so this run was not logged to MLflow"):
         upload_run(tmp_path)
@@ -353,7 +482,8 @@ def test_server_that_never_answers_costs_no_more_than_the_close_timeout(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        uri = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        silent_port = silent.getsockname()[1]
+        uri = f"http://user:secret@127.0.0.1:{silent_port}"
         started = time.perf_counter()
         loggers = begin(tmp_path / "run", uri, timeout_seconds=60.0, close_timeout_seconds=1.5)
         start_seconds = time.perf_counter() - started
@@ -366,7 +496,9 @@ def test_server_that_never_answers_costs_no_more_than_the_close_timeout(
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "100 metric lines are kept in" in record.getMessage()
     assert f"python run.py action=upload run_dir={tmp_path / 'run'}" in record.getMessage()
-    assert "secret" not in record.getMessage()
+    kept = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "run").iterdir() if path.is_file())
+    assert "secret" not in record.getMessage() + kept
+    assert f"http://user@127.0.0.1:{silent_port}" in kept  # the password has to come from MLflow's variables
     assert len(points_in_file(tmp_path / "run")) == 200
 
 

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from random import Random
 
+import evaluate
 import numpy as np
 import pytest
 import scipy.stats
@@ -340,3 +341,21 @@ def test_the_matthews_correlation_with_gaps_is_that_of_rows_of_zeros(seed: int) 
     theirs = (x * y).sum() / spread if spread > 1e-9 else 0.0
     ours = metrics.compute_all(metrics.TAGS, ["matthews_correlation"], gold, found)
     assert ours["matthews_correlation"] == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize("label", ["x" * 300, "nul\0", "../../outside", "a b"])
+def test_no_label_becomes_a_path(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "deep" / "down" / "metrics")
+    gold, found = [label, label, "other"], [label, "other", label]
+    name = f"f1_of_{label}"
+    metric = metrics.LabelMetric(name)
+    assert metric.compute(references=gold, predictions=found) == {name: 0.5}
+    assert metric.info.config_name == name
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_metrics_need_no_home_that_can_be_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "file" / "metrics")
+    assert [FAMILIES[name].make(metric).name for metric in FAMILIES[name]]

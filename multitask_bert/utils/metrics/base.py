@@ -26,7 +26,12 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
     kind_of_reference: ClassVar[Any] = None  # what one reference is; None: the same
 
     def __init__(self, name: str) -> None:
-        super().__init__(config_name=name, keep_in_memory=True)
+        super().__init__(keep_in_memory=True)
+        self.config_name = self.info.config_name = name  # of labels, so of data: not for `evaluate`, which makes paths
+
+    def _build_data_dir(self) -> str:
+        """The folder of data that does not fit into memory: none, so that none is made below the user's home."""
+        return ""
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         """The counts of each example -> rows_NK."""
