@@ -78,7 +78,8 @@ def run_training(
     if config.resume:
         remove_half_written(folder)
     options: dict[str, Any] = {
-        "tags": tags, "watcher": watcher, "before": before, "started": started, "console": console,
+        "tags": tags, "name": name, "watcher": watcher, "before": before, "config_files": config_files,
+        "started": started, "console": console,
     }  # fmt: skip
     try:
         return _train_once(config, folder, **options)
@@ -93,8 +94,10 @@ def _train_once(
     folder: Path,
     *,
     tags: Mapping[str, str],
+    name: str | None,
     watcher: Watcher | None,
     before: Mapping[str, Any] | None,
+    config_files: Mapping[str, str] | None,
     started: float,
     console: Console,
 ) -> float:
