@@ -321,9 +321,10 @@ def options_of(group: str) -> List[str]:
 
 def file_of(group: str, name: str) -> str:
     """The file of an option, where it can be found in conf/ or in the folder of `--config-dir`; which comes first."""
-    files = [folder / group / f"{name}.yaml" for folder in _folders()]
-    found = sorted((file for file in files if file.is_file()), key=lambda file: trust.is_own(str(file), "."))
-    return str(found[0] if found else Path(group, f"{name}.yaml"))
+    place = Path(group, f"{name}.yaml")
+    found = [folder for folder in _folders() if (folder / place).is_file()]
+    found.sort(key=lambda folder: trust.is_own(str(folder), str(place)))
+    return str(found[0] / place if found else place)
 
 
 def _folders() -> List[Path]:

@@ -436,7 +436,7 @@ class Trainer:
             for head, how in result.collapsed.items():
                 name = f"{task}.{head}"
                 state.num_collapses[name] = state.num_collapses.get(name, 0) + 1
-                log.warning("step %d: %s %s; %s", state.step, name, how, WAY_OUT)
+                self.console.say(f"step {state.step}: {name} {how}; {WAY_OUT}")
         never = [name for name, number in state.num_collapses.items() if number == state.num_evaluations]
         if never and self.config.trainer.restart_collapsed and 2 * state.step >= state.num_steps:
             raise CollapsedError(f"step {state.step} of {state.num_steps}: {', '.join(never)} learnt nothing so far")

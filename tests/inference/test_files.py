@@ -239,7 +239,7 @@ def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return super().write(content)
 
-    with pytest.raises(InputError, match=r"output=out\.jsonl: cannot be written from line 2 on \(No space left"):
+    with pytest.raises(InputError, match=r"out\.jsonl: prediction 2 cannot be written \(No space left on device\)"):
         write_lines([{"a": 1}, {"a": 2}], Full())
 
 

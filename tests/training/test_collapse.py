@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -107,11 +106,10 @@ def _heads_begin_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_heads_begin_at_zero")
 def test_a_head_that_learns_nothing_is_named_at_each_evaluation_and_counted(
-    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with caplog.at_level(logging.WARNING):
-        run_training(collapsing(make_config), tmp_path, tags={})
-    told = [record.getMessage() for record in caplog.records if "to everything" in record.getMessage()]
+    run_training(collapsing(make_config), tmp_path, tags={})
+    told = [line for line in capsys.readouterr().out.splitlines() if "to everything" in line]
     assert [message.partition(";")[0] for message in told] == [
         "step 4: mood.polarity answers 'bad' to everything", "step 8: mood.polarity answers 'bad' to everything",
     ]  # fmt: skip

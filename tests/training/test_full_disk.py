@@ -80,16 +80,15 @@ def test_a_run_that_cannot_write_a_file_says_so_and_goes_on_later(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
-    write = Path.write_bytes
+    write = shutil.copyfileobj
 
-    def refuse(path: Path, content: Any) -> int:
-        if name in path.name:
-            path.touch()
-            raise OSError(28, "No space left on device", str(path))
-        return write(path, content)
+    def refuse(source: Any, target: Any) -> None:
+        if name in Path(target.name).name:
+            raise OSError(28, "No space left on device", target.name)
+        write(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", refuse)
+        patch.setattr(shutil, "copyfileobj", refuse)
         with pytest.raises(InputError) as caught:
             running.run_training(config, tmp_path, tags={})
     message = str(caught.value)
