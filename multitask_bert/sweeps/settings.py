@@ -10,6 +10,7 @@ from multitask_bert.config import is_lower_better
 TRIAL = "MULTITASK_BERT_TRIAL"  # environment of a job: the number of its trial in the study
 PARENT_RUN = "MULTITASK_BERT_PARENT_RUN"  # environment of a job: MLflow's id of the sweep's run
 THREADS = "MULTITASK_BERT_THREADS"  # environment of a job: its share of the machine's cores
+OWN = "own"  # attribute of a trial: it has the values of the config itself
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 
 
@@ -32,6 +33,8 @@ class SweepConfig:
     study: str = "${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}"  # name; the same name goes on
     max_failures: int = 3  # trials that may fail; with one more the sweep stops
     n_jobs: Optional[int] = None  # trials launched at once; null: as many as the launcher runs side by side
+    try_own: bool = False  # the first trial has the config's own values (its encoder's recipe), if in the space
+    measure: bool = True  # before the first trial, train a few steps here, to say how long the sweep takes
     seed: int = 1  # of the sampler; with the same one, all proposals are the same again
     take_over: bool = False  # also take for dead what runs on a machine that cannot be asked
 
