@@ -137,9 +137,9 @@ def _undisturbed(num_threads: int | None = None) -> Iterator[None]:
         torch.set_rng_state(states[2])
         if of_cuda is not None:
             torch.cuda.set_rng_state_all(of_cuda)
+            torch.cuda.empty_cache()
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(is_deterministic)
-            torch.cuda.empty_cache()
 
 
 @contextmanager
