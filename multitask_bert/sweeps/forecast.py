@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Protocol
 
 import optuna
@@ -15,6 +14,7 @@ from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.trials import distribution_of, overrides_of
 from multitask_bert.utils.cost import Speed, Work
 
+WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")  # on work
 NUM_SAMPLED = 8  # configs of the space whose mean stands for a trial's work
 USUAL_SHARE = 0.45  # of its whole trials' work that a pruned sweep does (docs/experiments.md, "Pruning")
 
@@ -67,13 +67,12 @@ def foresee(
     Raises:
         InputError: data or weights cannot be loaded.
     """
-    known: dict[str, Work] = {}
+    known: dict[tuple[str, ...], Work] = {}
 
     def work_of(overrides: Sequence[str]) -> Work:
-        config = plan.compose(overrides)
-        key = _what_work_depends_on(config)
+        key = tuple(override for override in overrides if not override.startswith(WITHOUT_EFFECT))
         if key not in known:
-            known[key] = count_work(config)
+            known[key] = count_work(plan.compose(key))
         return known[key]
 
     sampled = [work_of(overrides) for overrides in _sampled(plan)]
@@ -121,11 +120,3 @@ def _longest(plan: Plan, work_of: Callable[[Sequence[str]], Work]) -> list[str]:
         best = max(choices, key=lambda choice: work_of([*others, choice]).num_tokens)
         longest = sorted([*others, best])
     return longest
-
-
-def _what_work_depends_on(config: ExperimentConfig) -> str:
-    trainer = config.trainer
-    numbers = (trainer.num_epochs, trainer.min_steps, trainer.max_steps, trainer.update, trainer.eval_every)
-    parts = asdict(config.batching), asdict(config.mixing), {name: asdict(task) for name, task in config.tasks.items()}
-    model = config.model.pretrained, config.model.revision, config.model.tokenizer
-    return json.dumps([*numbers, trainer.eval_shares, *parts, *model, config.data_root, config.seed])

@@ -25,7 +25,7 @@ from multitask_bert.sweeps.trials import Define, distribution_of, load_function,
 from multitask_bert.utils.cost import Work
 
 # When trials that may be pruned evaluate, as shares of their steps: the first of these that is cheap enough.
-REPORT_SHARES = ((0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.1, 0.2, 0.4, 0.6, 0.8, 1.0))
+REPORT_SHARES = ((0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.2, 0.3, 0.5, 0.75, 1.0))
 EVALUATION_COST = 1 / 3  # of a token that is evaluated, beside one that is learnt from: no backward pass
 MOST_FOR_EVALUATIONS = 0.25  # of what a whole trial's training costs; see docs/experiments.md, "Pruning"
 NUM_PROBES = 3  # configs that are composed before the first trial where a function decides what is in them

@@ -27,7 +27,7 @@ class SweepConfig:
     direction: Any = None  # maximize | minimize, one per metric; null: minimize losses and errors, else maximize
     sampler: str = "tpe"  # tpe | gp | cmaes | random | grid | nsga2
     sampler_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
-    pruner: Optional[str] = None  # median | successive_halving | hyperband | wilcoxon | none; null: median (see docs)
+    pruner: Optional[str] = None  # rank | median | successive_halving | hyperband | wilcoxon | none; null: see docs
     pruner_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
     storage: Optional[str] = None  # sqlite:///… or postgresql://…; null: study.journal in the sweep's folder
     study: str = "${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}"  # name; the same name goes on
@@ -53,5 +53,8 @@ class SweepConfig:
 
     @property
     def pruner_name(self) -> str:
-        """The pruner that is meant where none is named: nothing prunes several objectives."""
-        return self.pruner or ("median" if len(self.metrics) == 1 else "none")
+        """The pruner that is meant where none is named: between evaluations `rank`, between seeds `median`; nothing
+        prunes several objectives."""
+        if self.pruner is not None:
+            return self.pruner
+        return "none" if len(self.metrics) > 1 else "median" if self.seeds > 1 else "rank"
