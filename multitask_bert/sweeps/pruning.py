@@ -15,7 +15,7 @@ COMPARED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 class RankPruner(BasePruner):
     """Ends a trial once enough others were strictly better by the same step, each by its best score until there.
 
-    `min_better`, `share_better`: enough are so many, and this share of the others, too. `n_warmup_steps`: before which
+    `min_better`, `share_better`: enough are so many, and this share of those that were better or worse, too. `n_warmup_steps`: before which
     nothing is pruned, in the unit of the reports.
 
     Two things differ from Optuna's `MedianPruner`. The first trials are compared, too, so that none has to run whole.
@@ -44,8 +44,8 @@ class RankPruner(BasePruner):
         ]
         own = _best(trial.intermediate_values, step, sign)
         assert own is not None
-        num_better = sum(best > own for best in bests)
-        return num_better >= max(self.min_better, self.share_better * len(bests))
+        num_better, num_worse = sum(best > own for best in bests), sum(best < own for best in bests)
+        return num_better >= max(self.min_better, self.share_better * (num_better + num_worse))
 
 
 def _best(reports: Mapping[int, float], step: int, sign: float) -> float | None:

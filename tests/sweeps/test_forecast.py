@@ -17,7 +17,7 @@ from multitask_bert.training.cost import count_work, measure_speed
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.cost import Speed, Work
 from tests.composing import run_line
-from tests.sweeps.sweeping import COMMAND, Pretence, sweep
+from tests.sweeps.sweeping import Pretence, sweep
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def test_a_trial_that_still_answers_the_same_ends_once_two_others_do_better() ->
     assert replayed([early, [SAME] * 4, early, [SAME] * 4], RankPruner()) == [4, 4, 4, 2]
 
 
+def test_however_many_learn_nothing_the_next_one_that_does_ends() -> None:
+    assert replayed([[SAME] * 4] * 12 + [[SAME, 0.3, 0.4, 0.5]] * 2 + [[SAME] * 4], RankPruner())[-1] == 2
+
+
 def test_the_first_trials_are_compared_too() -> None:
     good, bad = [0.4, 0.5, 0.6], [0.1, 0.1, 0.1]
     assert replayed([good, bad, good, bad], RankPruner()) == [3, 3, 3, 1]
