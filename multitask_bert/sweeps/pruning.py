@@ -15,8 +15,8 @@ COMPARED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 class RankPruner(BasePruner):
     """Ends a trial once enough others were strictly better by the same step, each by its best score until there.
 
-    `min_better`, `share_better`: enough are so many, and this share of those that were better or worse, too. `n_warmup_steps`: before which
-    nothing is pruned, in the unit of the reports.
+    `min_better`, `share_better`: enough are so many, and this share of those that were better or worse, too.
+    `n_warmup_steps`: before which nothing is pruned, in the unit of the reports.
 
     Two things differ from Optuna's `MedianPruner`. The first trials are compared, too, so that none has to run whole.
     And equal scores count for neither side: while all trials still give every example the same answer, none ends;
