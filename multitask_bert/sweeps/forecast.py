@@ -52,7 +52,7 @@ class Forecast:
         share = USUAL_SHARE if self.is_pruned else 1.0
         usual = ""
         if self.is_pruned or self.least_steps < self.most_steps:
-            num_steps = round(share * self.num_trainings * self.mean_steps, -1)
+            num_steps = float(f"{share * self.num_trainings * self.mean_steps:.2g}")
             seconds = share * self.num_trainings * self.mean_seconds / self.num_jobs
             how = "with pruning usually" if self.is_pruned else "usually"
             usual = f"; {how} {num_steps:,.0f} steps, {duration(seconds)}"

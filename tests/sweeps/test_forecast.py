@@ -17,7 +17,7 @@ from multitask_bert.training.cost import count_work, measure_speed
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.cost import Speed, Work
 from tests.composing import run_line
-from tests.sweeps.sweeping import Pretence, sweep
+from tests.sweeps.sweeping import COMMAND, Pretence, sweep
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_most_is_that_of_the_longest_trial(
 
 def test_pruning_saves_its_usual_share(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
     sweep("hydra.sweeper.n_trials=4")
-    usual = round(USUAL_SHARE * 400, -1)
+    usual = float(f"{USUAL_SHARE * 400:.2g}")
     assert f"4 trials of 100 steps each: at most 400 steps, about 7 min; with pruning usually {usual:.0f} steps" in (
         capsys.readouterr().out
     )
@@ -109,11 +109,7 @@ def test_points_of_evaluation_are_chosen_where_they_are_cheap(
             num_steps=100, num_tokens=10_000, num_evaluations=1, num_dev_tokens=num_dev_tokens, num_test_tokens=0
         )
         monkeypatch.setattr("multitask_bert.training.cost.count_work", lambda config, work=work: work)
-        sweep(
-            "hydra.sweeper.n_trials=1",
-            f"hydra.sweeper.study=s{num_dev_tokens}",
-            "hydra.sweep.dir=s/${hydra.sweeper.study}",
-        )
+        run_line(*COMMAND, "hydra.sweeper.n_trials=1", f"hydra.sweep.dir=s{num_dev_tokens}")
         chosen[num_dev_tokens] = len(pretended.runs[-1][0].trainer.eval_shares)
     assert chosen == {600: 11, 1000: 5, 2000: 0}
     for own in ("trainer.eval_every=2", "trainer.patience=1", "averaging=last", "hydra.sweeper.seeds=2"):
@@ -145,7 +141,7 @@ def test_the_encoders_own_recipe_is_tried_first(pretended: Pretence, capsys: pyt
     assert second.optimizer.lr != recipe.lr
     out = capsys.readouterr().out
     assert "trial 0 has the config's own values: model.head_init=uniform  optimizer.head_lr_factor=5.0" in out
-    assert "(the config's own)" in out
+    assert "(the config's own)" in " ".join(out.split())  # a row of the table may be broken
 
 
 def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
@@ -180,7 +176,7 @@ def test_trials_with_a_head_that_learnt_nothing_are_counted(
     out = capsys.readouterr().out
     assert "3 of 3 trials done, 0 pruned, 0 failed; best" in out
     assert "1 trial with a head that learnt nothing (0 of them pruned)" in out
-    assert "(learnt nothing: ner.ner_head)" in out
+    assert "(learnt nothing: ner.ner_head)" in " ".join(out.split())
     assert json.loads((FOLDER / "sweep.json").read_text(encoding="utf-8"))["collapsed"] == 1
     report = read_sweep(study)
     assert [trial.number for trial in report.trials if trial.collapsed] == [1]
