@@ -13,11 +13,13 @@ import torch
 
 from multitask_bert.config import ExperimentConfig
 from multitask_bert.sweeps.forecast import USUAL_SHARE
+from multitask_bert.sweeps.plan import _report_points
+from multitask_bert.sweeps.settings import SweepConfig
 from multitask_bert.training.cost import count_work, measure_speed
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.cost import Speed, Work
-from tests.composing import run_line
-from tests.sweeps.sweeping import COMMAND, Pretence, sweep
+from tests.composing import config_of, run_line
+from tests.sweeps.sweeping import Pretence, sweep
 
 
 @pytest.mark.parametrize(
@@ -99,23 +101,30 @@ def test_pruning_saves_its_usual_share(pretended: Pretence, capsys: pytest.Captu
     assert "1 trial of 100 steps each: at most 100 steps" in capsys.readouterr().out  # those that are left
 
 
-def test_points_of_evaluation_are_chosen_where_they_are_cheap(
-    pretended: Pretence, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("num_dev_tokens", "num_points"), [(600, 11), (1000, 5), (2000, 0)])
+def test_points_of_evaluation_are_chosen_where_they_are_cheap(num_dev_tokens: int, num_points: int) -> None:
     """An evaluation costs a third of a step per token: 11 points cost a quarter at most up to a dev set of 6.8%."""
-    chosen = {}
-    for num_dev_tokens in (600, 1000, 2000):
-        work = Work(
-            num_steps=100, num_tokens=10_000, num_evaluations=1, num_dev_tokens=num_dev_tokens, num_test_tokens=0
-        )
-        monkeypatch.setattr("multitask_bert.training.cost.count_work", lambda config, work=work: work)
-        run_line(*COMMAND, "hydra.sweeper.n_trials=1", f"hydra.sweep.dir=s{num_dev_tokens}")
-        chosen[num_dev_tokens] = len(pretended.runs[-1][0].trainer.eval_shares)
-    assert chosen == {600: 11, 1000: 5, 2000: 0}
-    for own in ("trainer.eval_every=2", "trainer.patience=1", "averaging=last", "hydra.sweeper.seeds=2"):
-        run_line("-m", "sweep=lr_warmup", "tasks=ner", "model=tiny", "logger=none", "hydra.sweeper.n_trials=1", own,
-                 "hydra.sweeper.study=own", f"hydra.sweep.dir={own.partition('=')[0]}")  # fmt: skip
-        assert pretended.runs[-1][0].trainer.eval_shares == []
+    work = Work(100, num_tokens=10_000, num_evaluations=1, num_dev_tokens=num_dev_tokens, num_test_tokens=0)
+    found = _report_points(SweepConfig(), config_of("model=tiny"), lambda config: work)
+    assert [override.count(",") + 1 for override in found] == ([num_points] if num_points else [])
+
+
+@pytest.mark.parametrize(
+    ("override", "settings"),
+    [
+        ("trainer.eval_every=2", {}),
+        ("trainer.patience=1", {}),
+        ("averaging=last", {}),
+        ("model=tiny", {"seeds": 2}),
+        ("model=tiny", {"pruner": "none"}),
+        ("model=tiny", {"metric": ["eval_mean_f1", "eval_loss"]}),
+    ],
+)
+def test_points_of_evaluation_stay_where_something_depends_on_them(override: str, settings: dict[str, Any]) -> None:
+    def refuse(config: ExperimentConfig) -> Work:
+        raise AssertionError("the data is not needed")
+
+    assert _report_points(SweepConfig(**settings), config_of(override), refuse) == []
 
 
 def test_data_that_cannot_be_read_is_said_and_left_to_the_trials(
