@@ -24,7 +24,7 @@ class RankPruner(BasePruner):
     count, with what they had: else each survivor would be compared with ever better ones alone.
     """
 
-    def __init__(self, min_better: int = 2, share_better: float = 0.2, n_warmup_steps: int = 0) -> None:
+    def __init__(self, min_better: int = 2, share_better: float = 1 / 3, n_warmup_steps: int = 0) -> None:
         if min_better < 1 or not 0 <= share_better < 1 or n_warmup_steps < 0:
             raise ValueError(
                 "min_better must be at least 1, share_better from 0 to below 1, n_warmup_steps at least 0; got "

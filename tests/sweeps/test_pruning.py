@@ -56,11 +56,11 @@ def test_the_best_score_so_far_is_compared_and_not_the_last_one() -> None:
 
 
 def test_pruned_trials_still_count_among_the_others() -> None:
-    """Three better ones are more than a fifth of the five that came so far, and less than a fifth of all twenty."""
+    """Three better ones are all of those that came so far and differ, and a sixth with the pruned ones."""
     best, fair, bad = [0.5, 0.9, 0.9], [0.5, 0.6, 0.6], [0.1, 0.1, 0.1]
     before = [fair] * 2 + [bad] * 15 + [best] * 3
     assert replayed([*before, fair], RankPruner()) == [3] * 2 + [1] * 15 + [3] * 4
-    assert replayed([*before, best, best, fair], RankPruner())[-1] == 2
+    assert replayed([*before, *[best] * 5, fair], RankPruner())[-1] == 2
 
 
 def test_nothing_is_pruned_before_the_warmup_is_over() -> None:
