@@ -74,9 +74,11 @@ def measure_speed(config: ExperimentConfig, *, num_threads: int | None = None) -
     with _undisturbed(num_threads), sharing():
         prepare(config)
         with _silence():
-            first = _trained(config, 1)
-            wanted = int(MEASURED_SECONDS / max(first.state.train_seconds, 1e-9))
-            trainer = _trained(config, min(max(wanted, FEWEST_STEPS), MOST_STEPS))
+            _trained(config, 1)  # the first step of a process takes longer than all others
+            trainer = _trained(config, FEWEST_STEPS)
+            wanted = int(FEWEST_STEPS * MEASURED_SECONDS / max(trainer.state.train_seconds, 1e-9))
+            if wanted > FEWEST_STEPS:
+                trainer = _trained(config, min(wanted, MOST_STEPS))
             trainer.eval_datasets = _some(trainer)
             began = time.perf_counter()
             trainer.evaluate()
