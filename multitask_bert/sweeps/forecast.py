@@ -16,7 +16,7 @@ from multitask_bert.utils.cost import Speed, Work
 
 WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")  # on work
 NUM_SAMPLED = 8  # configs of the space whose mean stands for a trial's work
-USUAL_SHARE = 0.45  # of its whole trials' work that a pruned sweep does (docs/experiments.md, "Pruning")
+USUAL_SHARE = 0.5  # of its whole trials' work that a pruned sweep does (docs/experiments.md, "Pruning")
 
 
 class MeasureSpeed(Protocol):
