@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -249,11 +250,14 @@ def sweep(
     calm_libraries()
     tolerate_lost_output()
     from multitask_bert.sweeps.controller import Controller
+    from multitask_bert.sweeps.forecast import foresee
     from multitask_bert.sweeps.plan import make_plan
+    from multitask_bert.training import cost
     from multitask_bert.training.mlflow_sweep import MlflowSweep
 
-    plan = make_plan(arguments, config, loader, lambda tree: check(without_hydra(tree)))
-    controller = Controller.open(plan, launcher, MlflowSweep.from_config(plan.config.logger))
+    plan = make_plan(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=cost.count_work)
+    foretell = partial(foresee, count_work=cost.count_work, measure_speed=cost.measure_speed)
+    controller = Controller.open(plan, launcher, MlflowSweep.from_config(plan.config.logger), foretell)
     try:
         return controller.run()
     finally:

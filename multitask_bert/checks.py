@@ -124,7 +124,10 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
         yield f"batching.micro_batch_size={micro} has no effect: batching.batch_size={batching.batch_size} is smaller"
     if None not in (trainer.eval_every, trainer.max_steps) and trainer.eval_every >= trainer.max_steps:  # type: ignore[operator]
         yield f"trainer.eval_every={trainer.eval_every} has no effect: training ends after {trainer.max_steps} steps"
-    if trainer.patience is not None and trainer.eval_every is None and trainer.patience + 1 >= trainer.num_epochs:
+    if trainer.eval_every is not None and trainer.eval_shares:
+        yield f"trainer.eval_every={trainer.eval_every} has no effect: trainer.eval_shares says when to evaluate"
+    is_by_epoch = trainer.eval_every is None and not trainer.eval_shares
+    if trainer.patience is not None and is_by_epoch and trainer.patience + 1 >= trainer.num_epochs:
         yield (
             f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
@@ -206,6 +209,8 @@ def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
     for name in ("averaging.decay", "averaging.start"):
         if not 0 <= (share := _lookup(config, name)) < 1:
             yield f"{name}={share}: must be a share, at least 0 and less than 1"
+    if any(not 0 < share <= 1 for share in trainer.eval_shares):
+        yield f"trainer.eval_shares={trainer.eval_shares}: must be shares of the steps, above 0 and at most 1"
     if None not in (trainer.min_steps, trainer.max_steps) and trainer.min_steps > trainer.max_steps:  # type: ignore[operator]
         yield f"trainer.min_steps={trainer.min_steps}: must be at most trainer.max_steps={trainer.max_steps}"
 

@@ -209,6 +209,7 @@ class TrainerConfig:
     update: str = "task"  # task: a step learns from one task's batch | round: from one batch of every task at once
     max_steps: Optional[int] = None  # optimizer updates after which training ends; null: after num_epochs
     eval_every: Optional[int] = None  # steps between evaluations; null: at the end of every epoch
+    eval_shares: List[float] = field(default_factory=list)  # evaluate at these shares of the run's steps instead
     metric_for_best: Optional[str] = None  # key of the one that decides; null: eval_mean_f1, else eval_mean_score
     higher_is_better: Optional[bool] = None  # null: false for losses and errors, else true
     keep_best_per_head: bool = False  # also keep the weights of each head's own best step, and test that head with them

@@ -54,8 +54,9 @@ class TrialFigures:
     overrides: list[str]
     folder: str | None  # below the sweep's
     seconds: float | None  # None: not begun
-    reports: dict[int, float]  # by step: what the pruner saw
+    reports: dict[int, float]  # by step, permille or seed, as `SweepReport.reports` says: what the pruner saw
     scores: dict[str, float]  # every metric of the last evaluation
+    collapsed: list[str]  # task.head that has learnt nothing in the best model
     error: str | None
 
 
@@ -73,6 +74,8 @@ class SweepReport:
     fixed_overrides: list[str]  # of every trial
     counts: dict[str, int]  # by state; those that were tried again are in none
     num_tried_again: int
+    num_collapsed: int  # trials, pruned ones among them, of whose best model a head has learnt nothing
+    reports: str  # what the numbers of the trials' reports count: steps | permille (of a trial's own steps) | seeds
     training_seconds: float  # of all trials together
     elapsed_seconds: float  # from the first start to the last end, pauses included
     parameters: list[Parameter]
@@ -112,6 +115,8 @@ def read_sweep(study: optuna.Study) -> SweepReport:
         fixed_overrides=list(about.get("fixed_overrides", [])),
         counts={state: states.count(state) for state in STATES.values()},
         num_tried_again=len(tried_again),
+        num_collapsed=sum(bool(trial.collapsed) for trial in trials),
+        reports=about.get("reports") or ("seeds" if int(about.get("seeds", 1)) > 1 else "steps"),
         training_seconds=sum(trial.seconds or 0.0 for trial in trials),
         elapsed_seconds=_elapsed(counted, now),
         parameters=_parameters(about.get("space", {}), counted),
@@ -155,6 +160,7 @@ def _read_trial(trial: FrozenTrial, now: datetime) -> TrialFigures:
         seconds=about.get("seconds", _elapsed([trial], now)) if trial.datetime_start is not None else None,
         reports=dict(sorted(trial.intermediate_values.items())),
         scores=dict(about.get("scores", {})),
+        collapsed=list(about.get("collapsed", [])),
         error=None if error is None else error.encode(errors="replace").decode(),
     )
 

@@ -14,6 +14,10 @@ from multitask_bert.reports.sweep_plots import Plot
 from multitask_bert.reports.tables import Rows
 
 NUM_BEST = 20
+UNITS = {
+    "steps": "training steps", "permille": "thousandths of the trial's own training steps",
+    "seeds": "the number of seeds trained",
+}  # fmt: skip
 ERROR_LENGTH = 300  # characters of an error's first line; all of it is in report.json
 STYLE = """
 dl { display: grid; grid-template-columns: max-content auto; gap: .2em 1.2em; margin: 0; }
@@ -59,6 +63,7 @@ def _facts(report: SweepReport) -> Iterator[str]:
     facts = {
         "Metric" if len(report.metrics) == 1 else "Metrics": metrics,
         "Trials": _state_of(report),
+        "Learnt nothing": _collapsed(report),
         "Seeds": per_trial,
         "Time": f"{_duration(report.elapsed_seconds)} from the first start to the last end, "
         f"{_duration(report.training_seconds)} of all trials together",
@@ -79,6 +84,17 @@ def _state_of(report: SweepReport) -> str:
     counted = ", ".join(f"{count} {state}" for state, count in report.counts.items() if count)
     again = f"; {report.num_tried_again} more died and were tried again" if report.num_tried_again else ""
     return f"{total} {'trial' if total == 1 else 'trials'}: {counted}{again}"
+
+
+def _collapsed(report: SweepReport) -> str:
+    """`3 trials with a head that learnt nothing, 2 of them pruned: 4, 7, 9`; empty where there are none."""
+    found = [trial for trial in report.trials if trial.collapsed]
+    num_pruned = sum(trial.state == "pruned" for trial in found)
+    if not found:
+        return ""
+    numbers = ", ".join(str(trial.number) for trial in found)
+    noun = "trial" if len(found) == 1 else "trials"
+    return f"{len(found)} {noun} with a head that learnt nothing, {num_pruned} of them pruned: {numbers}"
 
 
 def _nothing_yet(report: SweepReport) -> Iterator[str]:
@@ -167,10 +183,10 @@ def _all(report: SweepReport) -> Rows:
             step = max(trial.reports)
             last = f"{_number(trial.reports[step])} at {step:,}"
         time = "" if trial.seconds is None else _duration(trial.seconds)
-        rows.append((str(trial.number), trial.state, trial.folder or "", _params(trial), *values, last, time))
+        state = f"{trial.state}; learnt nothing: {', '.join(trial.collapsed)}" if trial.collapsed else trial.state
+        rows.append((str(trial.number), state, trial.folder or "", _params(trial), *values, last, time))
     columns = ("trial", "state", "folder", "parameters", *report.metrics, "last report, at step", "time")
-    unit = "training steps" if report.seeds == 1 else "the number of seeds trained"
-    return Rows("All trials", columns, rows, num_names=4, note=f"Steps of the last report: {unit}.")
+    return Rows("All trials", columns, rows, num_names=4, note=f"Steps of the last report: {UNITS[report.reports]}.")
 
 
 def _params(trial: TrialFigures) -> str:

@@ -134,6 +134,12 @@ def _history_caption(report: SweepReport) -> str:
     )
 
 
+UNITS = {
+    "steps": "training step (optimizer updates)", "permille": "thousandths of the trial's own training steps",
+    "seeds": "number of seeds trained",
+}  # fmt: skip
+
+
 def _curves(report: SweepReport) -> Figure:
     figure = blank(10.6, 3.6)
     axes = panel(figure)
@@ -159,7 +165,7 @@ def _curves(report: SweepReport) -> Figure:
         shown.insert(0, Line2D([], [], color=BEST, linewidth=2.5, label=f"best (trial {best[0]})"))
     _legend(axes, shown)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("training step (optimizer updates)" if report.seeds == 1 else "number of seeds trained")
+    axes.set_xlabel(UNITS[report.reports])
     axis.label(axes, report.metrics[0])
     return figure
 

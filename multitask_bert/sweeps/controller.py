@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,13 @@ from multitask_bert.config import InputError
 from multitask_bert.config_tree import as_value
 from multitask_bert.folders import shown
 from multitask_bert.sweeps import conf_files, trials
+from multitask_bert.sweeps.forecast import Forecast
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
 from multitask_bert.sweeps.plan import Plan
 from multitask_bert.sweeps.progress import Progress
 from multitask_bert.sweeps.results import best_values, table_of, write_best, write_summary
-from multitask_bert.sweeps.settings import PARENT_RUN, THREADS, TRIAL
+from multitask_bert.sweeps.settings import OWN, PARENT_RUN, THREADS, TRIAL
+from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
 
 log = logging.getLogger(__name__)
@@ -60,10 +62,17 @@ class Controller:
     tracker: Tracker | None  # None: the sweep has no run of its own
     study: optuna.Study
     progress: Progress
+    foresee: Callable[[Plan, int], Forecast] | None  # the cost of so many trials; None: it is not told
     parent_run: str | None = None
 
     @classmethod
-    def open(cls, plan: Plan, launcher: Launcher, tracker: Tracker | None) -> Controller:
+    def open(
+        cls,
+        plan: Plan,
+        launcher: Launcher,
+        tracker: Tracker | None,
+        foresee: Callable[[Plan, int], Forecast] | None = None,
+    ) -> Controller:
         """With the study, new or to go on with.
 
         Raises:
@@ -74,8 +83,10 @@ class Controller:
             storage = open_storage(plan.settings, plan.folder)
             study = open_study(storage, plan.settings, plan.attributes(), plan.folder)
             conf_files.refuse_changes(study.user_attrs["conf_files"], plan.conf_files(), plan.conf)
+            if plan.own is not None and not study.get_trials(deepcopy=False):
+                study.enqueue_trial(dict(plan.own), user_attrs={OWN: True})
             write_summary(study, plan.settings, plan.folder)
-        return cls(plan, launcher, tracker, study, Progress(study, plan.n_trials, plan.num_jobs))
+        return cls(plan, launcher, tracker, study, Progress(study, plan.n_trials, plan.num_jobs), foresee)
 
     def run(self) -> float | None:
         """All trials that are still to be done; the best value of the first metric.
@@ -91,6 +102,7 @@ class Controller:
             self.progress.say(f"Note: {caveat}")
         status = "FAILED"
         try:
+            self._say_what_comes()
             while batch := self._next_batch():
                 self._launch(batch)
                 write_summary(self.study, settings, folder)
@@ -109,6 +121,24 @@ class Controller:
             if status == "KILLED":
                 self.progress.say(f"stopped; {self.progress.done()}, and the same command goes on with the others")
         return best
+
+    def _say_what_comes(self) -> None:
+        """What the trials that are still to be done will cost, and which values the first one has."""
+        counts = trials.count(self.study)
+        num_left = self.plan.n_trials - counts.finished - counts.running
+        if num_left <= 0:
+            return
+        if self.foresee is not None and self.plan.settings.measure:
+            try:
+                self.progress.say(str(self.foresee(self.plan, num_left)))
+            except Exception as error:  # of the data, which the trials will meet, too; or of this machine's memory
+                log.info("the cost could not be told", exc_info=True)
+                self.progress.say(f"what the trials cost could not be told: {_first_line(error)}")
+        if self.plan.not_own is not None:
+            self.progress.say(self.plan.not_own)
+        elif self.plan.own is not None and not counts.finished:
+            values = "  ".join(as_overrides(self.plan.own))
+            self.progress.say(f"trial 0 has the config's own values: {values}")
 
     def _next_batch(self) -> list[tuple[int, list[str]]]:
         """Number and overrides of the trials to launch next; none where the study is complete."""

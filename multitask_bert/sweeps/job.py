@@ -13,7 +13,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,7 +46,7 @@ class Train(Protocol):
     """Trains in a folder and leaves `results.json` there; tells each evaluation, and ends where that says True."""
 
     def __call__(
-        self, config: ExperimentConfig, folder: Path, watcher: Callable[[int, Mapping[str, float]], bool], /
+        self, config: ExperimentConfig, folder: Path, watcher: Callable[[int, int, Mapping[str, float]], bool], /
     ) -> Any: ...
 
 
@@ -60,6 +60,13 @@ class Outcome:
 
     is_pruned: bool = False
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)  # final scores of each finished training
+    collapsed: set[str] = field(default_factory=set)  # task.head that had learnt nothing in a training's best model
+
+    def add(self, seed: int, results: Mapping[str, Any]) -> None:
+        """What a training left in its `results.json`."""
+        self.by_seed[seed] = results["metrics"]["eval"]
+        heads = results.get("collapsed", {})
+        self.collapsed |= {name for name, how in heads.items() if how["best_model"] is not None}
 
     def mean(self, key: str) -> float:
         scores = [scores[key] for scores in self.by_seed.values()]
@@ -102,6 +109,14 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
             _free_device()
 
 
+def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:
+    """How much of its steps a trial has done: the nearest of the shares at which all trials evaluate, in permille.
+
+    Trials of different lengths are compared there: at equal steps, the rate of a longer one has yet to decay.
+    """
+    return round(1000 * min([*shares, 1.0], key=lambda share: abs(share * num_steps - step)))
+
+
 def _free_device() -> None:
     """What a trial that ran out of memory still holds there, before the next one begins."""
     if torch.cuda.is_available():
@@ -112,22 +127,25 @@ def _free_device() -> None:
 def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, settings: SweepConfig) -> Outcome:
     metrics, outcome = settings.metrics, Outcome()
 
-    def report(step: int, scores: Mapping[str, float]) -> bool:
+    def report(step: int, num_steps: int, scores: Mapping[str, float]) -> bool:
         _refuse_nan(step, scores, metrics)
         if len(metrics) > 1:
             return False
-        trial.report(scores[metrics[0]], step)
+        shares = config.trainer.eval_shares
+        trial.report(scores[metrics[0]], permille_of(step, num_steps, shares) if shares else step)
         return bool(trial.should_prune())  # some pruners answer with a NumPy bool, which JSON does not know
 
     if settings.seeds == 1:
         train(config, folder, report)
         results = read_results(folder)
-        return Outcome(is_pruned=results["pruned"], by_seed={config.seed: results["metrics"]["eval"]})
+        outcome.is_pruned = results["pruned"]
+        outcome.add(config.seed, results)
+        return outcome
     for seed in range(config.seed, config.seed + settings.seeds):
         own, own_folder = replace(config, seed=seed), folder / f"seed_{seed}"
         keep_config(own, own_folder)
-        train(own, own_folder, lambda step, scores: _refuse_nan(step, scores, metrics))
-        outcome.by_seed[seed] = read_results(own_folder)["metrics"]["eval"]
+        train(own, own_folder, lambda step, num_steps, scores: _refuse_nan(step, scores, metrics))
+        outcome.add(seed, read_results(own_folder))
         is_last = len(outcome.by_seed) == settings.seeds
         if len(metrics) == 1:
             own_score, mean = outcome.by_seed[seed][metrics[0]], outcome.mean(metrics[0])
@@ -147,6 +165,7 @@ def _tell(study: optuna.Study, trial: Trial, outcome: Outcome, settings: SweepCo
     values = [means[metric] for metric in metrics]
     by_seed = {seed: [scores[metric] for metric in metrics] for seed, scores in outcome.by_seed.items()}
     trial.set_user_attr("scores", means)
+    trial.set_user_attr("collapsed", sorted(outcome.collapsed))
     trial.set_user_attr("seed_scores", {str(seed): own if len(own) > 1 else own[0] for seed, own in by_seed.items()})
     if outcome.is_pruned:
         study.tell(trial.number, state=TrialState.PRUNED)

@@ -13,6 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from multitask_bert.config import InputError
 from multitask_bert.config_tree import nearest
+from multitask_bert.sweeps.pruning import RankPruner
 from multitask_bert.sweeps.settings import MAXIMIZE, MINIMIZE, SweepConfig
 from multitask_bert.sweeps.space import FIELD, Dimension
 
@@ -25,6 +26,7 @@ SAMPLERS: dict[str, Callable[..., samplers.BaseSampler]] = {
     "nsga2": samplers.NSGAIISampler,
 }
 PRUNERS: dict[str, Callable[..., pruners.BasePruner]] = {
+    "rank": RankPruner,
     "median": pruners.MedianPruner,
     "successive_halving": pruners.SuccessiveHalvingPruner,
     "hyperband": pruners.HyperbandPruner,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,16 @@ from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
 from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
 from multitask_bert.sweeps.study import quiet_optuna
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
+from multitask_bert.utils.cost import Work
 
+# When trials that may be pruned evaluate, as shares of their steps: the first of these that is cheap enough.
+REPORT_SHARES = ((0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.2, 0.3, 0.5, 0.75, 1.0))
+EVALUATION_COST = 1 / 3  # of a token that is evaluated, beside one that is learnt from: no backward pass
+MOST_FOR_EVALUATIONS = 0.25  # of what a whole trial's training costs; see docs/experiments.md, "Pruning"
 NUM_PROBES = 3  # configs that are composed before the first trial where a function decides what is in them
 DIR_LINE = "hydra: {sweep: {dir: outputs/sweeps/${hydra.sweeper.study}}}"
+
+log = logging.getLogger(__name__)
 
 Check = Callable[[DictConfig], ExperimentConfig]
 
@@ -42,12 +50,24 @@ class Plan:
     num_jobs: int  # trials side by side
     threads_per_job: int | None  # None: as many as a process takes
     config: ExperimentConfig  # of the first probe
+    probes: tuple[tuple[str, ...], ...]  # overrides of configs that trials could have
+    compose: Callable[[Sequence[str]], ExperimentConfig]  # the config of a trial with these overrides
+    own: Mapping[str, Any] | None  # values of the first trial, where the config's own are to be tried
+    not_own: str | None  # why they are not, where they are to be
+    runs_elsewhere: bool  # trials, as on the nodes of a cluster
     caveats: tuple[str, ...] = ()  # why its trials cannot be compared by the metric
 
     @property
     def n_trials(self) -> int:
         wanted = self.settings.n_trials
         return min(wanted, grid_size(self.dimensions)) if self.settings.sampler == "grid" else wanted
+
+    @property
+    def reports(self) -> str:
+        """What the numbers count under which scores are reported to the pruner: steps | permille of them | seeds."""
+        if self.settings.seeds > 1:
+            return "seeds"
+        return "permille" if self.compose(self.probes[0]).trainer.eval_shares else "steps"
 
     def conf_files(self) -> dict[str, str]:
         return conf_files.hash_files(self.conf, self.groups)
@@ -61,6 +81,7 @@ class Plan:
             "metrics": self.settings.metrics,
             "directions": self.settings.directions,
             "seeds": self.settings.seeds,
+            "reports": self.reports,
             "fixed_overrides": list(self.fixed),
             "caveats": list(self.caveats),
             "conf_hash": conf_files.hash_of(files),
@@ -68,11 +89,18 @@ class Plan:
         }
 
 
-def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader, check: Check) -> Plan:
+def make_plan(
+    arguments: Sequence[str],
+    config: DictConfig,
+    loader: ConfigLoader,
+    check: Check,
+    *,
+    count_work: Callable[[ExperimentConfig], Work],
+) -> Plan:
     """Everything that can be known before the first trial.
 
     `arguments`: the command line's overrides; `config`: composed with those that are no sweeps; `check`: refuses a
-    config that cannot be run.
+    config that cannot be run; `count_work`: reads the data of one that can.
 
     Raises:
         InputError: with the field and the way out.
@@ -97,12 +125,14 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
     for probe, overrides in probes:
         _check_metrics(settings, probe, overrides)
     first = probes[0][0]
+    fixed = (*request.fixed, *_best_by_objective(settings, first), *_report_points(settings, first, count_work))
+    own, not_own = _own_values(settings, request.dimensions, config, groups)
     num_jobs = _num_jobs(settings, config)
     return Plan(
         settings=settings,
         dimensions=request.dimensions,
         define=define,
-        fixed=(*request.fixed, *_best_by_objective(settings, first)),
+        fixed=fixed,
         folder=Path(config.hydra.sweep.dir).absolute(),
         conf=tuple(conf_files.folders_of(loader, config)),
         groups=tuple(dict.fromkeys(groups)),
@@ -110,6 +140,11 @@ def make_plan(arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,
         caveats=tuple(_caveats(settings, [probe for probe, _ in probes])),
+        probes=tuple(tuple(overrides) for _, overrides in probes),
+        compose=lambda overrides: check(loader.load_sweep_config(config, [*fixed, *overrides])),
+        own=own,
+        not_own=not_own,
+        runs_elsewhere="Slurm" in config.hydra.launcher._target_,
     )
 
 
@@ -181,6 +216,46 @@ def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[
     if (direction == MINIMIZE) != is_lower_better(metric):
         values["trainer.higher_is_better"] = direction != MINIMIZE
     return as_overrides(values)
+
+
+def _report_points(
+    settings: SweepConfig, config: ExperimentConfig, count_work: Callable[[ExperimentConfig], Work]
+) -> list[str]:
+    """When a trial that may be pruned evaluates, where the config leaves it open: early and often, as far as it pays.
+
+    What depends on the evaluations (patience, an average over them) keeps those at the ends of epochs.
+    """
+    trainer = config.trainer
+    is_open = trainer.eval_every is None and not trainer.eval_shares
+    depends = trainer.patience is not None or config.averaging.kind == "last"
+    if settings.pruner_name == "none" or settings.seeds > 1 or not is_open or depends:
+        return []
+    try:
+        work = count_work(config)
+    except InputError as error:  # the trials will say it, too
+        log.warning("no points of evaluation were chosen: %s", error)
+        return []
+    cost = EVALUATION_COST * work.num_dev_tokens / work.num_tokens
+    shares = next((shares for shares in REPORT_SHARES if len(shares) * cost <= MOST_FOR_EVALUATIONS), ())
+    return [f"trainer.eval_shares=[{','.join(map(str, shares))}]"] if shares else []
+
+
+def _own_values(
+    settings: SweepConfig, dimensions: Sequence[Dimension], config: DictConfig, groups: Sequence[str]
+) -> tuple[dict[str, Any] | None, str | None]:
+    """What the config has for each dimension; or None, and why that cannot be tried."""
+    if not settings.try_own:
+        return None, None
+    if settings.sampler == "grid" or settings.function is not None:
+        return None, f"hydra.sweeper.try_own has no effect with sampler={settings.sampler} or a function"
+    values: dict[str, Any] = {}
+    for dimension in dimensions:
+        key = dimension.key
+        value = config.hydra.runtime.choices[key] if key in groups else OmegaConf.select(config, key)
+        if not dimension.holds(value):
+            return None, f"the config's own {key}={value} lies outside of the space, and is not tried"
+        values[key] = value
+    return values, None
 
 
 def _num_jobs(settings: SweepConfig, config: DictConfig) -> int:

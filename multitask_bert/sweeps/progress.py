@@ -8,7 +8,8 @@ import optuna
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from multitask_bert.sweeps.results import best_trials
+from multitask_bert.sweeps.forecast import duration
+from multitask_bert.sweeps.results import best_trials, words_on_collapsed
 from multitask_bert.sweeps.trials import count, counted, seconds_of
 from multitask_bert.utils.terminal import make_console
 
@@ -42,8 +43,10 @@ class Progress:
         if best := best_trials(self.study):
             metric = self.study.user_attrs["metrics"][0]
             parts.append(f"best {metric} {best[0].values[0]:.4f} (trial {best[0].number})")
+        if (words := words_on_collapsed(self.study)) is not None:
+            parts.append(words)
         if (seconds := self._seconds_left()) is not None:
-            parts.append(f"about {_duration(seconds)} left")
+            parts.append(f"about {duration(seconds)} left")
         return "; ".join(parts)
 
     def done(self) -> str:
@@ -54,9 +57,3 @@ class Progress:
         seconds = [seconds_of(t) for t in counted(self.study) if t.state.is_finished() and t.duration]
         left = self.n_trials - count(self.study).finished
         return left * sum(seconds) / len(seconds) / self.num_jobs if seconds and left > 0 else None
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

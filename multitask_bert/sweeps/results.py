@@ -14,7 +14,7 @@ from rich.table import Table
 from multitask_bert import foreign_folders, trust
 from multitask_bert.config import InputError
 from multitask_bert.folders import SWEEP, config_of, primary_config, shown
-from multitask_bert.sweeps.settings import MAXIMIZE, SweepConfig
+from multitask_bert.sweeps.settings import MAXIMIZE, OWN, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.addresses import without_password
@@ -56,6 +56,21 @@ def study_of(folder: Path) -> optuna.Study:
         raise InputError(f"run_dir={folder}: the storage {storage} holds no study {name}") from error
 
 
+def collapsed_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials of whose best model a head has learnt nothing; a pruned one may have had no time to."""
+    return [trial for trial in counted(study) if trial.user_attrs.get("collapsed")]
+
+
+def words_on_collapsed(study: optuna.Study) -> str | None:
+    """As in `4 trials with a head that learnt nothing (3 of them pruned)`; None: there are none."""
+    found = collapsed_trials(study)
+    if not found:
+        return None
+    num_pruned = sum(trial.state == TrialState.PRUNED for trial in found)
+    noun = "trial" if len(found) == 1 else "trials"
+    return f"{len(found)} {noun} with a head that learnt nothing ({num_pruned} of them pruned)"
+
+
 def best_values(study: optuna.Study) -> dict[str, float]:
     """The best trial's values, by `best_<metric>`; empty where none is complete."""
     best = best_trials(study)
@@ -78,6 +93,7 @@ def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> N
             "complete": counts.complete,
             "pruned": counts.pruned,
             "failed": counts.failed,
+            "collapsed": len(collapsed_trials(study)),
             "best": None if not best else {
                 "trial": best[0].number,
                 "values": best[0].values,
@@ -112,22 +128,20 @@ def table_of(study: optuna.Study) -> Table:
     """The best trials: values, spread over seeds, and what was chosen."""
     metrics = study.user_attrs["metrics"]
     title = "Best trials" if len(metrics) == 1 else "Trials that no other one beats"
-    caption = "\n".join(f"Note: {caveat}" for caveat in study.user_attrs.get("caveats", [])) or None
+    notes = [*(f"Note: {caveat}" for caveat in study.user_attrs.get("caveats", [])), words_on_collapsed(study)]
     table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption=caption,
-        caption_justify="left",
-        caption_style="",
-        box=SIMPLE_HEAD,
-    )
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD,
+        caption="\n".join(filter(None, notes)) or None, caption_justify="left", caption_style="",
+    )  # fmt: skip
     for name in ("trial", *metrics):
         table.add_column(name, justify="right")
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
         scores = [_with_spread(trial, place) for place in range(len(metrics))]
         chosen = "  ".join(map(_shortened, trial.user_attrs["overrides"]))
+        chosen += "  (the config's own)" if trial.user_attrs.get(OWN) else ""
+        if heads := trial.user_attrs.get("collapsed"):
+            chosen += f"  (learnt nothing: {', '.join(heads)})"
         table.add_row(str(trial.number), *scores, on_one_line(chosen))
     return table
 

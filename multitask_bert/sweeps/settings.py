@@ -10,6 +10,7 @@ from multitask_bert.config import is_lower_better
 TRIAL = "MULTITASK_BERT_TRIAL"  # environment of a job: the number of its trial in the study
 PARENT_RUN = "MULTITASK_BERT_PARENT_RUN"  # environment of a job: MLflow's id of the sweep's run
 THREADS = "MULTITASK_BERT_THREADS"  # environment of a job: its share of the machine's cores
+OWN = "own"  # attribute of a trial: it has the values of the config itself
 MAXIMIZE, MINIMIZE = "maximize", "minimize"
 
 
@@ -26,12 +27,14 @@ class SweepConfig:
     direction: Any = None  # maximize | minimize, one per metric; null: minimize losses and errors, else maximize
     sampler: str = "tpe"  # tpe | gp | cmaes | random | grid | nsga2
     sampler_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
-    pruner: Optional[str] = None  # median | successive_halving | hyperband | wilcoxon | none; null: median (see docs)
+    pruner: Optional[str] = None  # rank | median | successive_halving | hyperband | wilcoxon | none; null: see docs
     pruner_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
     storage: Optional[str] = None  # sqlite:///… or postgresql://…; null: study.journal in the sweep's folder
     study: str = "${short_name:${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}}"  # the same name goes on
     max_failures: int = 3  # trials that may fail; with one more the sweep stops
     n_jobs: Optional[int] = None  # trials launched at once; null: as many as the launcher runs side by side
+    try_own: bool = False  # the first trial has the config's own values (its encoder's recipe), if in the space
+    measure: bool = True  # before the first trial, train a few steps here, to say how long the sweep takes
     seed: int = 1  # of the sampler; with the same one, all proposals are the same again
     take_over: bool = False  # also take for dead what runs on a machine that cannot be asked
 
@@ -50,5 +53,8 @@ class SweepConfig:
 
     @property
     def pruner_name(self) -> str:
-        """The pruner that is meant where none is named: nothing prunes several objectives."""
-        return self.pruner or ("median" if len(self.metrics) == 1 else "none")
+        """The pruner that is meant where none is named: between evaluations `rank`, between seeds `median`; nothing
+        prunes several objectives."""
+        if self.pruner is not None:
+            return self.pruner
+        return "none" if len(self.metrics) > 1 else "median" if self.seeds > 1 else "rank"

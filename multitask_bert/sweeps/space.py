@@ -53,6 +53,15 @@ class Dimension:
         """Values to try before the first trial: both ends, or every choice."""
         return list(self.choices) if self.type == "categorical" else [self.low, self.high]
 
+    def holds(self, value: Any) -> bool:
+        """Whether a trial could have this value."""
+        if self.type == "categorical":
+            return value in self.choices
+        if not isinstance(value, int | float) or self.low is None or self.high is None:
+            return False
+        offset = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and abs(offset - round(offset)) < 1e-6
+
     def grid(self) -> list[Scalar]:
         """Every value.
 

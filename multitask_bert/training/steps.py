@@ -20,6 +20,11 @@ from multitask_bert.training.optimization import Updater
 HeadKey = tuple[str, str]  # task and head
 
 
+def steps_at(shares: Sequence[float], num_steps: int) -> list[int]:
+    """The steps at these shares of a run, each the next whole one, and none twice."""
+    return sorted({max(1, math.ceil(share * num_steps - 1e-9)) for share in shares})
+
+
 class NonFiniteStepError(Exception):
     """A step whose update would have been no number; it is as if it had not begun. `by_head`: its losses."""
 

@@ -46,14 +46,15 @@ from multitask_bert.training.reporting import Reporter
 from multitask_bert.training.resumption import Savepoints, Stopped, put_back
 from multitask_bert.training.snapshots import Snapshot
 from multitask_bert.training.state import TrainState
-from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients
+from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients, steps_at
 from multitask_bert.trust import named_class
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.seeding import seed_everything
 
 log = logging.getLogger(__name__)
 
-Watcher = Callable[[int, Mapping[str, float]], bool]  # told step and scores of each evaluation; True: no need to go on
+# Told step, steps of the whole run and scores of each evaluation; True: no need to go on.
+Watcher = Callable[[int, int, Mapping[str, float]], bool]
 
 
 class Trainer:
@@ -261,9 +262,15 @@ class Trainer:
         return state.step >= state.num_steps or state.stopped_early or state.pruned
 
     def _is_evaluation_due(self) -> bool:
-        """Every `eval_every` steps, else at the end of an epoch; in any case after the last step."""
-        every, state = self.config.trainer.eval_every, self.state
-        is_due = state.epoch_progress == 1.0 if every is None else state.step % every == 0
+        """After `eval_shares` of the steps, else every `eval_every` steps, else at the end of an epoch; in any case
+        after the last step."""
+        config, state = self.config.trainer, self.state
+        if config.eval_shares:
+            is_due = state.step in steps_at(config.eval_shares, state.num_steps)
+        elif config.eval_every is not None:
+            is_due = state.step % config.eval_every == 0
+        else:
+            is_due = state.epoch_progress == 1.0
         return is_due or self._is_over()
 
     # Saving, and going on
@@ -414,7 +421,7 @@ class Trainer:
         state.stopped_early = config.patience is not None and state.evaluations_since_best >= config.patience
         self._note_collapses()
         if self.watcher is not None:
-            state.pruned = bool(self.watcher(state.step, metrics)) and not self._is_over()
+            state.pruned = bool(self.watcher(state.step, state.num_steps, metrics)) and not self._is_over()
 
     def _evaluate_average(self) -> tuple[dict[str, float], dict[str, TaskResult]]:
         """Metrics and results of the averaged weights, which are in the model; in the logs, `average_eval_…`."""

@@ -56,19 +56,21 @@ class Pretence:
         self.score = score
         self.runs: list[tuple[ExperimentConfig, Path]] = []
         self.num_steps: list[int] = []  # of each run that ended
+        self.collapsed: dict[int, Any] = {}  # by number of the run: what its results say of heads that learnt nothing
 
     def __call__(
-        self, config: ExperimentConfig, folder: Path, watcher: Callable[[int, Mapping[str, float]], bool]
+        self, config: ExperimentConfig, folder: Path, watcher: Callable[[int, int, Mapping[str, float]], bool]
     ) -> float:
         self.runs.append((config, folder))
         pruned = False
         for step in STEPS:
             scores = {"eval_mean_f1": self.score(config, step), "eval_loss": 1.0, "eval_mean_score": step / 10}
-            pruned = watcher(step, scores) and step < STEPS[-1]
+            pruned = watcher(step, STEPS[-1], scores) and step < STEPS[-1]
             if pruned:
                 break
         self.num_steps.append(step)
         results: dict[str, Any] = {"metrics": {"eval": scores}, "pruned": pruned}
+        results["collapsed"] = self.collapsed.get(len(self.runs) - 1, {})
         (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
         return scores["eval_mean_f1"]
 

@@ -79,7 +79,7 @@ def test_every_pruner_can_be_made(pruner: str) -> None:
         ({"sampler": "grid"}, "space.optimizer.lr: hydra.sweeper.sampler=grid needs every value; give a step"),
         ({"sampler": "annealing"}, "sampler=annealing: choose one of tpe, gp, cmaes, random, grid, nsga2"),
         ({"pruner": "wilcoxon"}, "compares seeds; set hydra.sweeper.seeds to 2 or more"),
-        ({"pruner_options": {"n_startup": 1}}, "n_startup: no such option; did you mean n_startup_trials?"),
+        ({"pruner_options": {"min_beter": 1}}, "min_beter: no such option; did you mean min_better?"),
         ({"sampler_options": {"multivariat": 1}}, "multivariat: no such option; did you mean multivariate?"),
         ({"n_trials": 0}, "hydra.sweeper.n_trials=0: must be at least 1"),
         ({"max_failures": -1}, "hydra.sweeper.max_failures=-1: must be at least 0"),

@@ -93,7 +93,7 @@ def config(make_config: Callable[..., ExperimentConfig], tmp_path: Path) -> Expe
 def losses_of(config: ExperimentConfig) -> list[float]:
     """By evaluation of a training."""
     found: list[float] = []
-    Trainer.from_config(config, watcher=lambda step, scores: bool(found.append(scores["eval_loss"]))).train()
+    Trainer.from_config(config, watcher=lambda step, num_steps, scores: bool(found.append(scores["eval_loss"]))).train()
     return found
 
 

@@ -114,7 +114,7 @@ def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: P
         {"micro_batch_size": 3, "num_workers": 1},
         {"eval_every": 4, "patience": 3},
         {"precision": "bf16", "gradient_checkpointing": True},
-        {"max_tokens": 40, "sort_window": 2},
+        {"max_tokens": 40, "sort_window": 2, "eval_shares": [0.15, 0.2, 0.6]},
     ],
     ids=lambda options: "-".join(options),
 )

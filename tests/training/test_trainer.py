@@ -191,6 +191,8 @@ def test_evaluating_leaves_training_untouched(make_config: MakeConfig) -> None:
         ({"num_epochs": 2}, [9, 18]),  # 40 + 30 examples in batches of 8
         ({"num_epochs": 2, "eval_every": 7}, [7, 14, 18]),
         ({"num_epochs": 2, "max_steps": 10}, [9, 10]),
+        ({"num_epochs": 2, "eval_shares": [0.25, 0.5]}, [5, 9, 18]),
+        ({"num_epochs": 2, "max_steps": 10, "eval_shares": [0.1, 0.15, 0.2, 1.0]}, [1, 2, 10]),
         ({"num_epochs": 2, "max_steps": 10, "eval_every": 5}, [5, 10]),
     ],
 )

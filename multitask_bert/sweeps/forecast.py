@@ -1,0 +1,122 @@
+"""What a sweep will cost: counted over its space and measured on this machine before the first trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import optuna
+
+from multitask_bert.config import ExperimentConfig
+from multitask_bert.sweeps.plan import Plan
+from multitask_bert.sweeps.space import as_overrides
+from multitask_bert.sweeps.trials import distribution_of, overrides_of
+from multitask_bert.utils.cost import Speed, Work
+
+WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")  # on work
+NUM_SAMPLED = 8  # configs of the space whose mean stands for a trial's work
+USUAL_SHARE = 0.5  # of its whole trials' work that a pruned sweep does (docs/experiments.md, "Pruning")
+
+
+class MeasureSpeed(Protocol):
+    """As in `training/cost.py`."""
+
+    def __call__(self, config: ExperimentConfig, *, num_threads: int | None = None) -> Speed: ...
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The cost of the trials that are still to be done."""
+
+    num_trials: int
+    num_trainings: int  # a trial has one per seed
+    least_steps: int  # of a training
+    most_steps: int
+    seconds_at_most: float
+    mean_steps: float  # of a training
+    mean_seconds: float  # of a training
+    num_jobs: int
+    is_pruned: bool
+    note: str  # where it was measured
+
+    def __str__(self) -> str:
+        """As in `16 trials of 738 to 1,968 steps: at most 31,488 steps, about 1.3 h; with pruning usually …`."""
+        steps = f"{self.most_steps:,}"
+        if self.least_steps < self.most_steps:
+            steps = f"{self.least_steps:,} to {steps}"
+        trials = f"{self.num_trials} {'trial' if self.num_trials == 1 else 'trials'}"
+        per_trial = self.num_trainings // self.num_trials
+        trials += f" of {per_trial} trainings" if per_trial > 1 else ""
+        most = f"at most {self.num_trainings * self.most_steps:,} steps, about {duration(self.seconds_at_most)}"
+        share = USUAL_SHARE if self.is_pruned else 1.0
+        usual = ""
+        if self.is_pruned or self.least_steps < self.most_steps:
+            num_steps = float(f"{share * self.num_trainings * self.mean_steps:.2g}")
+            seconds = share * self.num_trainings * self.mean_seconds / self.num_jobs
+            how = "with pruning usually" if self.is_pruned else "usually"
+            usual = f"; {how} {num_steps:,.0f} steps, {duration(seconds)}"
+        return f"{trials} of {steps} steps each: {most}{usual} ({self.note})"
+
+
+def foresee(
+    plan: Plan, num_trials: int, *, count_work: Callable[[ExperimentConfig], Work], measure_speed: MeasureSpeed
+) -> Forecast:
+    """The cost of `num_trials` more trials.
+
+    Raises:
+        InputError: data or weights cannot be loaded.
+    """
+    known: dict[tuple[str, ...], Work] = {}
+
+    def work_of(overrides: Sequence[str]) -> Work:
+        key = tuple(override for override in overrides if not override.startswith(WITHOUT_EFFECT))
+        if key not in known:
+            known[key] = count_work(plan.compose(key))
+        return known[key]
+
+    sampled = [work_of(overrides) for overrides in _sampled(plan)]
+    extremes = [work_of(overrides) for overrides in [*plan.probes, _longest(plan, work_of)]]
+    speed = measure_speed(plan.config, num_threads=plan.threads_per_job)
+    settings = plan.settings
+    num_trainings = num_trials * settings.seeds
+    works = sampled + extremes
+    return Forecast(
+        num_trials=num_trials,
+        num_trainings=num_trainings,
+        least_steps=min(work.num_steps for work in works),
+        most_steps=max(work.num_steps for work in works),
+        seconds_at_most=num_trainings * max(map(speed.seconds, works)) / plan.num_jobs,
+        mean_steps=sum(work.num_steps for work in sampled) / len(sampled),
+        mean_seconds=sum(map(speed.seconds, sampled)) / len(sampled),
+        num_jobs=plan.num_jobs,
+        is_pruned=settings.pruner_name != "none" and settings.seeds == 1,
+        note=f"measured on this machine with {speed.num_steps} steps"
+        + ("; the trials run elsewhere" if plan.runs_elsewhere else ""),
+    )
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _sampled(plan: Plan) -> list[list[str]]:
+    """Overrides of random trials, always the same."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    distributions = {dimension.key: distribution_of(dimension) for dimension in plan.dimensions}
+    return [overrides_of(study.ask(distributions), plan.define) for _ in range(NUM_SAMPLED)]
+
+
+def _longest(plan: Plan, work_of: Callable[[Sequence[str]], Work]) -> list[str]:
+    """Of each dimension the value with which the first probe has most to do, all of them together."""
+    longest = list(plan.probes[0])
+    if plan.define is not None:  # what a function returns is not put together from dimensions
+        return longest
+    for dimension in plan.dimensions:
+        choices = [as_overrides({dimension.key: value})[0] for value in dimension.probes()]
+        others = [override for override in longest if override.partition("=")[0] != dimension.key]
+        best = max(choices, key=lambda choice: work_of([*others, choice]).num_tokens)
+        longest = sorted([*others, best])
+    return longest
