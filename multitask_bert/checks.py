@@ -14,6 +14,7 @@ from typing import Any
 
 from multitask_bert import trust
 from multitask_bert.config import (
+    AveragingConfig,
     ExperimentConfig,
     InputError,
     MixingConfig,
@@ -132,6 +133,11 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
         )
+    averaging = config.averaging
+    if averaging.kind != "ema" and averaging.decay != AveragingConfig.decay:
+        yield f"averaging.decay={averaging.decay:g} has no effect with averaging.kind={averaging.kind}"
+    if averaging.kind == "none" and averaging.start != AveragingConfig.start:
+        yield f"averaging.start={averaging.start:g} has no effect with averaging.kind=none"
     for name, task in config.tasks.items():
         if task.num_epochs is not None and (mixing.rule, mixing.when_exhausted) != ("round_robin", "spread"):
             how = f"mixing.when_exhausted={mixing.when_exhausted}" if mixing.rule == "round_robin" else ""

@@ -75,6 +75,7 @@ INSTEAD_OF_PASSWORD = (
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
+REPLACED = ("model", "checkpoints", "results.json")  # what a run makes anew in its folder
 QUOTES = "'\""
 MERGING = "Error merging override "  # how Hydra begins when a value is of the wrong type
 
@@ -167,8 +168,8 @@ class RefuseEarly(Callback):
                 refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra makes this folder
             refuse_links(config, "hydra.run.dir")
             check_writable(config, "hydra.run.dir")
-            if job.action == "train" and not job.resume:
-                refuse_used_folder(Path(config.hydra.run.dir))
+            if job.action == "train":
+                refuse_used_folder(Path(config.hydra.run.dir), goes_on=job.resume)
             hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -221,12 +222,22 @@ def refuse_new_folder(config: DictConfig, kind: str) -> None:
         )
 
 
-def refuse_used_folder(folder: Path) -> None:
-    """Two runs in one folder would be neither the one nor the other."""
-    if (folder / METRICS_FILE).exists():
+def refuse_used_folder(folder: Path, *, goes_on: bool) -> None:
+    """Two runs in one folder would be neither the one nor the other; and a run replaces what is there by its names.
+
+    `goes_on`: with the run that the folder holds, if there is one.
+    """
+    is_of_a_run = (folder / METRICS_FILE).exists()
+    if is_of_a_run and not goes_on:
         raise InputError(
             f"hydra.run.dir={folder}: this folder holds a run already; go on with it (resume=true), name another, or "
             f"remove it first"
+        )
+    others = [name for name in REPLACED if (folder / name).exists()]
+    if others and not is_of_a_run:
+        raise InputError(
+            f"hydra.run.dir={folder}: {', '.join(others)} in it would be replaced by the run's, and no run left it; "
+            f"name another folder"
         )
 
 

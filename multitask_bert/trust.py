@@ -86,6 +86,11 @@ LOADED = frozenset(
         ".cmd",
         ".ps1",
         ".exe",
+        ".ipynb",
+        ".pkl",
+        ".pickle",
+        ".joblib",
+        ".pt",
     }
 )  # suffixes of what Python, Hydra, their tools or a shell run or are configured by; never of a download
 LAST_PLACE = re.compile(r"(\.\d+)+$")  # of a value in a list
@@ -274,8 +279,12 @@ def download_place_problem(data_root: str, path: Path, inside: Iterable[str]) ->
         return f"`source.folder`, `source.train` and the like, or a link, lead out of data_root={data_root}"
     if any(part.startswith(".") for name in names for part in name.parts):
         return "a hidden file or folder is no data"
-    if path.suffix.lower() in LOADED:
-        return f"a {path.suffix} file may be loaded as code or as a config"
+    if any(name != name.strip() or not name.isprintable() for name in map(str, names)):
+        return "a name with a control character, or with blanks at its ends, is no name of data"
+    if found := LOADED.intersection(suffix.lower() for suffix in path.suffixes):
+        return f"a {min(found)} file may be loaded as code or as a config"
+    if not path.suffix and path.name.lower() in ("makefile", "gnumakefile", "dockerfile", "justfile"):
+        return f"a {path.name} is a script"
     if _is_code_folder(path.parent.resolve()) or _is_code_folder(root):
         return f"data_root={data_root} leads to a folder that code or configs are loaded from"
     return None

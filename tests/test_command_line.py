@@ -571,3 +571,18 @@ def test_a_config_that_cannot_be_printed_is_an_error_unless_nobody_reads_it(argu
     with os.fdopen(write, "w", encoding="utf-8") as unread:
         done = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("name", ["model/thesis.py", "checkpoints/best/mine.txt", "results.json"])
+def test_a_run_replaces_nothing_that_no_run_left(
+    ran: list[ExperimentConfig], tmp_path: Path, name: str, goes_on: bool
+) -> None:
+    file = tmp_path / "notes" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("precious", encoding="utf-8")
+    resume = ["resume=true"] if goes_on else []
+    error = error_of("tasks=ner", f"hydra.run.dir={tmp_path / 'notes'}", *resume)
+    assert f"{name.partition('/')[0]} in it would be replaced by the run's, and no run left it" in error
+    assert (ran, file.read_text(encoding="utf-8")) == ([], "precious")
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == [file.relative_to(tmp_path / "notes").parts[0]]

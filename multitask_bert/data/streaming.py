@@ -69,6 +69,15 @@ class TrainingStream:
         """Updates in all epochs."""
         return sum(map(self.num_steps, range(self.num_epochs)))
 
+    def count_steps(self, most: int | None) -> int:
+        """Updates in all epochs, at most `most`: epochs after that are not planned."""
+        num_steps = 0
+        for epoch in range(self.num_epochs):
+            num_steps += self.num_steps(epoch)
+            if most is not None and num_steps >= most:
+                return most
+        return num_steps
+
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""
         return len(self.plan(epoch))

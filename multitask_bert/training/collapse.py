@@ -6,7 +6,6 @@ warmup or more steps help (Mosbach et al. 2021, "On the Stability of Fine-tuning
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from multitask_bert.config import ExperimentConfig, InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import Prediction
-from multitask_bert.utils.files import write_json
+from multitask_bert.utils.files import read_json, write_json
 
 FEWEST_EXAMPLES = 10  # with known labels, below which one answer for all may be right
 LONGER_WARMUP = 0.3  # share of the steps, of a run that is begun anew
@@ -85,9 +84,22 @@ def begin_anew(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
 
 
 def read_restart(folder: Path) -> Restart | None:
-    """None: the run was not begun anew."""
+    """None: the run was not begun anew.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = folder / RESTART
-    return Restart(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        restart = Restart(**read_json(path))
+        is_share = 0 <= restart.warmup_ratio <= 1
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); begin anew in another folder") from error
+    if not is_share:
+        raise InputError(f"{path}: warmup_ratio={restart.warmup_ratio} must be a share of the steps, between 0 and 1")
+    return restart
 
 
 def restarted(config: ExperimentConfig, restart: Restart) -> ExperimentConfig:

@@ -178,8 +178,9 @@ class Trainer:
             num_epochs=config.num_epochs, min_steps=config.min_steps, task_epochs=task_epochs(self.config.tasks),
             pad_id=self._pad_id, seed=self.config.seed, update=config.update,
         )  # fmt: skip
-        num_steps = stream.total_steps
-        state.num_steps = min(num_steps, config.max_steps or num_steps)
+        state.num_steps = stream.count_steps(config.max_steps)
+        if not state.num_steps:
+            raise InputError("no update would be made: tasks.<task>.num_epochs is too small for a batch of any task")
         self._mean_counts = stream.mean_counts()
         snapshot = self.savepoints.last(self.best)
         if self.folder is not None:

@@ -116,3 +116,12 @@ def test_epochs_are_added_for_min_steps_only_where_a_task_has_more_to_give() -> 
     assert (stream().num_epochs, stream().total_steps) == (4, 24)
     assert (stream(b=1.0).num_epochs, stream(b=1.0).total_steps) == (5, 22)
     assert (stream(a=1.0, b=1.0).num_epochs, stream(a=1.0, b=1.0).total_steps) == (1, 6)
+
+
+def test_epochs_after_the_last_step_are_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = TrainingStream(
+        {"a": numbered_set("a", 16)}, BatchingConfig(batch_size=4), MixingConfig(),
+        num_epochs=10**9, pad_id=0, seed=1,
+    )  # fmt: skip
+    assert stream.count_steps(6) == 6
+    assert make_stream().count_steps(None) == make_stream().total_steps == make_stream().count_steps(10**6)

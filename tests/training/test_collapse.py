@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig, HeadConfig
+from multitask_bert.config import ExperimentConfig, HeadConfig, InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.recipes import advice_on_steep_end
 from multitask_bert.records import Prediction, TargetBatch
-from multitask_bert.training.collapse import collapse_of
+from multitask_bert.training.collapse import collapse_of, read_restart
 from multitask_bert.training.running import run_training
 from multitask_bert.training.trainer import Trainer
 
@@ -180,3 +180,17 @@ def test_a_run_that_ends_while_it_gets_better_fast_is_told_so() -> None:
     assert "by 4.0 points" in str(advice_on_steep_end([0.1, 0.3, 0.34]))
     for scores in ([0.1, 0.3, 0.305], [0.3, 0.1, 0.34], [0.5], [], [0.5, 0.5, 0.9], [0.1, math.nan, 0.9]):
         assert advice_on_steep_end(scores) is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"warmup_ratio": "a"}', '{"warmup_ratio": 5.0, "reason": "x"}'])
+def test_a_damaged_note_of_a_restart_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "restart.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"restart\.json: "):
+        read_restart(tmp_path)
+
+
+def test_a_run_without_any_update_is_refused(make_config: MakeConfig) -> None:
+    config = make_config("mood")
+    config.tasks["mood"].num_epochs = 0.001
+    with pytest.raises(InputError, match="no update would be made"):
+        Trainer.from_config(config).train()
