@@ -48,12 +48,12 @@ def running_in(folder: Path, number: int) -> bool:
 
 
 def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pretence) -> None:
-    process = started(0.9, "hydra.sweeper.n_trials=3")
+    process = started(0.9, "hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=none")
     wait_until(lambda: running_in(FOLDER, 1))
     process.kill()
     process.communicate()
     first = study_in(FOLDER).get_trials()
-    study = sweep("hydra.sweeper.n_trials=3")
+    study = sweep("hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=none")
     assert states_of(study) == ["complete", "fail", "complete", "complete"]
     trials = study.get_trials()
     assert trials[0] == first[0]
