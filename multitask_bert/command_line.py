@@ -40,7 +40,7 @@ from multitask_bert.config_tree import (
     unknown_key,
     without_hydra,
 )
-from multitask_bert.folders import existing_run, hold
+from multitask_bert.folders import HYDRA_CONFIG, existing_run, hold
 from multitask_bert.going_on import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
 from multitask_bert.heads import check_heads
 from multitask_bert.training import signals
@@ -234,7 +234,7 @@ def refuse_used_folder(folder: Path, *, goes_on: bool) -> None:
             f"remove it first"
         )
     others = [name for name in REPLACED if (folder / name).exists()]
-    if others and not is_of_a_run:
+    if others and not is_of_a_run and not (goes_on and (folder / HYDRA_CONFIG).is_file()):
         raise InputError(
             f"hydra.run.dir={folder}: {', '.join(others)} in it would be replaced by the run's, and no run left it; "
             f"name another folder"
