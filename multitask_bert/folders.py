@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,11 +136,18 @@ def config_files_of(folder: Path) -> dict[str, str]:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """Raises:
-    OSError, ValueError: there is no `results.json`, or it is damaged.
+    """A run's `results.json`.
+
+    Raises:
+        OSError, ValueError: there is no `results.json`, or it is damaged.
     """
     results: dict[str, Any] = read_json(folder / RESULTS)
     return results
+
+
+def collapsed_heads(results: Mapping[str, Any]) -> list[str]:
+    """`task.head` of each head that had learnt nothing in a run's best model; `results`: its results.json."""
+    return [name for name, how in results.get("collapsed", {}).items() if how["best_model"] is not None]
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

@@ -112,8 +112,10 @@ def refuse_foreign_weights(files: Mapping[str, Path], field: str) -> None:
 
 
 def refuse_kernels(encoder_config: Any, field: str) -> None:
-    """Raises:
-    InputError: a model's config names a repository whose code would be fetched and run as its attention.
+    """Refuse a model whose attention would come from a repository.
+
+    Raises:
+        InputError: a model's config names a repository whose code would be fetched and run as its attention.
     """
     parts = [
         encoder_config,

@@ -37,8 +37,10 @@ def keys_of(overrides: Iterable[str]) -> list[str]:
 
 
 def refuse_other_folder(run_dir: Path, folder: Path) -> None:
-    """Raises:
-    InputError: the run in `run_dir` was to go on in another folder, where there is nothing to go on with.
+    """Refuse to go on with a run in another folder than its own.
+
+    Raises:
+        InputError: the run in `run_dir` was to go on in another folder, where there is nothing to go on with.
     """
     if folder.resolve() != run_dir.resolve():
         raise InputError(
@@ -60,8 +62,10 @@ def config_to_go_on_with(run_dir: Path, now: ExperimentConfig, given: Iterable[s
 
 
 def refuse_another_config(began_with: Mapping[str, Any], config: ExperimentConfig) -> None:
-    """Raises:
-    InputError: with what it began with, the run would have gone on in another way.
+    """Refuse to go on with a config that would change what the run learns.
+
+    Raises:
+        InputError: with what it began with, the run would have gone on in another way.
     """
     defaults = dict(flatten(to_dict(ExperimentConfig())))  # what a run did that is older than one of these keys
     before, now = (defaults | dict(flatten(tree)) for tree in (began_with, to_dict(config)))

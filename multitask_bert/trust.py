@@ -322,8 +322,10 @@ def _is_code_folder(folder: Path) -> bool:
 
 
 def refuse(problems: Iterable[str], source: object = None) -> None:
-    """Raises:
-    InputError: there are problems; `source`: the file or folder that they stand in, if it is one.
+    """Raise one error of all problems, if there are any.
+
+    Raises:
+        InputError: there are problems; `source`: the file or folder that they stand in, if it is one.
     """
     if lines := [problem if source is None else f"{source}: {problem}" for problem in problems]:
         raise InputError("\n".join(lines))

@@ -67,7 +67,7 @@ class TrainingStream:
     @property
     def total_steps(self) -> int:
         """Updates in all epochs."""
-        return sum(map(self.num_steps, range(self.num_epochs)))
+        return self.count_steps(None)
 
     def count_steps(self, most: int | None) -> int:
         """Updates in all epochs, at most `most`: epochs after that are not planned."""

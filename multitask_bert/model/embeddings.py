@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from multitask_bert.config import OptimizerConfig
 from multitask_bert.model.encoder import Encoder
+from multitask_bert.model.parts import EMBEDDINGS, weight_decay_of
 
 MOST_USED = 0.9  # share of rows in use above which nothing is gained
 
@@ -104,8 +105,7 @@ def training_used_rows(encoder: Encoder, used: Tensor, optimizer: OptimizerConfi
     backbone: Any = encoder.backbone
     embedding = backbone.get_input_embeddings()
     is_plain = type(embedding) is nn.Embedding and embedding.weight.requires_grad
-    decay = optimizer.weight_decay if optimizer.embedding_weight_decay is None else optimizer.embedding_weight_decay
-    keeps_the_rest = optimizer._target_ == "torch.optim.AdamW" or decay == 0
+    keeps_the_rest = optimizer._target_ == "torch.optim.AdamW" or weight_decay_of(EMBEDDINGS, optimizer) == 0
     if not is_plain or not keeps_the_rest or len(used) > MOST_USED * embedding.num_embeddings:
         yield None
         return

@@ -28,6 +28,9 @@ class Part:
     layer: int | None
 
 
+EMBEDDINGS = Part("embeddings", -1)
+
+
 def parts_of(model: nn.Module) -> dict[str, Part]:
     """The part that each parameter belongs to, by the parameter's name."""
     names = [name for name, _ in model.named_parameters()]
@@ -79,15 +82,27 @@ def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = Non
             weight.requires_grad_(layer >= lowest)
 
 
-def rate_factor(part: Part, config: OptimizerConfig, *, num_layers: int, of_head: float | None = None) -> float:
-    """What `optimizer.lr` is multiplied by for this part; `of_head`: the head's own factor, None where it has none.
+def rate_factors(model: Any, config: OptimizerConfig) -> dict[Part, float]:
+    """What `optimizer.lr` is multiplied by for each part of the model.
 
     The top layer and the top learn at `optimizer.lr`, each layer below at `layer_decay` times the rate of the one above
-    it, the embeddings below the lowest (Clark et al. 2020, "ELECTRA", appendix A).
+    it, the embeddings below the lowest (Clark et al. 2020, "ELECTRA", appendix A); heads at their own multiple.
     """
-    if part.layer is None:
-        return config.head_lr_factor if of_head is None else of_head
-    return float(config.layer_decay ** max(0, num_layers - 1 - part.layer))
+    parts = list(dict.fromkeys(parts_of(model).values()))
+    num_layers = sum(part.name.startswith("layer_") for part in parts)
+    own = {
+        f"{task}.{name}": head.config.lr_factor
+        for task, by_name in getattr(model, "heads", {}).items()
+        for name, head in by_name.items()
+    }
+
+    def factor(part: Part) -> float:
+        if part.layer is None:
+            of_head = own.get(part.name)
+            return config.head_lr_factor if of_head is None else float(of_head)
+        return float(config.layer_decay ** max(0, num_layers - 1 - part.layer))
+
+    return {part: factor(part) for part in parts}
 
 
 def weight_decay_of(part: Part, config: OptimizerConfig) -> float:
@@ -100,15 +115,6 @@ def weight_decay_of(part: Part, config: OptimizerConfig) -> float:
     return config.weight_decay if own is None else own
 
 
-def head_factors(model: Any) -> dict[str, float | None]:
-    """The heads' own factors of the rate, by `task.head`."""
-    return {
-        f"{task}.{name}": head.config.lr_factor
-        for task, by_name in getattr(model, "heads", {}).items()
-        for name, head in by_name.items()
-    }
-
-
 def _layer_of(name: str) -> int:
     found = LAYER.search(name.removeprefix(BACKBONE)) if name.startswith(BACKBONE) else None
     return int(found[1]) if found else -1
@@ -119,6 +125,6 @@ def _part_of(name: str, num_layers: int) -> Part:
         return Part(".".join(name.removeprefix(HEADS).split(".")[:2]), None)
     inside = name.removeprefix(BACKBONE)
     if inside.startswith("embeddings"):
-        return Part("embeddings", -1)
+        return EMBEDDINGS
     layer = _layer_of(name)
     return Part("top", num_layers) if layer == -1 else Part(f"layer_{layer}", layer)

@@ -41,8 +41,10 @@ def hash_of(files: Mapping[str, str]) -> str:
 
 
 def refuse_changes(before: Mapping[str, str], now: Mapping[str, str], folders: Sequence[Path]) -> None:
-    """Raises:
-    InputError: a file in one of `folders` changed, came or went since the study began.
+    """Refuse to go on with a sweep whose config files changed.
+
+    Raises:
+        InputError: a file in one of `folders` changed, came or went since the study began.
     """
     changed: dict[str, list[str]] = {}
     for name in sorted({name for name, _ in before.items() ^ now.items()}):

@@ -27,7 +27,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from multitask_bert.config import ExperimentConfig
-from multitask_bert.folders import RESULTS, keep_config, read_results
+from multitask_bert.folders import RESULTS, collapsed_heads, keep_config, read_results
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
@@ -65,8 +65,7 @@ class Outcome:
     def add(self, seed: int, results: Mapping[str, Any]) -> None:
         """What a training left in its `results.json`."""
         self.by_seed[seed] = results["metrics"]["eval"]
-        heads = results.get("collapsed", {})
-        self.collapsed |= {name for name, how in heads.items() if how["best_model"] is not None}
+        self.collapsed.update(collapsed_heads(results))
 
     def mean(self, key: str) -> float:
         scores = [scores[key] for scores in self.by_seed.values()]
@@ -182,8 +181,10 @@ def _tell_failure(study: optuna.Study, trial: Trial, error: Exception) -> None:
 
 
 def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> bool:
-    """Raises:
-    DivergenceError: a metric or the loss is not finite.
+    """End a trial whose training diverged; never asks for it to be pruned.
+
+    Raises:
+        DivergenceError: a metric or the loss is not finite.
     """
     for name in (*metrics, "eval_loss"):
         if not math.isfinite(scores[name]):

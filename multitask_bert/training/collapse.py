@@ -32,14 +32,15 @@ def collapse_of(
     golds: Sequence[Any],
     predictions: Sequence[Prediction],
     *,
+    score: float,
     loss: float,
     frequency_loss: float | None,
 ) -> str | None:
     """In what way a head has learnt nothing, as the predicate of a sentence; None: it has learnt something.
 
-    `loss`, `frequency_loss`: mean per target, of the head and of its label frequencies in train. A loss above the
-    latter alone is no sign, since confident heads have it while they score well: the score must not be above that of
-    one answer for all either.
+    `score`: the head's headline. `loss`, `frequency_loss`: mean per target, of the head and of its label frequencies
+    in train. A loss above the latter alone is no sign, since confident heads have it while they score well: the score
+    must not be above that of one answer for all either.
     """
     known = [(gold, found) for gold, found in zip(golds, predictions, strict=True) if gold is not None]
     if len(known) < FEWEST_EXAMPLES:
@@ -53,9 +54,8 @@ def collapse_of(
     if logits is None or frequency_loss is None or not loss >= frequency_loss:
         return None
     frequent = head.labels.names[max(range(len(logits)), key=logits.__getitem__)]
-    metric = head.metrics[0]
-    of_one_answer = head.score(golds, [head.always(frequent, gold or ()) for gold in golds])[metric]
-    if head.score(golds, predictions)[metric] > of_one_answer:
+    metric, of_one_answer = next(iter(head.score(golds, [head.always(frequent, gold or ()) for gold in golds]).items()))
+    if score > of_one_answer:
         return None
     return (
         f"knows no more than the label frequencies (loss {loss:.3f}, theirs {frequency_loss:.3f}; {metric} not above "

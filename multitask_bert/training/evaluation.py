@@ -153,9 +153,11 @@ def evaluate_task(
             result.scores[name] = head.score(golds, result.predictions[name])
         if tune and counts[name]:
             frequency_loss = frequency_sums[name] / counts[name] if name in frequency_sums else None
+            score = next(iter(result.scores[name].values()))
             how = collapse_of(
-                head, golds, result.predictions[name], loss=result.losses[name], frequency_loss=frequency_loss
-            )
+                head, golds, result.predictions[name],
+                score=score, loss=result.losses[name], frequency_loss=frequency_loss,
+            )  # fmt: skip
             result.collapsed |= {} if how is None else {name: how}
         if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:
             result.intervals[name] = interval

@@ -48,8 +48,10 @@ class UploadState:
 
     @classmethod
     def load(cls, folder: Path) -> UploadState:
-        """Raises:
-        ValueError: the file is damaged.
+        """Read the state that is kept in a run's folder.
+
+        Raises:
+            ValueError: the file is damaged.
         """
         try:
             return cls(folder, **read_json(folder / STATE_FILE))

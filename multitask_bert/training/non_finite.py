@@ -92,8 +92,10 @@ def investigate(
 
 
 def refuse_stuck(updater: Updater, step: int) -> None:
-    """Raises:
-    NonFiniteLossError: in fp16, no gradient has been finite for many steps, and nothing is learnt.
+    """End a run in fp16 that has stopped learning.
+
+    Raises:
+        NonFiniteLossError: in fp16, no gradient has been finite for many steps, and nothing is learnt.
     """
     if updater.is_stuck():
         raise NonFiniteLossError(

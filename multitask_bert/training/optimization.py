@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
 from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
-from multitask_bert.model.parts import Part, head_factors, parts_of, rate_factor, weight_decay_of
+from multitask_bert.model.parts import parts_of, rate_factors, weight_decay_of
 from multitask_bert.trust import named_class
 from multitask_bert.utils.schedules import learning_rate_factor
 
@@ -122,13 +121,12 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
     Raises:
         InputError: no such optimizer, or one that does not know an option.
     """
-    parts, of_heads = parts_of(model), head_factors(model)
-    num_layers = _num_layers(parts)
+    parts, factors = parts_of(model), rate_factors(model, config)
     groups: dict[tuple[bool, float, float], dict[str, Any]] = {}
     weights = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     for name, weight in sorted(weights, key=lambda named: named[1].ndim < 2):  # matrices first
         part, is_matrix = parts[name], weight.ndim >= 2
-        factor = rate_factor(part, config, num_layers=num_layers, of_head=of_heads.get(part.name))
+        factor = factors[part]
         decay = weight_decay_of(part, config) if is_matrix else 0.0
         new: dict[str, Any] = {"params": [], "lr": config.lr * factor, "weight_decay": decay}
         groups.setdefault((is_matrix, factor, decay), new)["params"].append(weight)
@@ -144,18 +142,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 
 def shown_factors(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
     """What `optimizer.lr` is multiplied by for the embeddings and for each head; those whose factor is 1 left out."""
-    parts, of_heads = parts_of(model), head_factors(model)
-    num_layers = _num_layers(parts)
-    factors = {
-        part.name: rate_factor(part, config, num_layers=num_layers, of_head=of_heads.get(part.name))
-        for part in parts.values()
-        if part.layer in (None, -1)
-    }
-    return {name: factor for name, factor in factors.items() if factor != 1.0}
-
-
-def _num_layers(parts: Mapping[str, Part]) -> int:
-    return sum(part.name.startswith("layer_") for part in set(parts.values()))
+    factors = rate_factors(model, config).items()
+    return {part.name: factor for part, factor in factors if part.layer in (None, -1) and factor != 1.0}
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: SchedulerConfig, *, num_steps: int) -> LambdaLR:

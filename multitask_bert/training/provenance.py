@@ -79,8 +79,10 @@ def write_end(folder: Path, model: nn.Module, metrics: Mapping[str, Any]) -> Non
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Raises:
-    OSError, ValueError: there is none, or it is damaged.
+    """A run's `provenance.json`.
+
+    Raises:
+        OSError, ValueError: there is none, or it is damaged.
     """
     described: dict[str, Any] = read_json(folder / PROVENANCE)
     return described

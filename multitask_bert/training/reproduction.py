@@ -27,8 +27,10 @@ class Earlier:
 
 
 def read_earlier(folder: Path) -> Earlier:
-    """Raises:
-    InputError: the run did not end, or one of its files is missing or damaged.
+    """What a finished run left: its results and provenance.
+
+    Raises:
+        InputError: the run did not end, or one of its files is missing or damaged.
     """
     for name in (provenance.PROVENANCE, RESULTS):
         if not (folder / name).is_file():
@@ -55,8 +57,10 @@ def read_earlier(folder: Path) -> Earlier:
 
 
 def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises:
-    InputError: weights, tokenizer or data are not those of the earlier run.
+    """Refuse to reproduce a run whose inputs have changed.
+
+    Raises:
+        InputError: weights, tokenizer or data are not those of the earlier run.
     """
     changed = provenance.differences(before, now, provenance.INPUTS)
     if changed:

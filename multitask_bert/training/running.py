@@ -101,8 +101,10 @@ def _train_once(
     started: float,
     console: Console,
 ) -> float:
-    """Raises:
-    CollapsedError: a head learns nothing, and the config asks to begin anew.
+    """One attempt at a run: train, test the best model, leave the files; returns the best score.
+
+    Raises:
+        CollapsedError: a head learns nothing, and the config asks to begin anew.
     """
     trainer: Trainer | None = None
     try:
@@ -206,8 +208,10 @@ def _end_at_once(signal_name: str) -> None:
 
 @contextlib.contextmanager
 def _writing_to(folder: Path) -> Iterator[None]:
-    """Raises:
-    InputError: a file cannot be written; each is written whole or not at all.
+    """Turn an error of the disk into one that says how to go on.
+
+    Raises:
+        InputError: a file cannot be written; each is written whole or not at all.
     """
     try:
         yield

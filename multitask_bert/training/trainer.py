@@ -450,8 +450,10 @@ class Trainer:
             raise CollapsedError(f"step {state.step} of {state.num_steps}: {', '.join(never)} learnt nothing so far")
 
     def _heed_stop(self) -> None:
-        """Raises:
-        Stopped: that was asked for, and a checkpoint to go on from is there or can be written.
+        """End an evaluation once the run was asked to stop.
+
+        Raises:
+            Stopped: that was asked for, and a checkpoint to go on from is there or can be written.
         """
         if self._stop is not None and self.savepoints.are_kept:
             raise Stopped(self._stop)

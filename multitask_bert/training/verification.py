@@ -13,7 +13,7 @@ from typing import Any
 
 from multitask_bert.config import ExpectedScore, ExperimentConfig, InputError, StudyConfig
 from multitask_bert.config_tree import as_word
-from multitask_bert.folders import HYDRA_CONFIG, keep_config, read_results, shown
+from multitask_bert.folders import HYDRA_CONFIG, collapsed_heads, keep_config, read_results, shown
 from multitask_bert.heads import expected_here
 from multitask_bert.training.console import Console
 from multitask_bert.training.loggers import METRICS_FILE
@@ -176,11 +176,7 @@ def compare(config: ExperimentConfig, metrics: Mapping[int, Mapping[str, Any]]) 
 
 def _collapsed(results: Mapping[int, Mapping[str, Any]]) -> dict[int, list[str]]:
     """By seed, the heads of whose best model nothing can be said but that it learnt nothing."""
-    names = {
-        seed: [name for name, one in of_seed.get("collapsed", {}).items() if one["best_model"] is not None]
-        for seed, of_seed in results.items()
-    }
-    return {seed: of_seed for seed, of_seed in names.items() if of_seed}
+    return {seed: names for seed, of_seed in results.items() if (names := collapsed_heads(of_seed))}
 
 
 def _config_of_seed(config: ExperimentConfig, seed: int, folder: Path) -> ExperimentConfig:

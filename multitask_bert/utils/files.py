@@ -42,8 +42,10 @@ def checksums_of(folder: Path) -> dict[str, str]:
 
 
 def compare_checksums(folder: Path) -> None:
-    """Raises:
-    OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
+    """Compare the files of a folder with the checksums that lie beside them.
+
+    Raises:
+        OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
     """
     listed = read_json(folder / CHECKSUMS)
     if not isinstance(listed, dict):
@@ -56,8 +58,10 @@ def compare_checksums(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises:
-    OSError, ValueError: there is no such file, or it is no JSON.
+    """What a JSON file holds.
+
+    Raises:
+        OSError, ValueError: there is no such file, or it is no JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -30,7 +30,8 @@ def moods_head(**options: Any) -> Head:
 
 def collapse(head: Head, golds: list[Any], answers: list[Any], loss: float = 0.1, frequency_loss: float = 0.6) -> Any:
     predictions = [Prediction(answer) for answer in answers]
-    return collapse_of(head, golds, predictions, loss=loss, frequency_loss=frequency_loss)
+    score = next(iter(head.score(golds, predictions).values()))
+    return collapse_of(head, golds, predictions, score=score, loss=loss, frequency_loss=frequency_loss)
 
 
 def test_one_answer_to_everything_is_named() -> None:
