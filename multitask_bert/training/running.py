@@ -153,7 +153,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         trainer.console.say(f"pruned at step {state.step} of {state.num_steps}: other trials do better")
     elif trainer.test_datasets:
         metrics["test"] = trainer.evaluate(test=True)
-        tested = trainer.test_own_best()
+        tested = trainer.evaluate_own_best()
     trainer.best.publish(folder / "model")
     results = {
         "metrics": metrics,

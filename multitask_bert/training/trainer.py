@@ -381,7 +381,7 @@ class Trainer:
             for task, dataset in datasets.items()
         }
 
-    def test_own_best(self) -> dict[str, dict[str, Any]]:
+    def evaluate_own_best(self) -> dict[str, dict[str, Any]]:
         """Test scores of each head with the weights of its own best step; see `OwnBest.test`."""
         try:
             return self.own_best.test(self.model, self._evaluator, self.test_datasets)

@@ -54,6 +54,14 @@ def test_a_loss_above_that_of_the_frequencies_counts_only_where_the_score_is_no_
     assert collapse(head, MOODS, worse, loss=2.0) is None  # 18 of 20 are right, 14 with one answer
 
 
+def test_a_headline_of_the_users_own_is_compared_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", "owner/agreement")
+    monkeypatch.setattr("multitask_bert.utils.metrics.compute_module", lambda place, inputs: 0.25)
+    head = moods_head(metrics=["owner/agreement"])
+    found = collapse(head, MOODS, ["bad"] * 19 + ["good"], loss=0.7)
+    assert "agreement not above 0.250, that of always answering 'good'" in found
+
+
 def test_taggers_collapse_word_by_word() -> None:
     head = make_head(HeadConfig("tagging"), LabelSet(("O", "B-PER", "I-PER"), counts=(90, 9, 1)))
     golds = [("O", "B-PER"), ("O",)] * 10

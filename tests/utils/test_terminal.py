@@ -75,11 +75,13 @@ def test_a_pipe_that_nobody_reads_ends_nothing(caplog: pytest.LogCaptureFixture)
     assert "(Broken pipe)" in caplog.records[0].getMessage()
 
 
-def test_a_closed_stream_ends_nothing() -> None:
+def test_a_closed_stream_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     file = io.StringIO()
     console = make_console(file)
     file.close()
     console.print("hello")
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "cannot be written" in warning
 
 
 def test_a_tolerant_stream_is_the_stream_in_all_else(tmp_path: Path) -> None:
