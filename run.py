@@ -7,8 +7,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from multitask_bert import command_line, composition
-from multitask_bert.checks import settings_without_effect
+from multitask_bert import command_line
+from multitask_bert.config import composition
+from multitask_bert.config.checks import settings_without_effect
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without an 
 from benchmarks import recipe
 from benchmarks.recipe import BATCH_SIZE, Task
 from multitask_bert.actions import calm_libraries
-from multitask_bert.config import HeadConfig, TaskConfig
+from multitask_bert.config.schema import HeadConfig, TaskConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet

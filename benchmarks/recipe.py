@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from multitask_bert.config import ExperimentConfig
+    from multitask_bert.config.schema import ExperimentConfig
     from multitask_bert.heads import Head
     from multitask_bert.records import EncodedExample
 
@@ -128,8 +128,8 @@ def compose_config(overrides: Sequence[str]) -> ExperimentConfig:
     """The config that `python run.py OVERRIDES` has."""
     from hydra import compose, initialize_config_dir
 
-    from multitask_bert import composition
-    from multitask_bert.config_tree import from_tree
+    from multitask_bert.config import composition
+    from multitask_bert.config.tree import from_tree
 
     composition.register()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):

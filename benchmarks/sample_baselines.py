@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without an installed package, too
 
-from multitask_bert.data.samples import NerExample, TextExample, ner_corpus, sentiment_corpus
+from multitask_bert.data.samples.corpora import NerExample, TextExample, ner_corpus, sentiment_corpus
 
 
 def main() -> None:

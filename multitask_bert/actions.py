@@ -17,11 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert import foreign_folders, trust
-from multitask_bert.checks import CHOICES
-from multitask_bert.config import ExperimentConfig, InputError, StudyConfig, TrainerConfig, run_name
-from multitask_bert.config_tree import without_hydra
-from multitask_bert.folders import (
+from multitask_bert.config.checks import CHOICES
+from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
+from multitask_bert.config.tree import without_hydra
+from multitask_bert.errors import InputError
+from multitask_bert.saving.lock import hold, holding
+from multitask_bert.saving.resume import config_to_go_on_with, keys_of, refuse_other_folder
+from multitask_bert.saving.run_folder import (
     HYDRA_CONFIG,
     RESULTS,
     SWEEP,
@@ -29,20 +31,19 @@ from multitask_bert.folders import (
     config_of,
     config_to_evaluate,
     existing_run,
-    hold,
-    holding,
-    shown,
     write_results,
 )
-from multitask_bert.going_on import config_to_go_on_with, keys_of, refuse_other_folder
 from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
-from multitask_bert.training import signals
-from multitask_bert.training.mlflow_state import PARENT_TAG
-from multitask_bert.training.mlflow_state import STATE_FILE as MLFLOW_STATE
+from multitask_bert.tracking.mlflow.state import PARENT_TAG
+from multitask_bert.tracking.mlflow.state import STATE_FILE as MLFLOW_STATE
+from multitask_bert.trust import foreign_folders
+from multitask_bert.trust.permissions import refuse
+from multitask_bert.trust.yaml_files import read_tree
+from multitask_bert.utils import signals
 from multitask_bert.utils.caches import use_writable_caches
+from multitask_bert.utils.files import shown
 from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 from multitask_bert.utils.versions import checkout
-from multitask_bert.yaml_files import read_tree
 
 if TYPE_CHECKING:
     import optuna
@@ -61,13 +62,13 @@ def run(config: ExperimentConfig) -> Any:
     tolerate_lost_output()
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.run_dir is not None and foreign_folders.is_of_a_run(run_dir := Path(config.run_dir)):
-        trust.refuse(foreign_folders.link_problems(run_dir), f"run_dir={run_dir}")
+        refuse(foreign_folders.link_problems(run_dir), f"run_dir={run_dir}")
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
         refuse_other_folder(run_dir, folder)
         config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))
-        trust.refuse(foreign_folders.store_problems(config.logger), run_dir)
-        trust.refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
+        refuse(foreign_folders.store_problems(config.logger), run_dir)
+        refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     if config.action == "train" and config.verify:
         return verify(config, folder)
     if config.action == "train" and TRIAL in os.environ:
@@ -86,7 +87,7 @@ def train(
 ) -> float:
     """Train, evaluate the best model on dev and test, and leave everything in `folder`; see `run_training`."""
     started = time.perf_counter()
-    from multitask_bert.training.running import run_training
+    from multitask_bert.training.run import run_training
 
     config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
     files = config_files_of(folder) or config_files_of(folder.parent)  # one of several seeds lies in the job's folder
@@ -103,7 +104,7 @@ def verify(config: ExperimentConfig, folder: Path) -> None:
     Raises:
         InputError: it did not, in one of several jobs, where the next ones are to run.
     """
-    from multitask_bert.training.verification import FAIL, verify_study
+    from multitask_bert.studies.verification import FAIL, verify_study
 
     if not verify_study(config, folder, train).is_passed:
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -116,7 +117,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
-    from multitask_bert.training.console import Console
+    from multitask_bert.tracking.console import Console
     from multitask_bert.training.trainer import Trainer
 
     run_dir = existing_run(config)
@@ -191,8 +192,8 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
 
 def reproduce(config: ExperimentConfig, folder: Path) -> None:
     """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
-    from multitask_bert.training.console import Console
-    from multitask_bert.training.reproduction import DIFFERENT, circumstances, read_earlier, verdict
+    from multitask_bert.studies.reproduction import DIFFERENT, circumstances, read_earlier, verdict
+    from multitask_bert.tracking.console import Console
 
     run_dir = existing_run(config)
     again = replace(config_of(run_dir, config), logger=config.logger, resume=False)
@@ -224,7 +225,7 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
 def upload(config: ExperimentConfig, folder: Path) -> None:
     """Send to MLflow what an earlier run, or a sweep and its trials, could not send."""
-    from multitask_bert.training.mlflow_upload import upload_sweep
+    from multitask_bert.tracking.mlflow.upload import upload_sweep
 
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
@@ -232,7 +233,7 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
         run_dir = existing_run(config)
         hold(run_dir, f"run_dir={run_dir}")
     for path in run_dir.rglob(MLFLOW_STATE):
-        trust.refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
+        refuse(foreign_folders.upload_problems(path.parent, MLFLOW_STATE), path.parent)
     try:
         for line in upload_sweep(run_dir):  # a run is a sweep without trials
             make_console().print(line)
@@ -252,8 +253,8 @@ def sweep(
     from multitask_bert.sweeps.controller import Controller
     from multitask_bert.sweeps.forecast import foresee
     from multitask_bert.sweeps.plan import make_plan
+    from multitask_bert.tracking.mlflow.sweep import MlflowSweep
     from multitask_bert.training import cost
-    from multitask_bert.training.mlflow_sweep import MlflowSweep
 
     plan = make_plan(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=cost.count_work)
     foretell = partial(foresee, count_work=cost.count_work, measure_speed=cost.measure_speed)

@@ -27,10 +27,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from multitask_bert import composition, foreign_folders, trust
-from multitask_bert.checks import NAME, NAME_RULE, check
-from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import (
+from multitask_bert.config import composition
+from multitask_bert.config.checks import NAME, NAME_RULE, check
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import (
     as_word,
     explain,
     flatten,
@@ -40,11 +40,15 @@ from multitask_bert.config_tree import (
     unknown_key,
     without_hydra,
 )
-from multitask_bert.folders import HYDRA_CONFIG, existing_run, hold
-from multitask_bert.going_on import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
+from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
-from multitask_bert.training import signals
-from multitask_bert.training.loggers import METRICS_FILE
+from multitask_bert.saving.lock import hold
+from multitask_bert.saving.resume import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
+from multitask_bert.saving.run_folder import HYDRA_CONFIG, existing_run
+from multitask_bert.tracking.loggers import METRICS_FILE
+from multitask_bert.trust import foreign_folders
+from multitask_bert.trust.permissions import refuse
+from multitask_bert.utils import signals
 from multitask_bert.utils.addresses import has_password, without_password
 from multitask_bert.utils.terminal import discard
 from multitask_bert.utils.visible import visible
@@ -267,7 +271,7 @@ def refuse_links(config: DictConfig, key: str) -> None:
     """
     folder = _folder(config, key)
     if foreign_folders.is_of_a_run(folder) or not Path.cwd().is_relative_to(folder.resolve()):
-        trust.refuse(foreign_folders.link_problems(folder), f"{key}={folder}")
+        refuse(foreign_folders.link_problems(folder), f"{key}={folder}")
 
 
 def check_writable(config: DictConfig, key: str) -> None:

@@ -9,7 +9,7 @@ Legend of shapes, used as suffixes everywhere:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -169,3 +169,23 @@ class Prediction:
         float, ...
     ] = ()  # probabilities in the order of the head's labels or choices; span: see heads/span.py
     place: Offset | None = None  # span: the answer's begin and end in characters of the second text
+
+
+@dataclass
+class TaskResult:
+    """What one task's evaluation gave."""
+
+    losses: dict[str, float] = field(default_factory=dict)  # mean loss by head
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
+    predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the data set
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by head: 95% of its headline score
+    joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
+    joint_interval: tuple[float, float] | None = None  # 95% of it
+    collapsed: dict[str, str] = field(default_factory=dict)  # by head that has learnt nothing: in what way
+
+    def summary(self) -> dict[str, Any]:
+        """Losses and scores, of JSON types; `TaskResult(**summary)` has them, and no predictions."""
+        return {
+            "losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy,
+            "collapsed": self.collapsed,
+        }  # fmt: skip

@@ -17,9 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 import run
-from multitask_bert import command_line, composition
-from multitask_bert.config import ExperimentConfig
-from multitask_bert.config_tree import from_tree
+from multitask_bert import command_line
+from multitask_bert.config import composition
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import from_tree
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"

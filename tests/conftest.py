@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import (
+from multitask_bert.config.schema import (
     BatchingConfig,
     ExperimentConfig,
     HeadConfig,
@@ -100,7 +100,7 @@ def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow takes 5 s to make one, so it is made once."""
-    from multitask_bert.training.mlflow_store import create_database
+    from multitask_bert.tracking.mlflow.store import create_database
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     create_database(path)

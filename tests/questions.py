@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.heads.span import SpanHead
 from multitask_bert.labels import LabelSet

@@ -105,7 +105,7 @@ ATTEMPTS = {
         "model.architecture.x._target_", "model: {architecture: {x: {_target_: torch.optim.SGD}}}"
     ),
     "class of another kind": of_experiment(
-        "logger.evil._target_", "logger: {evil: {_target_: multitask_bert.training.event_file.EventFile, "
+        "logger.evil._target_", "logger: {evil: {_target_: multitask_bert.tracking.event_file.EventFile, "
         "folder: TRACE}}", (*EXPERIMENT, "model=tiny"), file="",
     ),
     "module of ours that imports another": of_experiment(
@@ -256,11 +256,11 @@ ATTEMPTS = {
     ),
     "logger with a dot in its name": of_experiment(
         "logger.a.b.tracking_uri",
-        "logger: {a.b: {_target_: multitask_bert.training.mlflow_logger.MlflowLogger, tracking_uri: sqlite:///TRACE}}",
+        "logger: {a.b: {_target_: multitask_bert.tracking.mlflow.logger.MlflowLogger, tracking_uri: sqlite:///TRACE}}",
     ),
     "logger by reference": of_experiment(
         "logger.evil=${optimizer.options}",
-        "optimizer: {options: {_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
+        "optimizer: {options: {_target_: multitask_bert.tracking.mlflow.logger.MlflowLogger, "
         "tracking_uri: sqlite:///TRACE}}\nlogger: {evil: '${optimizer.options}'}",
     ),
     "mlflow database in a file of the user": of_experiment(
@@ -317,7 +317,7 @@ ATTEMPTS = {
     ),
     "logger put together": of_experiment(
         "logger.evil=${study.source}${study.table}",
-        "study: {source: $, table: '{oc.create:{_target_: multitask_bert.training.mlflow_logger.MlflowLogger, "
+        "study: {source: $, table: '{oc.create:{_target_: multitask_bert.tracking.mlflow.logger.MlflowLogger, "
         "tracking_uri: sqlite:///TRACE}}'}\nlogger: {evil: '${study.source}${study.table}'}",
     ),
     "search put together": of_experiment(

@@ -17,17 +17,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from multitask_bert import actions, folders
-from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import to_dict
+from multitask_bert import actions
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import to_dict
+from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.settings import TRIAL
 from multitask_bert.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
 MakeConfig = Callable[..., ExperimentConfig]
-TENSORBOARD = {"tensorboard": {"_target_": "multitask_bert.training.loggers.TensorBoardLogger"}}
+TENSORBOARD = {"tensorboard": {"_target_": "multitask_bert.tracking.tensorboard.TensorBoardLogger"}}
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -146,7 +148,7 @@ def test_scores_of_both_sets_have_the_keys_of_evaluate_in_results(make_config: M
 
 def test_a_number_that_json_has_no_word_for_is_null(tmp_path: Path) -> None:
     nan, infinity = float("nan"), float("inf")
-    folders.write_results(
+    run_folder.write_results(
         tmp_path, {"best": {"value": nan, "step": 3}, "test_intervals": {"x": (nan, 0.5)}, "y": -infinity}
     )
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)

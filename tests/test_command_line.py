@@ -17,10 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from multitask_bert import actions, command_line
-from multitask_bert.checks import NAME_RULE
 from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
-from multitask_bert.config import ExperimentConfig, InputError
-from multitask_bert.config_tree import as_value, as_word, to_dict
+from multitask_bert.config.checks import NAME_RULE
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import as_value, as_word, to_dict
+from multitask_bert.errors import InputError
 from multitask_bert.utils.files import short_name
 from tests.composing import CONF, ROOT, config_of, error_of, run_line
 from tests.test_architecture import HEAVY

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig
-from multitask_bert.config_tree import from_tree
+from multitask_bert.config.checks import check
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import from_tree
 from multitask_bert.heads import check_heads
 from tests.composing import ROOT, config_of
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from multitask_bert.config import BatchingConfig
+from multitask_bert.config.schema import BatchingConfig
 from multitask_bert.data.storage import StoredWindows
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.utils.seeding import generator_for

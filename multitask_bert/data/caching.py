@@ -24,9 +24,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multitask_bert.config import InputError, TaskConfig, expand_user_path
+from multitask_bert.config.schema import TaskConfig
 from multitask_bert.data.storage import Chunk, store
-from multitask_bert.utils.files import sha256_of, write_json
+from multitask_bert.errors import InputError
+from multitask_bert.utils.files import expand_user_path, sha256_of, write_json
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from multitask_bert.config import DownloadConfig, InputError, SourceConfig, expand_user_path
-from multitask_bert.trust import download_place_problem
-from multitask_bert.utils.files import sha256_of, write_stream
+from multitask_bert.config.schema import DownloadConfig, SourceConfig
+from multitask_bert.errors import InputError
+from multitask_bert.trust.paths import download_place_problem
+from multitask_bert.utils.files import expand_user_path, sha256_of, write_stream
 
 log = logging.getLogger(__name__)
 

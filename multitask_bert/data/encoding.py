@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from multitask_bert.config import InputError
 from multitask_bert.data.words import cut_words, set_apart, starts_of_parts
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example, Offset, Pieces
 

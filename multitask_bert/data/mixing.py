@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from multitask_bert.config import MixingConfig
+from multitask_bert.config.schema import MixingConfig
 from multitask_bert.utils.seeding import generator_for
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from multitask_bert.config import HeadConfig, InputError, TaskConfig
+from multitask_bert.config.schema import HeadConfig, TaskConfig
 from multitask_bert.data import storage
 from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.caching import Cache, Kept, fingerprint_of, key_of, temporary_folder
@@ -23,6 +23,7 @@ from multitask_bert.data.reading import SPLITS, TaskReader, naming
 from multitask_bert.data.storage import Chunk, StoredExamples, StoredWindows
 from multitask_bert.data.words import num_out_of_reach
 from multitask_bert.data.workers import pack_all
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, Head, UnknownLabelError, make_head
 from multitask_bert.labels import LabelSet, alike
 from multitask_bert.records import EncodedExample, Example

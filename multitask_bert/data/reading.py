@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from multitask_bert.config import InputError, SourceConfig, TaskConfig, expand_user_path
+from multitask_bert.config.schema import SourceConfig, TaskConfig
 from multitask_bert.data import readers, storage
 from multitask_bert.data.caching import temporary_folder
 from multitask_bert.data.downloads import locate
@@ -18,8 +18,10 @@ from multitask_bert.data.readers.text import read_text
 from multitask_bert.data.splitting import cut, stratum_of
 from multitask_bert.data.storage import spool
 from multitask_bert.data.text_keys import text_key
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES
 from multitask_bert.records import Example
+from multitask_bert.utils.files import expand_user_path
 from multitask_bert.utils.progress import tracked
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from multitask_bert.config import BatchingConfig, MixingConfig
+from multitask_bert.config.schema import BatchingConfig, MixingConfig
 from multitask_bert.data.batching import ids_in, lengths_of, plan_batches
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader

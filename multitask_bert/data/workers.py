@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from multitask_bert.config import InputError
 from multitask_bert.data.encoding import CHUNK, Cutter
 from multitask_bert.data.storage import Chunk, pack
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 NUM_WORTH_IT = 20_000  # examples from which starting processes costs less than it gains

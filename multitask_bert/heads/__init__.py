@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from multitask_bert.config import ExpectedScore, ExperimentConfig, HeadConfig, InputError, TaskConfig
+from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, HeadConfig, TaskConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads.base import Head, UnknownLabelError
 from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.heads.classification import ClassificationHead

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from multitask_bert import trust
-from multitask_bert.config import HeadConfig, InputError, expand_user_path
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import options
 from multitask_bert.labels import LabelSet, about_quotes, folded
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.trust.config_files import metric_problem
+from multitask_bert.utils.files import expand_user_path
 from multitask_bert.utils.metric_names import SHOWN, label_named
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class Head(ABC):
             if is_module(metric):
                 if metric.startswith((".", "/", "~", "$")) and not Path(expand_user_path(metric)).exists():
                     yield f"metrics: there is no folder {metric}"
-                elif (problem := trust.metric_problem(metric)) is not None:
+                elif (problem := metric_problem(metric)) is not None:
                     yield f"metrics: {problem}"
             elif metric not in cls.known_metrics and not (cls.knows_metrics_of_label and label_named(metric)):
                 known = (*cls.known_metrics, *(SHOWN if cls.knows_metrics_of_label else ()))
@@ -298,7 +300,7 @@ class Head(ABC):
     def _score_of_module(self, place: str, golds: Sequence[Any], predictions: Sequence[Prediction]) -> float:
         from multitask_bert.utils import metrics
 
-        if (problem := trust.metric_problem(place)) is not None:  # a model's folder names metrics, too
+        if (problem := metric_problem(place)) is not None:  # a model's folder names metrics, too
             raise InputError(f"metrics: {problem}")
         inputs = self.for_module(golds, predictions)
         if not inputs["references"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.heads import options
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.labels import LabelSet

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.labels import LabelSet, about_quotes
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads.base import Comparison, Head, only_known
 from multitask_bert.labels import NUMBER, LabelSet
 from multitask_bert.records import EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch

@@ -14,7 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads.base import Comparison, Head, only_known
 from multitask_bert.heads.segments import segment_log_softmax
 from multitask_bert.labels import LabelSet

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import options
 from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
 from multitask_bert.heads.iob2 import OUTSIDE, TAGS, TagError, best_valid_sequence, to_iob2

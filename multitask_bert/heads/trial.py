@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.heads.base import Head, is_module
 from multitask_bert.records import Prediction
 

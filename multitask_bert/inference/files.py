@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from multitask_bert.config import InputError
 from multitask_bert.data.readers.delimited import MAX_FIELD_LENGTH
+from multitask_bert.errors import InputError
 from multitask_bert.inference.columns import Columns, listed, of_objects, of_tables, pick, read_record
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.utils.files import finite

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from multitask_bert.config import InputError
 from multitask_bert.data.readers.text import is_blank
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 RawInput: TypeAlias = "str | tuple[str, str] | Mapping[str, Any] | Input"

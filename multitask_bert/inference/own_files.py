@@ -17,15 +17,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig, expand_user_path
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.downloads import part_of
 from multitask_bert.data.readers import READERS
 from multitask_bert.data.readers.parallel import file_names
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, Head
 from multitask_bert.inference.columns import Columns, columns_of_task
 from multitask_bert.inference.files import STANDARD_INPUT, UTF_8, encoding_of, open_input, read_inputs
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.records import Example
+from multitask_bert.utils.files import expand_user_path
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from multitask_bert.config import BatchingConfig, InputError
+from multitask_bert.config.schema import BatchingConfig
 from multitask_bert.data.batching import plan_evaluation
 from multitask_bert.data.collation import collate
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
 from multitask_bert.inference.encoding import encode_as_trained
 from multitask_bert.inference.inputs import KINDS, Input, RawInput, is_empty, lacks_text, read_input

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from multitask_bert.config import BatchingConfig, TrainerConfig
+from multitask_bert.config.schema import BatchingConfig, TrainerConfig
 from multitask_bert.model.multitask import MultiTaskModel
 
 log = logging.getLogger(__name__)

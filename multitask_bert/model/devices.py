@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 
 # What errors of other types than torch's own say: of cuBLAS, of the driver, of the CPU's allocator
 OUT_OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "can't allocate memory")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multitask_bert.config import OptimizerConfig
+from multitask_bert.config.schema import OptimizerConfig
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.parts import EMBEDDINGS, weight_decay_of
 

@@ -20,13 +20,14 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig,
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from multitask_bert import foreign_folders
-from multitask_bert.config import InputError, ModelConfig, expand_user_path
+from multitask_bert.config.schema import ModelConfig
+from multitask_bert.errors import InputError
 from multitask_bert.model import last_layer
 from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.records import Batch
-from multitask_bert.utils.files import sha256_of
+from multitask_bert.trust import foreign_folders
+from multitask_bert.utils.files import expand_user_path, sha256_of
 
 log = logging.getLogger(__name__)
 

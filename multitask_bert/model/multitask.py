@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from multitask_bert import foreign_folders
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import OF_A_RUN, WEIGHTS_FILE, Encoder, default_dropout
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
+from multitask_bert.trust import foreign_folders
 from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of, write_json
 
 WEIGHTS, ENCODER_CONFIG, DESCRIPTION = WEIGHTS_FILE, OF_A_RUN, "multitask.json"

@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 from transformers import PretrainedConfig
 
-from multitask_bert.config import InputError, OptimizerConfig
+from multitask_bert.config.schema import OptimizerConfig
+from multitask_bert.errors import InputError
 
 BACKBONE, HEADS = "encoder.backbone.", "head_modules."
 LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.reading import SPLITS

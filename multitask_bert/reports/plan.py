@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch.utils.data import Dataset
 
-from multitask_bert.config import ExperimentConfig, task_epochs
+from multitask_bert.config.schema import ExperimentConfig, task_epochs
 from multitask_bert.data.batching import lengths_of
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample

@@ -10,8 +10,8 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from multitask_bert import trust
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
+from multitask_bert.trust.paths import is_own
 from multitask_bert.utils.files import sha256_of
 
 
@@ -50,7 +50,7 @@ def refuse_changes(before: Mapping[str, str], now: Mapping[str, str], folders: S
     for name in sorted({name for name, _ in before.items() ^ now.items()}):
         number, _, file = name.partition("/")
         folder = folders[int(number)] if int(number) < len(folders) else Path()
-        changed.setdefault("conf/" if trust.is_own(str(folder), ".") else f"{folder}/", []).append(file)
+        changed.setdefault("conf/" if is_own(str(folder), ".") else f"{folder}/", []).append(file)
     listed = "; ".join(f"{folder}: {', '.join(files)}" for folder, files in changed.items())
     if changed:
         raise InputError(

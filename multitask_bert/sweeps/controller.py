@@ -21,9 +21,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial, TrialState
 
-from multitask_bert.config import InputError
-from multitask_bert.config_tree import as_value
-from multitask_bert.folders import shown
+from multitask_bert.config.tree import as_value
+from multitask_bert.errors import InputError
 from multitask_bert.sweeps import conf_files, trials
 from multitask_bert.sweeps.forecast import Forecast
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
@@ -33,6 +32,7 @@ from multitask_bert.sweeps.results import best_values, table_of, write_best, wri
 from multitask_bert.sweeps.settings import OWN, PARENT_RUN, THREADS, TRIAL
 from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
+from multitask_bert.utils.files import shown
 
 log = logging.getLogger(__name__)
 

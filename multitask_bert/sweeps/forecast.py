@@ -8,7 +8,7 @@ from typing import Protocol
 
 import optuna
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.sweeps.plan import Plan
 from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.trials import distribution_of, overrides_of

@@ -26,8 +26,8 @@ from omegaconf import OmegaConf
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from multitask_bert.config import ExperimentConfig
-from multitask_bert.folders import RESULTS, collapsed_heads, keep_config, read_results
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, keep_config, read_results
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study

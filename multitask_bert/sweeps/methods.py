@@ -11,8 +11,8 @@ import numpy as np
 from optuna import pruners, samplers
 from optuna.exceptions import ExperimentalWarning
 
-from multitask_bert.config import InputError
-from multitask_bert.config_tree import nearest
+from multitask_bert.config.tree import nearest
+from multitask_bert.errors import InputError
 from multitask_bert.sweeps.pruning import RankPruner
 from multitask_bert.sweeps.settings import MAXIMIZE, MINIMIZE, SweepConfig
 from multitask_bert.sweeps.space import FIELD, Dimension

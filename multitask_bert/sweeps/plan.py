@@ -13,8 +13,9 @@ import optuna
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config import ExperimentConfig, InputError, is_lower_better
-from multitask_bert.config_tree import unknown_key
+from multitask_bert.config.schema import ExperimentConfig, is_lower_better
+from multitask_bert.config.tree import unknown_key
+from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
 from multitask_bert.sweeps.methods import check_methods, grid_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional
 
-from multitask_bert.config import is_lower_better
+from multitask_bert.config.schema import is_lower_better
 
 TRIAL = "MULTITASK_BERT_TRIAL"  # environment of a job: the number of its trial in the study
 PARENT_RUN = "MULTITASK_BERT_PARENT_RUN"  # environment of a job: MLflow's id of the sweep's run

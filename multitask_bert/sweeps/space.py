@@ -20,10 +20,10 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert import trust
-from multitask_bert.config import InputError
-from multitask_bert.config_tree import as_value
+from multitask_bert.config.tree import as_value
+from multitask_bert.errors import InputError
 from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.trust.config_files import searched_key_problem
 
 FIELD = "hydra.sweeper.space"
 SHAPES = "give {low: …, high: …} (with log, step, type: float or int), or a list of choices"
@@ -99,7 +99,7 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
         InputError: a dimension that is none.
     """
     for key in settings.space:
-        if (problem := trust.searched_key_problem(str(key))) is not None:
+        if (problem := searched_key_problem(str(key))) is not None:
             raise InputError(f"{FIELD}.{key}: {problem}")
     dimensions = {str(key): _read(str(key), value, config) for key, value in settings.space.items()}
     fixed = []

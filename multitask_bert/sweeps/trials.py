@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
 from multitask_bert.sweeps.methods import make_sampler
 from multitask_bert.sweeps.settings import SweepConfig

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from multitask_bert.config import AveragingConfig
+from multitask_bert.config.schema import AveragingConfig
 
 FEWEST = 2  # sets of weights, below which an average is the weights themselves
 

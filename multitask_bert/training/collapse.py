@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import Prediction
 from multitask_bert.utils.files import read_json, write_json

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.config import ExperimentConfig, task_epochs
+from multitask_bert.config.schema import ExperimentConfig, task_epochs
 from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample

@@ -5,46 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.config import BatchingConfig, InputError
+from multitask_bert.config.schema import BatchingConfig
 from multitask_bert.data.batching import group_windows, lengths_of, plan_evaluation
 from multitask_bert.data.loading import Loader
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, is_f1
 from multitask_bert.heads.trial import naming
 from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.model.devices import is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
-from multitask_bert.records import EncodedExample, Example, Prediction
+from multitask_bert.records import EncodedExample, Example, Prediction, TaskResult
 from multitask_bert.training.collapse import collapse_of
 from multitask_bert.utils.bootstrap import interval_of_counts
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class TaskResult:
-    """What one task's evaluation gave."""
-
-    losses: dict[str, float] = field(default_factory=dict)  # mean loss by head
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
-    predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the data set
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by head: 95% of its headline score
-    joint_accuracy: float | None = None  # share of examples for which every head is right; None: not asked for
-    joint_interval: tuple[float, float] | None = None  # 95% of it
-    collapsed: dict[str, str] = field(default_factory=dict)  # by head that has learnt nothing: in what way
-
-    def summary(self) -> dict[str, Any]:
-        """Losses and scores, of JSON types; `TaskResult(**summary)` has them, and no predictions."""
-        return {
-            "losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy,
-            "collapsed": self.collapsed,
-        }  # fmt: skip
 
 
 class Evaluator:

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.config import InputError, TrainerConfig
+from multitask_bert.config.schema import TrainerConfig
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader
-from multitask_bert.folders import shown
+from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample
+from multitask_bert.saving.store import FAILED
+from multitask_bert.train_state import TrainState
 from multitask_bert.training.evaluation import evaluating
 from multitask_bert.training.optimization import Updater
-from multitask_bert.training.snapshots import FAILED
-from multitask_bert.training.state import TrainState
 from multitask_bert.training.steps import NonFiniteStepError
-from multitask_bert.utils.files import write_json
+from multitask_bert.utils.files import shown, write_json
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from multitask_bert.config import InputError, OptimizerConfig, SchedulerConfig
+from multitask_bert.config.schema import OptimizerConfig, SchedulerConfig
+from multitask_bert.errors import InputError
 from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.model.parts import parts_of, rate_factors, weight_decay_of
-from multitask_bert.trust import named_class
+from multitask_bert.trust.classes import named_class
 from multitask_bert.utils.schedules import learning_rate_factor
 
 

@@ -11,7 +11,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.text_keys import leak_warnings

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from multitask_bert.config_tree import flatten
+from multitask_bert.config.tree import flatten
 from multitask_bert.data.batching import examples_in
 from multitask_bert.data.caching import fingerprint_of
 from multitask_bert.data.storage import as_line
+from multitask_bert.errors import InputError
 from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import finite, read_json, write_bytes, write_json
 from multitask_bert.utils.versions import checkout
@@ -98,6 +99,21 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequen
         for key in sorted({*then_flat, *now_flat})
         if then_flat.get(key) != now_flat.get(key)
     ]
+
+
+def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to reproduce a run whose inputs have changed.
+
+    Raises:
+        InputError: weights, tokenizer or data are not those of the earlier run.
+    """
+    changed = differences(before, now, INPUTS)
+    if changed:
+        raise InputError(
+            "action=reproduce: what this run was trained on has changed since, so that the same cannot come out:\n  "
+            + "\n  ".join(changed)
+            + "\nput it back, or train with it as it is now: python run.py --config-dir RUN --config-name reproduce"
+        )
 
 
 def hash_of_weights(model: nn.Module) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.model.devices import SoonRead, is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from multitask_bert.checks import check
-from multitask_bert.config import ExperimentConfig, InputError, is_lower_better, run_name, task_epochs
-from multitask_bert.config_tree import to_dict
+from multitask_bert.config.checks import check
+from multitask_bert.config.schema import ExperimentConfig, is_lower_better, run_name, task_epochs
+from multitask_bert.config.tree import to_dict
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.processor import SplitReport
 from multitask_bert.data.streaming import TrainingStream
+from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.heads.trial import try_metrics
 from multitask_bert.model.acceleration import accelerate, be_deterministic, empty_cache, fit_batching
@@ -30,24 +31,24 @@ from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.encoder import what_is_kept
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import freeze
-from multitask_bert.records import Batch, EncodedExample
+from multitask_bert.records import Batch, EncodedExample, TaskResult
+from multitask_bert.saving.best_model import BestCheckpoint
+from multitask_bert.saving.store import Snapshot
+from multitask_bert.tracking.console import Console
+from multitask_bert.tracking.loggers import RunLogger, RunStart, make_loggers
+from multitask_bert.tracking.reporter import Reporter
+from multitask_bert.train_state import TrainState
 from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.balancing import Balancer
-from multitask_bert.training.checkpoints import BestCheckpoint
+from multitask_bert.training.best_per_head import OwnBest
+from multitask_bert.training.checkpoint import Savepoints, Stopped, put_back
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
-from multitask_bert.training.console import Console
-from multitask_bert.training.evaluation import Evaluator, TaskResult, as_test, gather_metrics
-from multitask_bert.training.loggers import RunLogger, RunStart, make_loggers
+from multitask_bert.training.evaluation import Evaluator, as_test, gather_metrics
 from multitask_bert.training.non_finite import investigate, leave_out, may_leave_out, refusal_of, refuse_stuck
 from multitask_bert.training.optimization import Updater
-from multitask_bert.training.own_best import OwnBest
 from multitask_bert.training.preparation import prepare
-from multitask_bert.training.reporting import Reporter
-from multitask_bert.training.resumption import Savepoints, Stopped, put_back
-from multitask_bert.training.snapshots import Snapshot
-from multitask_bert.training.state import TrainState
 from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients, steps_at
-from multitask_bert.trust import named_class
+from multitask_bert.trust.classes import named_class
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.seeding import seed_everything
 

@@ -105,3 +105,13 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(child) for child in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def expand_user_path(path: str) -> str:
+    """`~` and environment variables written out."""
+    return os.path.expandvars(Path(path).expanduser())
+
+
+def shown(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

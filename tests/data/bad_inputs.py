@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from tests.data.task_files import (
     CONLLU,
     CSV,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config import HeadConfig, SourceConfig, TaskConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig, TaskConfig
 
 CONLL = {
     "train": "Asha\tB-PER\nalikuja\tO\n\nDodoma\tB-LOC\n",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import InputError
 from multitask_bert.data.processor import DataProcessor
+from multitask_bert.errors import InputError
 from tests.data.bad_inputs import BAD_INPUTS, BadInput
 from tests.data.task_files import GOOD_FILES, make_task, write
 

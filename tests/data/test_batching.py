@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from multitask_bert.config import BatchingConfig
+from multitask_bert.config.schema import BatchingConfig
 from multitask_bert.data.batching import TaskDataset, lengths_of, plan_batches, plan_evaluation
 from multitask_bert.data.collation import collate
 from multitask_bert.data.loading import Loader

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import InputError, SourceConfig
+from multitask_bert.config.schema import SourceConfig
 from multitask_bert.data import storage, workers
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.encoding import CHUNK, Cutter
@@ -20,6 +20,7 @@ from multitask_bert.data.readers import READERS
 from multitask_bert.data.reading import SPLITS, TaskReader
 from multitask_bert.data.storage import Chunk, StoredExamples, spool
 from multitask_bert.data.workers import pack_all
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 from multitask_bert.utils import progress
 from multitask_bert.utils.progress import tracked

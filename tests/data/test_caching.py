@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError, TaskConfig
+from multitask_bert.config.schema import HeadConfig, TaskConfig
 from multitask_bert.data import caching, processor, storage
 from multitask_bert.data.caching import WHOLE, Cache, fingerprint_of
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.reading import SPLITS, TaskReader
 from multitask_bert.data.storage import StoredExamples, StoredWindows
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import EncodedExample

@@ -14,8 +14,9 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from multitask_bert.config import DownloadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import DownloadConfig, SourceConfig
 from multitask_bert.data.downloads import locate
+from multitask_bert.errors import InputError
 from tests.composing import ROOT
 
 CONTENT = b"Asha\tB-PER\r\nMoshi\tB-LOC\r\n" * 1000

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data import encoding
 from multitask_bert.data.encoding import encode_examples, find_word_starts, places_of
 from multitask_bert.heads import Head, make_head

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data import readers
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.readers import READERS
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES
 from multitask_bert.heads.base import Head
 from multitask_bert.records import Example

@@ -12,8 +12,9 @@ from datasets import Dataset, DatasetDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multitask_bert.config import InputError, SourceConfig
+from multitask_bert.config.schema import SourceConfig
 from multitask_bert.data.readers import READERS
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 from tests.data.task_files import GOOD_FILES, HEADS, SOURCES
 

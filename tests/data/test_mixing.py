@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from multitask_bert.config import MixingConfig
+from multitask_bert.config.schema import MixingConfig
 from multitask_bert.data.mixing import exponent, plan_epoch
 
 SIZES = [

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError, TaskConfig
+from multitask_bert.config.schema import HeadConfig, TaskConfig
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
+from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from tests.data.task_files import CONLL, CSV, MOOD, make_task

@@ -16,7 +16,7 @@ import pytest
 from datasets import Dataset, DatasetDict, Features
 from omegaconf import OmegaConf
 
-from multitask_bert.config import TaskConfig
+from multitask_bert.config.schema import TaskConfig
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.heads import HEAD_TYPES

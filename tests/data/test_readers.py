@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers import read_conll, read_csv, read_samples, read_tsv
-from multitask_bert.data.samples import ner_corpus, sentiment_corpus
+from multitask_bert.data.samples.corpora import ner_corpus, sentiment_corpus
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 Sentence = list[tuple[str, str]]

@@ -14,10 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
-from multitask_bert.data import sample_ner_english, sample_ner_swahili
-from multitask_bert.data.sample_sentiment_patterns import CIRCUMSTANCES, SENTIMENT_PATTERNS
-from multitask_bert.data.sample_words import POLAR
-from multitask_bert.data.samples import (
+from multitask_bert.data.samples import ner_english, ner_swahili
+from multitask_bert.data.samples.corpora import (
     AGREEING_SHARE,
     LANGUAGES,
     SIZES,
@@ -28,6 +26,8 @@ from multitask_bert.data.samples import (
     sentiment_corpus,
     topics,
 )
+from multitask_bert.data.samples.sentiment_patterns import CIRCUMSTANCES, SENTIMENT_PATTERNS
+from multitask_bert.data.samples.words import POLAR
 
 NER_DIGEST = "53f3f2b4689edaa38f7b9b53ab0dc330e05db8c8f2af3a5700a2160c18836ad5"
 SENTIMENT_DIGEST = "c98a739e352dff7ccbc1dee0ff8170bf8e019b63c27c78f7c881704687b46d6b"
@@ -35,12 +35,12 @@ ENGLISH = re.compile(r"\b(the|what|I)\b", re.IGNORECASE)  # is in every English 
 CLASS_7_PREFIX = re.compile(r"\bcha (ku\w+)")
 SPLIT_PAIRS = (("train", "dev"), ("train", "test"), ("dev", "test"))
 PATTERN_POOLS = (
-    sample_ner_english.PATTERNS,
-    sample_ner_english.OPENERS,
-    sample_ner_english.CLOSERS,
-    sample_ner_swahili.PATTERNS,
-    sample_ner_swahili.OPENERS,
-    sample_ner_swahili.CLOSERS,
+    ner_english.PATTERNS,
+    ner_english.OPENERS,
+    ner_english.CLOSERS,
+    ner_swahili.PATTERNS,
+    ner_swahili.OPENERS,
+    ner_swahili.CLOSERS,
     *SENTIMENT_PATTERNS.values(),
     *CIRCUMSTANCES.values(),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import BatchingConfig, MixingConfig
+from multitask_bert.config.schema import BatchingConfig, MixingConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Target

@@ -11,10 +11,11 @@ import datasets
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig, TaskConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig, TaskConfig
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.readers import READERS
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 MOOD = ClassLabel(names=["bad", "good"])

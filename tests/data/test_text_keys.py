@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig
 from multitask_bert.data.storage import hashes_of
 from multitask_bert.data.text_keys import leak_warnings, text_hash, text_key
 from multitask_bert.records import Example

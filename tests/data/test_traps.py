@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.data.processor import DataProcessor, ProcessedData
+from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from datasets import Dataset, DatasetDict
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.processor import DataProcessor
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 from tests.data.task_files import (
     CONLL,

@@ -10,8 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForMultipleChoice
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target, TargetBatch

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target, TargetBatch

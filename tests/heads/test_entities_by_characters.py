@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitask_bert.config import HeadConfig, SourceConfig, TaskConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig, TaskConfig
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.readers import READERS

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.processor import DataProcessor
+from multitask_bert.errors import InputError
 from multitask_bert.heads import parse_label
 from multitask_bert.heads.multilabel import MultilabelHead
 from multitask_bert.heads.tagging import TaggingHead

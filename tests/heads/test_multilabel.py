@@ -13,8 +13,9 @@ import sklearn.metrics
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads.multilabel import MultilabelHead
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import EncodedExample, Example, Pieces, Prediction, TargetBatch

@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy
 from transformers import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, make_head
 from multitask_bert.heads.segments import segment_log_softmax, segment_sizes
 from multitask_bert.labels import LabelSet

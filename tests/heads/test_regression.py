@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads.regression import RegressionHead
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import EncodedExample, Example, Pieces, Prediction, Target, TargetBatch

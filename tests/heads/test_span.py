@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertForQuestionAnswering
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads.span import NUM_LOGGED, SpanHead
 from multitask_bert.records import Example
 from tests.questions import ALWAYS, CONTEXT, LONG, ONE, QUESTION, SOMETIMES, head_with, marked_text, windows_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads.iob2 import may_follow
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet

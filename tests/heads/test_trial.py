@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, make_head
 from multitask_bert.heads.trial import MADE_UP, try_metrics
 from multitask_bert.labels import LabelSet

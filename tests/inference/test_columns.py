@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert import actions
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.inference.columns import Columns, columns_of_task
 from multitask_bert.inference.files import read_inputs

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.heads import Head, make_head
 from multitask_bert.inference.encoding import encode_as_trained, encode_inputs

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.inference.files import open_input, open_output, read_inputs, write_lines
 
 OWN = [{"text": "tweet"}, {"text": "premise", "text_pair": "hypothesis"}]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.heads import HEAD_TYPES, Head, make_head

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.inference.inputs import is_empty, read_input
 
 

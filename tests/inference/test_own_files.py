@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.inference.inputs import Input
 from multitask_bert.inference.own_files import open_inputs, own_sources

@@ -13,17 +13,18 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import Cutter, encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.inference.predictor import Predictor
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel
-from multitask_bert.records import EncodedExample, Example, Prediction
-from multitask_bert.training.evaluation import TaskResult, evaluate_task
+from multitask_bert.records import EncodedExample, Example, Prediction, TaskResult
+from multitask_bert.training.evaluation import evaluate_task
 from multitask_bert.utils.files import CHECKSUMS
 from tests.conftest import TINY
 

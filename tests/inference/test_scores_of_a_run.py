@@ -21,7 +21,7 @@ import sklearn.metrics
 from omegaconf import OmegaConf
 
 from multitask_bert import actions
-from multitask_bert.config import (
+from multitask_bert.config.schema import (
     BatchingConfig,
     ExperimentConfig,
     HeadConfig,
@@ -31,7 +31,7 @@ from multitask_bert.config import (
     TaskConfig,
     TrainerConfig,
 )
-from multitask_bert.config_tree import to_dict
+from multitask_bert.config.tree import to_dict
 from multitask_bert.utils.metrics.answers import answer_f1
 from tests.conftest import MOODS, NAMES, PACKAGED, TINY, TOWNS
 from tests.data.task_files import parquet_file

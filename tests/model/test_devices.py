@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.model.devices import pick_device
 
 

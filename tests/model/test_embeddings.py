@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import OptimizerConfig, SchedulerConfig
+from multitask_bert.config.schema import OptimizerConfig, SchedulerConfig
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.training.optimization import Updater

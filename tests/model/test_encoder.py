@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
-from multitask_bert.config import HeadConfig, InputError, ModelConfig
+from multitask_bert.config.schema import HeadConfig, ModelConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model import encoder

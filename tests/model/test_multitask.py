@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, BertConfig, BertForSequenceClassification, BertForTokenClassification
 
-from multitask_bert.config import HeadConfig, InputError
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.collation import collate
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
-from multitask_bert.config import InputError
 from multitask_bert.data.collation import collate, plan_blocks
+from multitask_bert.errors import InputError
 from multitask_bert.model import attention
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.records import Batch, EncodedExample, Example

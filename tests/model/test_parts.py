@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from multitask_bert.config import HeadConfig, InputError, OptimizerConfig
+from multitask_bert.config.schema import HeadConfig, OptimizerConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.multitask import MultiTaskModel

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
 from multitask_bert.reports.inspection import Inspection, inspect_data
 from multitask_bert.reports.page import write_page
 from multitask_bert.reports.tables import percent, show_tables

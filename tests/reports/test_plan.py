@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config import ExperimentConfig, MixingConfig
+from multitask_bert.config.schema import ExperimentConfig, MixingConfig
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.reports.plan import plan_training

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
 from multitask_bert.heads import make_head

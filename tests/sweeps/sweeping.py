@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, quiet_optuna
 from tests.composing import error_of, run_line
 

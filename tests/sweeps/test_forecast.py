@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.sweeps.forecast import USUAL_SHARE
 from multitask_bert.sweeps.plan import _report_points
 from multitask_bert.sweeps.settings import SweepConfig
@@ -130,7 +130,7 @@ def test_points_of_evaluation_stay_where_something_depends_on_them(override: str
 def test_data_that_cannot_be_read_is_said_and_left_to_the_trials(
     pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from multitask_bert.config import InputError
+    from multitask_bert.errors import InputError
 
     def fail(config: ExperimentConfig) -> Work:
         raise InputError("train.csv: is not there")

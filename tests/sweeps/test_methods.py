@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 from multitask_bert.sweeps.methods import FOR_ONE_OBJECTIVE, PRUNERS, SAMPLERS, check_methods, grid_size, make_pruner
 from multitask_bert.sweeps.plan import _best_by_objective
 from multitask_bert.sweeps.settings import SweepConfig

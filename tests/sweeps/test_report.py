@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from multitask_bert import actions
-from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
 from multitask_bert.sweeps.results import study_of
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
-from multitask_bert import folders
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.reports.sweep import read_sweep
 from multitask_bert.reports.sweep_page import page_of
+from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.plan import _caveats
 from multitask_bert.sweeps.results import table_of
 from multitask_bert.sweeps.settings import SweepConfig
@@ -75,7 +75,7 @@ def test_best_yaml_is_the_config_of_the_best_trial(
     configs = []
     monkeypatch.setattr("multitask_bert.actions.run", configs.append)
     run_line("--config-dir", str(FOLDER), "--config-name", "best", "hydra.run.dir=outputs/best")
-    assert folders.config_of(Path("outputs/best")) == folders.config_of(best) == configs[0]
+    assert run_folder.config_of(Path("outputs/best")) == run_folder.config_of(best) == configs[0]
     assert configs[0].optimizer.lr == lr_of(study.best_trial)
     summary = json.loads((FOLDER / "sweep.json").read_text(encoding="utf-8"))
     assert (summary["study"], summary["storage"]) == ("lr_warmup_ner+sentiment", "study.journal")

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert import actions
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.training import preparation
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.sharing import forget, shared, sharing

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import AveragingConfig, ExperimentConfig, InputError
+from multitask_bert.config.schema import AveragingConfig, ExperimentConfig
+from multitask_bert.errors import InputError
 from multitask_bert.inference.predictor import Predictor
-from multitask_bert.training.resumption import Stopped
-from multitask_bert.training.running import run_training
+from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError
+from multitask_bert.config.recipes import advice_on_steep_end
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
-from multitask_bert.recipes import advice_on_steep_end
 from multitask_bert.records import Prediction, TargetBatch
 from multitask_bert.training.collapse import collapse_of, read_restart
-from multitask_bert.training.running import run_training
+from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 
 MakeConfig = Callable[..., ExperimentConfig]

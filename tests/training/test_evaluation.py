@@ -9,21 +9,16 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, SourceConfig, TaskConfig
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig
 from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, check_heads, make_head, reported_keys
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.records import Example, Prediction
-from multitask_bert.training.evaluation import (
-    TaskResult,
-    all_right,
-    evaluate_task,
-    gather_intervals,
-    gather_metrics,
-)
+from multitask_bert.records import Example, Prediction, TaskResult
+from multitask_bert.training.evaluation import all_right, evaluate_task, gather_intervals, gather_metrics
 from multitask_bert.training.trainer import Trainer
 from tests.tiny_bert import SIZES
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.heads import Head
 from multitask_bert.model import acceleration
+from multitask_bert.saving.store import FAILED, Snapshots
 from multitask_bert.training.non_finite import MAX_SKIPPED_IN_A_ROW, NonFiniteLossError
-from multitask_bert.training.snapshots import FAILED, Snapshots
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_resuming import assert_same, train_until
+from tests.saving.test_resuming import assert_same, train_until
 from tests.training.test_steps import assert_same_weights
 
 MakeConfig = Callable[..., ExperimentConfig]

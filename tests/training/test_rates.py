@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig, InputError
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
 from multitask_bert.model.parts import parts_of
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
@@ -89,7 +90,7 @@ def test_values_that_cannot_be_right_are_refused_by_name(make_config: MakeConfig
 def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_one(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    from multitask_bert.training.resumption import Stopped
+    from multitask_bert.training.checkpoint import Stopped
 
     def config() -> ExperimentConfig:
         made = make_config(num_epochs=3)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.model import acceleration
 from multitask_bert.model.acceleration import fit_batching, tokens_that_fit
 from multitask_bert.training.trainer import Trainer

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config import ExperimentConfig, HeadConfig, InputError, MixingConfig, OptimizerConfig
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, MixingConfig, OptimizerConfig
+from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best
-from multitask_bert.training.loggers import RunLogger, RunStart
+from multitask_bert.tracking.loggers import RunLogger, RunStart
 from multitask_bert.training.optimization import make_optimizer
 from multitask_bert.training.trainer import Trainer
 

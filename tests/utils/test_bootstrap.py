@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from multitask_bert.config import HeadConfig
+from multitask_bert.config.schema import HeadConfig
 from multitask_bert.heads import HEAD_TYPES, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction

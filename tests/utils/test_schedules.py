@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from multitask_bert.config import OptimizerConfig, SchedulerConfig
+from multitask_bert.config.schema import OptimizerConfig, SchedulerConfig
 from multitask_bert.training.optimization import make_optimizer, make_scheduler
 
 NAME_ELSEWHERE = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}

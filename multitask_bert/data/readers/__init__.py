@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from multitask_bert.config import HeadConfig, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.columns import read_conll, read_conllu
 from multitask_bert.data.readers.delimited import read_csv, read_tsv
 from multitask_bert.data.readers.embedded import read_samples

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from multitask_bert.config import InputError, SourceConfig
+from multitask_bert.config.schema import SourceConfig
+from multitask_bert.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.text import count, is_blank, read_lines, shown, without_end
+from multitask_bert.errors import InputError
 from multitask_bert.heads import parse_label
 from multitask_bert.records import Example
 

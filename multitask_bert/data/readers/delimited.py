@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import BLANKS, count, read_lines, shown
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python stops at 131,072 where nothing is said

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
-from multitask_bert.data.samples import ner_corpus, sentiment_corpus
+from multitask_bert.config.schema import HeadConfig, SourceConfig
+from multitask_bert.data.samples.corpora import ner_corpus, sentiment_corpus
+from multitask_bert.errors import InputError
 from multitask_bert.heads import parse_label
 from multitask_bert.records import Example
 

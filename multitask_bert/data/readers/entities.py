@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from multitask_bert.config import InputError, SourceConfig
+from multitask_bert.config.schema import SourceConfig
 from multitask_bert.data.readers.text import count, shown
 from multitask_bert.data.words import Entity
+from multitask_bert.errors import InputError
 from multitask_bert.records import Offset
 
 ENTITY_KEYS = ("start", "end", "label")

@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ABSENT, ExampleMaker, look_up
 from multitask_bert.data.readers.text import read_lines, read_text, shown, without_end
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # JSON can write half of a surrogate pair; UTF-8 cannot

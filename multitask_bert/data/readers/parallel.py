@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.downloads import part_of
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import count, read_lines
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 

@@ -12,11 +12,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.entities import EntityReader
 from multitask_bert.data.readers.text import count, is_blank, shown
 from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
+from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, parse_label
 from multitask_bert.labels import about_quotes
 from multitask_bert.records import Example

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from multitask_bert.config import HeadConfig, InputError, SourceConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import shown
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
 CHUNK = 1000  # rows that are Python objects at a time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from multitask_bert.config import InputError
+from multitask_bert.errors import InputError
 
 BLANKS = " \t\r\n\v\f"
 

@@ -1,0 +1,1 @@
+"""The configuration: its fields, what they may be, and how a command becomes one."""

@@ -1,0 +1,58 @@
+"""Recipes belong to encoders: which values of a config come from `model.recipe`, and which were set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+from multitask_bert.config.schema import ExperimentConfig
+
+STEEP = 0.01  # gain between the last two evaluations above which a run ended too early
+# By field of RecipeConfig: the field that takes its value from it, unless an experiment or the user sets it.
+FOLLOWED_BY = {
+    "lr": "optimizer.lr",
+    "head_lr_factor": "optimizer.head_lr_factor",
+    "layer_decay": "optimizer.layer_decay",
+    "weight_decay": "optimizer.weight_decay",
+    "warmup_ratio": "scheduler.warmup_ratio",
+    "num_epochs": "trainer.num_epochs",
+    "min_steps": "trainer.min_steps",
+    "head_init": "model.head_init",
+}
+
+
+def describe_recipe(config: ExperimentConfig) -> str:
+    """What the run follows of its encoder's recipe, and what was set otherwise, in a line."""
+    recipe = config.model.recipe
+    values = {field: (getattr(recipe, field), _lookup(config, name)) for field, name in FOLLOWED_BY.items()}
+    followed = [f"{field} {_shown(value)}" for field, (value, actual) in values.items() if actual == value]
+    others = [f"{FOLLOWED_BY[field]}={_shown(actual)}" for field, (value, actual) in values.items() if actual != value]
+    line = f"recipe of {recipe.name}" if recipe.name else "general recipe (model.recipe names none for this encoder)"
+    line += f": {', '.join(followed)}" if followed else ": not followed"
+    return f"{line}; set otherwise: {', '.join(others)}" if others else line
+
+
+def advice_on_steep_end(scores: Sequence[float]) -> str | None:
+    """What to say of a run that ended while it still got better fast; None: it did not.
+
+    `scores`: that of each evaluation, of which higher is better.
+    """
+    gains = [after - before for before, after in pairwise(scores)]
+    if not gains or not all(gain > 0 for gain in gains) or gains[-1] < STEEP:  # NaN is not above 0
+        return None
+    return (
+        f"rose at every evaluation, by {100 * gains[-1]:.1f} points at the last: more epochs or a higher rate will "
+        f"probably help (trainer.num_epochs, optimizer.lr)"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def _lookup(config: Any, dotted: str) -> Any:
+    return reduce(getattr, dotted.split("."), config)

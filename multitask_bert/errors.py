@@ -1,0 +1,5 @@
+"""The error that is told to the user without a traceback."""
+
+
+class InputError(ValueError):
+    """Bad config or data; the message names the field, file or line, the value and the way out."""

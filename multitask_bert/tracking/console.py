@@ -1,0 +1,170 @@
+"""What a person sees of a run: a progress bar and tables in a terminal, plain lines elsewhere and in run.log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from multitask_bert.utils.terminal import make_console
+from multitask_bert.utils.visible import on_one_line
+
+if TYPE_CHECKING:
+    from multitask_bert.data.processor import SplitReport
+    from multitask_bert.records import TaskResult
+    from multitask_bert.train_state import TrainState
+
+log = logging.getLogger(__name__)
+
+NUM_PLAIN_LINES = 20  # progress lines per run where there is no terminal
+
+
+class Console:
+    """`quiet`: say nothing. Elsewhere the kind of output follows from whether it is a terminal."""
+
+    def __init__(self, *, quiet: bool = False, file: Any = None) -> None:
+        self._rich = make_console(file, quiet=quiet)
+        self._fancy = self._rich.is_terminal and not quiet
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._num_steps = 0
+        self._next_line = 0
+        self._last_shown: Mapping[str, TaskResult] | None = None  # the scores that stand lowest on the screen
+
+    def say(self, text: str) -> None:
+        self._show(text.split("\n"))
+
+    def show_data(self, reports: Sequence[SplitReport]) -> None:
+        """What was read: a row per task and split."""
+        columns = ("task", "split", "examples", "pieces", "truncated", "labels missing")
+        rows = []
+        for report in reports:
+            split = report.split + (" (cut from train)" if report.was_cut_from_train else "")
+            missing = ", ".join(f"{head} {count:,}" for head, count in report.num_missing.items()) or "0"
+            counts = (f"{count:,}" for count in (report.num_examples, report.num_tokens, report.num_cut))
+            rows.append((report.task, split, *counts, missing))
+        lines = [
+            f"{task} {split}: {examples} examples, {pieces} pieces; truncated {truncated}, no label {missing}"
+            for task, split, examples, pieces, truncated, missing in rows
+        ]
+        self._show(lines, _table("Data", columns, rows, right_from=2))
+
+    def start_training(self, num_steps: int) -> None:
+        self._num_steps = num_steps
+        self._next_line = max(1, num_steps // NUM_PLAIN_LINES)
+        if self._fancy:
+            columns: list[ProgressColumn | str] = [
+                TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),
+                TextColumn("loss {task.fields[loss]}  {task.fields[speed]} tokens/s"), TimeRemainingColumn(),
+            ]  # fmt: skip
+            self._progress = Progress(*columns, console=self._rich)
+            self._bar = self._progress.add_task("training", total=num_steps, loss="-", speed="-")
+            self._progress.start()
+
+    def show_step(self, state: TrainState, loss: float) -> None:
+        """How far the run is, the mean loss of the last steps and the speed so far."""
+        step = state.step
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(
+                self._bar, completed=step, loss=f"{loss:.4f}", speed=f"{state.tokens_per_second:,.0f}"
+            )
+        if step >= self._next_line:
+            self._next_line += max(1, self._num_steps // NUM_PLAIN_LINES)
+            line = f"step {step}/{self._num_steps}  loss {loss:.4f}  {state.tokens_per_second:,.0f} tokens/s"
+            self._show([line], "" if self._progress is not None else None)
+
+    def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
+        """A row per task and head, with every metric."""
+        self._last_shown = results
+        title += " (best so far)" if is_best else ""
+        rows = []
+        for task, result in results.items():
+            for head, scores in result.scores.items():
+                values = {**scores, **({"loss": result.losses[head]} if head in result.losses else {})}
+                cells = [f"{name} {value:.4f}" for name, value in values.items()]
+                cells[0] += _interval(result.intervals.get(head))
+                rows.append((task, head, "  ".join(cells)))
+            if result.joint_accuracy is not None:
+                joint = f"accuracy {result.joint_accuracy:.4f}" + _interval(result.joint_interval)
+                rows.append((task, "all heads right", joint))
+        self._show([f"{title}: {'  '.join(row)}" for row in rows], _table(title, ("task", "head", "scores"), rows))
+
+    def show_rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; where there is no terminal, a line per row with the name of each cell before it."""
+        lines = [
+            f"{title}: " + "  ".join(f"{name} {cell}".strip() for name, cell in zip(columns, row, strict=True) if cell)
+            for row in rows
+        ]
+        self._show(lines, _table(title, columns, rows))
+
+    def end_training(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def show_end(
+        self,
+        state: TrainState,
+        metric: str,
+        results: Mapping[str, Mapping[str, TaskResult]],
+        places: Mapping[str, str],
+    ) -> None:
+        """The last screen: scores of the best model, when it was best, the time, and where to look; each score once."""
+        if results["best"] is not self._last_shown:
+            self.show_scores("Evaluation scores of the best model", results["best"])
+        if "test" in results:
+            self.show_scores("Test scores of the best model", results["test"])
+        self.say("")
+        best = f"Best by {metric}"
+        if not _is_among(metric, results["best"]):
+            best = f"Best {metric} {'none' if state.best_score is None else f'{state.best_score:.4f}'}"
+        early = " (stopped early)" if state.stopped_early else " (pruned)" if state.pruned else ""
+        self.say(f"{best} at step {state.best_step} of {state.step}{early}, epoch {state.best_epoch:.2f}")
+        self.say(
+            f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} "
+            f"examples, {state.tokens_per_second:,.0f} tokens/s"
+        )
+        for what, place in places.items():
+            self.say(f"{what:<12} {place}")
+
+    def close(self) -> None:
+        self.end_training()
+
+    def _show(self, lines: Sequence[str], in_terminal: Table | str | None = None) -> None:
+        """Lines to run.log and to the person; a terminal shows `in_terminal` instead ("": nothing; None: the same)."""
+        lines = list(map(on_one_line, lines))
+        for line in lines:
+            log.info("%s", line)
+        if not self._fancy or in_terminal is None:
+            for line in lines:
+                self._rich.print(line)
+        elif in_terminal:
+            self._rich.print(in_terminal)
+
+
+def _is_among(metric: str, results: Mapping[str, TaskResult]) -> bool:
+    """Whether the scores have its value; of a single head, every mean is that of the head itself."""
+    keys = [
+        f"eval_{task}_{head}_{name}"
+        for task, result in results.items()
+        for head, scores in result.scores.items()
+        for name in scores
+    ]
+    return metric in keys or sum(len(result.scores) for result in results.values()) == 1
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f" [{ends[0]:.4f}, {ends[1]:.4f}]"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place >= right_from else "left")
+    for row in rows:
+        table.add_row(*map(on_one_line, row))
+    return table

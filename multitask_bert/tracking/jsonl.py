@@ -1,0 +1,64 @@
+"""`metrics.jsonl`: every number of a run, always written; other loggers can be fed from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from io import RawIOBase
+from pathlib import Path
+
+from multitask_bert.tracking.loggers import METRICS_FILE, RunLogger, RunStart
+
+
+class JsonlLogger(RunLogger):
+    """Appends one line per call to `metrics.jsonl` in the run's folder, each written through at once.
+
+    A line is `{"step": 7, "time": 1700000000.123, "train_loss": 0.5}`, time in Unix seconds. JSON has no word for
+    infinite or undefined numbers: they are the strings "NaN", "Infinity" and "-Infinity", which `float()` reads.
+    """
+
+    _file: RawIOBase | None = None
+    _ends_torn = False  # the last line has no newline yet
+
+    def start(self, run: RunStart) -> None:
+        self._attempt(lambda: self._open(run.folder / METRICS_FILE, run.num_bytes_kept))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        if self._file is not None:
+            values = {name: _json_number(float(value)) for name, value in metrics.items()}
+            line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, ensure_ascii=False)
+            self._attempt(lambda: self._write(line))
+
+    def close(self, status: str = "FINISHED") -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._attempt(file.close)
+
+    def _open(self, path: Path, num_bytes_kept: int | None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if num_bytes_kept is not None and path.is_file() and path.stat().st_size > num_bytes_kept:
+            os.truncate(path, num_bytes_kept)
+        file = path.open("a+b", buffering=0)
+        if file.tell() > 0:
+            file.seek(-1, 2)
+            self._ends_torn = file.read(1) != b"\n"  # an earlier run was killed while it wrote
+        self._file = file
+
+    def _write(self, line: str) -> None:
+        assert self._file is not None
+        # Half a pair of surrogates, in a label, is no UTF-8; what takes its place is its escape in JSON.
+        data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8", "backslashreplace")
+        self._ends_torn = True
+        num_written = self._file.write(data)
+        if num_written != len(data):
+            raise OSError(f"{METRICS_FILE}: only {num_written} of {len(data)} bytes could be written")
+        self._ends_torn = False
+
+
+def _json_number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,46 @@
+"""TensorBoard event files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+
+from multitask_bert.tracking.event_file import EventFile
+from multitask_bert.tracking.loggers import RunLogger, RunStart
+
+SPLITS = ("train", "eval", "test")  # `eval_loss` is shown as `eval/loss` in TensorBoard
+
+
+class TensorBoardLogger(RunLogger):
+    """Scalars and the config as event files in `<folder>/<log_dir>`."""
+
+    def __init__(self, log_dir: str = "tensorboard") -> None:
+        self.log_dir = log_dir
+        self._file: EventFile | None = None
+
+    def start(self, run: RunStart) -> None:
+        self._attempt(lambda: self._open(run))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        file = self._file
+        if file is not None:
+            for name, value in metrics.items():
+                self._attempt(partial(file.add_scalar, _tag(name), value, step))
+
+    def close(self, status: str = "FINISHED") -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._attempt(file.flush)
+
+    def _open(self, run: RunStart) -> None:
+        is_resumed = run.num_bytes_kept is not None  # what follows is logged again
+        self._file = EventFile(run.folder / self.log_dir, first_step=run.step + 1 if is_resumed else None)
+        text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
+        self._file.add_text("config", f"```json\n{text}\n```")
+
+
+def _tag(name: str) -> str:
+    split, _, rest = name.partition("_")
+    tag = f"{split}/{rest}" if split in SPLITS and rest else name
+    return tag.encode("utf-8", "backslashreplace").decode("utf-8")  # protobuf takes no half pair of surrogates

@@ -1,0 +1,1 @@
+"""What somebody else's config or folder may say."""

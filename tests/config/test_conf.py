@@ -1,0 +1,94 @@
+"""Every file in conf/: a new one is covered as soon as it is there."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from multitask_bert.config.checks import check, settings_without_effect
+from multitask_bert.config.recipes import FOLLOWED_BY, describe_recipe
+from multitask_bert.config.schema import RecipeConfig
+from multitask_bert.heads import check_heads
+from tests.composing import CONF, config_of
+
+FILES = sorted(CONF.glob("*/*.yaml"))
+OPTIONS = [(file.parent.name, file.stem) for file in FILES]
+PACKAGE_LINE = "# @package _global_"
+
+
+def command_of(experiment: Path) -> list[str]:
+    """The words of the command with which an experiment file starts, after its package line."""
+    lines = experiment.read_text(encoding="utf-8").splitlines()
+    if lines[0] == PACKAGE_LINE:
+        lines = lines[1:]
+    return shlex.split(lines[0].removeprefix("#"))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
+    config = config_of(f"{group}={option}")
+    check(config)
+    check_heads(config)
+    assert list(settings_without_effect(config)) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_file_starts_by_saying_what_it_is(file: Path) -> None:
+    first = file.read_text(encoding="utf-8").removeprefix(PACKAGE_LINE).lstrip("\n").partition("\n")[0]
+    assert first.startswith("# ")
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "tasks").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_a_task_file_has_one_key_which_is_its_own_name(file: Path) -> None:
+    assert list(OmegaConf.load(file)) == [file.stem]
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_an_experiment_starts_with_its_command_and_the_command_is_valid(file: Path) -> None:
+    python, door, *overrides = command_of(file)
+    assert (python, door) == ("python", "run.py")
+    assert f"experiment={file.stem}" in overrides
+    config = config_of(*overrides)
+    check(config)
+    check_heads(config)
+
+
+def test_the_defaults_list_names_every_group() -> None:
+    chosen = {
+        group
+        for entry in OmegaConf.load(CONF / "config.yaml").defaults
+        if not isinstance(entry, str)  # schema, hydra_settings, _self_
+        for group in entry
+    }
+    assert chosen == {group for group, _ in OPTIONS}
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: str(file.stem))
+def test_an_experiment_does_not_move_with_the_recipe_of_its_encoder(file: Path) -> None:
+    other: dict[str, Any] = {
+        "lr": 0.5, "head_lr_factor": 7.0, "layer_decay": 0.25, "weight_decay": 0.75, "warmup_ratio": 0.875,
+        "num_epochs": 99, "min_steps": 12345, "head_init": "uniform",
+    }  # fmt: skip
+    assert set(other) == set(FOLLOWED_BY) == {field.name for field in fields(RecipeConfig)} - {"name", "source"}
+    as_it_is = config_of(f"experiment={file.stem}")
+    moved = config_of(f"experiment={file.stem}", *(f"model.recipe.{key}={value}" for key, value in other.items()))
+    moved.model.recipe = as_it_is.model.recipe
+    assert moved == as_it_is
+
+
+def test_what_the_user_does_not_set_follows_the_recipe_of_the_encoder() -> None:
+    config = config_of("model=minilm", "optimizer.lr=1e-3", "trainer=quick")
+    recipe = config.model.recipe
+    assert (config.optimizer.lr, config.trainer.num_epochs, config.trainer.min_steps) == (1e-3, 1, None)
+    assert config.optimizer.head_lr_factor == recipe.head_lr_factor
+    assert config.scheduler.warmup_ratio == recipe.warmup_ratio
+    assert config.model.head_init == recipe.head_init
+    assert config_of("optimizer=sgd").optimizer.lr == 1e-2  # a recipe is for AdamW
+    line = describe_recipe(config)
+    assert "set otherwise: optimizer.lr=0.001, trainer.num_epochs=1, trainer.min_steps=none" in line
+    assert line.startswith("recipe of minilm: head_lr_factor ")

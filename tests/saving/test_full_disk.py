@@ -1,0 +1,131 @@
+"""Where there is no room: a message that names the place and the way out, and what was written before is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
+from multitask_bert.saving.best_model import BestCheckpoint
+from multitask_bert.train_state import TrainState
+from multitask_bert.training import run as running
+from tests.saving.test_resuming import make_trainer
+
+MakeConfig = Callable[..., ExperimentConfig]
+
+
+@contextmanager
+def files_limited_to(num_bytes: int) -> Iterator[None]:
+    """The system writes what fits and refuses the rest, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_best_model_before_it_is_whole_where_a_new_one_cannot_be_written(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    trainer = make_trainer(make_config("mood"), tmp_path)
+    best = BestCheckpoint(tmp_path, metric="eval_loss", is_higher_better=False)
+    best.keep(trainer.model, trainer.tokenizer, TrainState())
+    before = contents(tmp_path)
+    with (
+        files_limited_to(100_000),
+        pytest.raises(InputError, match=r"checkpoints/best: the best model cannot be written .*resume=true"),
+    ):
+        best.keep(trainer.model, trainer.tokenizer, TrainState())
+    after = contents(tmp_path)
+    assert {name: after[name] for name in before} == before
+    best.keep(trainer.model, trainer.tokenizer, TrainState())  # there is room again
+    assert contents(tmp_path) == before
+
+
+def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_written(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)  # else there is nothing to write
+    trainer = make_trainer(make_config("mood"), tmp_path)
+    trainer.best.keep(trainer.model, trainer.tokenizer, TrainState())
+    trainer.best.publish(tmp_path / "model")
+    before = contents(tmp_path)
+    with (
+        files_limited_to(100_000),
+        pytest.raises(InputError, match=r"model: the best model cannot be written there .*it is whole in .*best"),
+    ):
+        trainer.best.publish(tmp_path / "model")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["reproduce.yaml", "provenance.json", "results.json"])
+def test_a_run_that_cannot_write_a_file_says_so_and_goes_on_later(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    write = shutil.copyfileobj
+
+    def refuse(source: Any, target: Any) -> None:
+        if name in Path(target.name).name:
+            raise OSError(28, "No space left on device", target.name)
+        write(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", refuse)
+        with pytest.raises(InputError) as caught:
+            running.run_training(config, tmp_path, tags={})
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}: a file of the run cannot be written there ([Errno 28] No space left on")
+    assert name in message
+    assert f"python run.py run_dir={tmp_path} resume=true" in message
+    assert not [path for path in contents(tmp_path) if name in path]
+    running.run_training(replace(config, resume=True), tmp_path, tags={})
+    assert (tmp_path / "results.json").is_file()
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 9 MB; the tiny model has 4 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_during_the_run_ends_it_and_room_lets_it_go_on(
+    make_config: MakeConfig, small_disk: Path, tmp_path: Path
+) -> None:
+    config = make_config("mood", max_steps=3, num_epochs=1, eval_every=1)
+    running.run_training(config, tmp_path / "whole", tags={})
+    ballast, folder = small_disk / "ballast", small_disk / "run"
+    ballast.write_bytes(bytes(4_500_000))
+    with pytest.raises(InputError, match=r"cannot be written .*No space left on device.* resume=true"):
+        running.run_training(config, folder, tags={})
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=60m", str(small_disk)], check=True)
+    running.run_training(replace(config, resume=True), folder, tags={})
+    assert contents(folder / "model") == contents(tmp_path / "whole" / "model")

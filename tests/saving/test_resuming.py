@@ -1,0 +1,337 @@
+"""A run that was stopped and goes on ends as one that never was: the same weights, scores and log, to the bit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
+from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.saving.store import Snapshots
+from multitask_bert.training import provenance
+from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.run import run_training
+from multitask_bert.training.trainer import Trainer
+from multitask_bert.utils.signals import RESUME_ME
+from tests.damaging import flip_a_bit
+
+pytestmark = pytest.mark.slow
+
+MakeConfig = Callable[..., ExperimentConfig]
+OF_TIME = {"time", "train_tokens_per_second"}
+NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches
+
+
+def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
+    return Trainer.from_config(config, folder=folder)
+
+
+def stop_after(trainer: Trainer, step: int) -> None:
+    """Ask the run to stop while its step number `step` is made."""
+    make_step = trainer._step
+
+    def step_and_ask(*given: Any) -> None:
+        make_step(*given)
+        if trainer.state.step + 1 == step:
+            trainer.ask_to_stop("SIGTERM")
+
+    trainer._step = step_and_ask  # type: ignore[method-assign]
+
+
+def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
+    """Ask the run to stop in the evaluation after this step, before its batch `number`, from 1 on."""
+    heed_stop = trainer._evaluator.before_batch
+    seen = itertools.count(1)
+
+    def ask_and_heed() -> None:
+        if trainer.state.step == step and next(seen) == number:
+            trainer.ask_to_stop("SIGTERM")
+        heed_stop()
+
+    trainer._evaluator.before_batch = ask_and_heed
+
+
+def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
+    """Train, asked to stop after this step."""
+    trainer = make_trainer(config, folder)
+    stop_after(trainer, step)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    assert trainer.state.step == step
+
+
+def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
+    """Train, stopped after these steps, each time to go on in another process' place: with everything made anew."""
+    for step in stops:
+        train_until(config, folder, step)
+        config = replace(config, resume=True)
+    trainer = make_trainer(config, folder)
+    trainer.train()
+    trainer.close()
+    return trainer
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
+
+
+def assert_same(one: Trainer, other: Trainer) -> None:
+    for name, weight in one.model.state_dict().items():
+        assert torch.equal(other.model.state_dict()[name], weight), name
+    assert one.state.best_metrics == other.state.best_metrics
+    assert replace(one.state, train_seconds=0.0) == replace(other.state, train_seconds=0.0)
+    assert one.folder is not None
+    assert other.folder is not None
+    assert [line for line in lines_of(other.folder) if len(line) > 1] == [
+        line for line in lines_of(one.folder) if len(line) > 1
+    ]
+
+
+@pytest.mark.parametrize("stops", [(1,), (7,), (9,), (10, 13), (17,), (18,)])
+def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: Path, stops: tuple[int, ...]) -> None:
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    assert whole.state.step == NUM_STEPS
+    assert_same(whole, train(config, tmp_path / "stopped", stops))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": "packed", "update": "round"},
+        {"micro_batch_size": 3, "num_workers": 1},
+        {"eval_every": 4, "patience": 3},
+        {"precision": "bf16", "gradient_checkpointing": True},
+        {"max_tokens": 40, "sort_window": 2, "eval_shares": [0.15, 0.2, 0.6]},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_so_it_does_with_every_option(make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]) -> None:
+    config = make_config(**options)
+    whole = train(config, tmp_path / "whole")
+    assert_same(whole, train(config, tmp_path / "stopped", (3, 8)))
+
+
+@pytest.mark.parametrize(("num_batches", "step"), [(1, 9), (2, 9), (3, 18)])
+def test_an_evaluation_that_is_stopped_is_made_when_the_run_goes_on(
+    make_config: MakeConfig, tmp_path: Path, num_batches: int, step: int
+) -> None:
+    """Slurm's grace is shorter than many an evaluation; a second stop over the same one changes nothing."""
+    config = make_config(eval_batch_size=4)
+    whole = train(config, tmp_path / "whole")
+    for _ in range(2):
+        trainer = make_trainer(config, tmp_path / "stopped")
+        stop_before_batch(trainer, num_batches, step)
+        with pytest.raises(Stopped):
+            trainer.train()
+        trainer.close()
+        assert (trainer.state.step, trainer.state.is_evaluation_due) == (step, True)
+        assert not any(line["step"] == step and "eval_loss" in line for line in lines_of(tmp_path / "stopped"))
+        config = replace(config, resume=True)
+    assert_same(whole, train(config, tmp_path / "stopped"))
+
+
+def test_without_checkpoints_an_evaluation_is_made_to_its_end(make_config: MakeConfig, tmp_path: Path) -> None:
+    """There is nothing to go on from: its model is all that would be left."""
+    trainer = make_trainer(make_config(keep_last=0), tmp_path)
+    stop_before_batch(trainer, 1, 9)
+    with pytest.raises(Stopped):
+        trainer.train()
+    trainer.close()
+    assert (trainer.state.step, trainer.state.best_step) == (9, 9)
+
+
+@pytest.mark.parametrize("rule", ["temperature", "annealed"])
+def test_so_it_does_with_drawn_tasks(make_config: MakeConfig, tmp_path: Path, rule: str) -> None:
+    config = make_config()
+    config.mixing.rule = rule
+    whole = train(config, tmp_path / "whole")
+    assert_same(whole, train(config, tmp_path / "stopped", (12,)))
+
+
+def test_a_run_that_left_no_checkpoint_begins_anew(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "metrics.jsonl").write_text('{"step": 1, "time": 1.0, "train_loss": 9.0}\n{"st')
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
+
+
+def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
+    """As where a run is killed some steps after its last checkpoint."""
+    config = make_config()
+    whole = train(config, tmp_path / "whole")
+    train_until(config, tmp_path / "killed", 5)
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "time": 1.0, "train_loss": 9.0}\n{"step": 7, "ti')
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config(save_every=4)
+    whole = train(config, tmp_path / "whole")
+    train_until(config, tmp_path / "stopped", 10)
+    newest = tmp_path / "stopped" / "checkpoints" / "last" / "step_00000010" / "tensors.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9] + b"damaged!!")
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
+    assert "step_00000010: damaged (tensors.safetensors is not what was written, says checksums.json)" in caplog.text
+
+
+def test_a_best_model_that_is_damaged_is_made_again(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a bit flipped it would load, and be tested as if nothing were."""
+    config = make_config(save_every=4)
+    whole = train(config, tmp_path / "whole")
+    assert whole.state.best_step == 9
+    train_until(config, tmp_path / "stopped", 10)
+    flip_a_bit(tmp_path / "stopped" / "checkpoints" / "best" / "model.safetensors")
+    assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
+    assert "the best model so far is lost (damaged: model.safetensors is not what was written" in caplog.text
+    assert "going on from step 8" in caplog.text
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_it_is_removed(
+    make_config: MakeConfig, tmp_path: Path, is_removed: bool
+) -> None:
+    config = make_config(save_every=4, keep_last=1)
+    train_until(config, tmp_path, 17)
+    best = tmp_path / "checkpoints" / "best"
+    flip_a_bit(best / "model.safetensors")
+    if is_removed:
+        shutil.rmtree(best)
+        trainer = train(replace(config, resume=True), tmp_path)
+        assert (trainer.state.step, trainer.state.best_step) == (18, 18)
+        MultiTaskModel.load(best)
+    else:
+        with pytest.raises(InputError, match=r"checkpoints/best: damaged: .* of step 9, .*remove this folder to go on"):
+            train(replace(config, resume=True), tmp_path)
+
+
+def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
+    """As where it was killed while it was tested."""
+    config = make_config(keep_last=1)
+    train(config, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "best")
+    trainer = train(replace(config, resume=True), tmp_path)
+    assert trainer.state.best_step == trainer.state.step == NUM_STEPS
+
+
+def test_a_best_model_that_is_damaged_during_the_run_is_not_taken(make_config: MakeConfig, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(num_epochs=1), tmp_path)
+    evaluate = trainer._evaluate_and_keep_best
+
+    def evaluate_and_damage() -> None:
+        evaluate()
+        flip_a_bit(tmp_path / "checkpoints" / "best" / "model.safetensors")
+
+    trainer._evaluate_and_keep_best = evaluate_and_damage  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"checkpoints/best: the best model is lost \(damaged: .*resume=true looks"):
+        trainer.train()
+    trainer.close()
+
+
+@pytest.mark.parametrize("num_kept", [0, 1, 3])
+def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_path: Path, num_kept: int) -> None:
+    trainer = make_trainer(make_config(save_every=2, keep_last=num_kept), tmp_path)
+    trainer.train()
+    trainer.close()
+    found = sorted(path.name for path in (tmp_path / "checkpoints").glob("last/*"))
+    assert found == [f"step_{step:08d}" for step in (14, 16, 18)][3 - num_kept :]
+
+
+def test_another_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    train_until(config, tmp_path, 3)
+    other = replace(make_config(log_every=3), resume=True)  # when lines are handed over changes nothing
+    other.optimizer.lr = 0.25
+    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Go on"):
+        make_trainer(other, tmp_path).train()
+
+
+def test_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
+    config = make_config()
+    train_until(config, tmp_path, 3)
+    config = replace(make_config(), resume=True)
+    config.tasks["mood"].source.train = "dev.tsv"
+    with pytest.raises(InputError, match=r"tasks\.mood\.source\.train was train\.tsv, now dev\.tsv"):
+        make_trainer(config, tmp_path).train()
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before_it(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(make_config(save_every=2), tmp_path)
+    write = Snapshots.write
+
+    def fill_the_disk(self: Snapshots, step: int, snapshot: Any) -> None:
+        if step == 6:
+            monkeypatch.setattr("safetensors.torch.save_file", raise_full)
+        write(self, step, snapshot)
+
+    def raise_full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Snapshots, "write", fill_the_disk)
+    with pytest.raises(InputError, match=r"step 6 cannot be written .*No space left.*resume=true"):
+        trainer.train()
+    trainer.close()
+    assert sorted(path.name for path in (tmp_path / "checkpoints" / "last").iterdir()) == [
+        "step_00000002", "step_00000004",
+    ]  # fmt: skip
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    (tmp_path / ".results.json.123.partial").write_text('{"metr')
+    run_training(replace(config, resume=True), tmp_path, tags={})
+    assert (tmp_path / "results.json").is_file()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_complete_run_that_was_killed_over_its_checkpoints_removes_them(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    score = run_training(config, tmp_path, tags={})
+    (tmp_path / "checkpoints" / "last" / "step_00000002").mkdir(parents=True)
+    assert run_training(replace(config, resume=True), tmp_path, tags={}) == score
+    assert not (tmp_path / "checkpoints" / "last").exists()
+
+
+def test_a_signal_before_training_is_answered_at_once_and_nothing_is_broken(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config("mood", max_steps=2, num_epochs=1)
+    describe = provenance.describe
+
+    def warn(trainer: Trainer) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return describe(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "describe", warn)
+        with pytest.raises(SystemExit) as stop:
+            run_training(config, tmp_path, tags={})
+    assert stop.value.code == RESUME_ME
+    told = capsys.readouterr().out
+    assert "stopped by SIGUSR1 before training began" in told
+    assert "resume=true" in told
+    run_training(replace(config, resume=True), tmp_path, tags={})
+    assert (tmp_path / "results.json").is_file()
