@@ -1,11 +1,11 @@
 """A run from Python: compose a config, use data that is in memory, train, predict. For notebooks and scripts.
 
-    from multitask_bert.notebook import compose, task_in_memory, train
+from multitask_bert.notebook import compose, task_in_memory, train
 
-    reviews = task_in_memory({"train": frame}, text="review", heads={"mood": {"type": "classification", "column": "mood"}})
-    run = train(compose("model=minilm", "logger=none", tasks={"reviews": reviews}))
-    run.results["metrics"]["test"]
-    list(run.predictor().predict(["Nzuri sana!"]))
+reviews = task_in_memory({"train": frame}, text="review", heads={"mood": {"type": "classification", "column": "mood"}})
+run = train(compose("model=minilm", "logger=none", tasks={"reviews": reviews}))
+run.results["metrics"]["test"]
+list(run.predictor().predict(["Nzuri sana!"]))
 """
 
 from __future__ import annotations
@@ -90,14 +90,17 @@ def task_in_memory(
         InputError: a split of another name, without rows, or of another type.
     """
     files = {split: _write_parquet(split, data, folder.absolute()).name for split, data in splits.items()}
+    fields: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
     return TaskConfig(
-        source=SourceConfig(format="parquet", folder=str(folder.absolute()), **files, **source),
+        source=SourceConfig(**fields),
         heads={name: HeadConfig(**fields) for name, fields in sorted(heads.items())},
     )
 
 
 def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
-    """Train, keep the best model and test it, as `python run.py` does; `folder`: of the run, else a new one in outputs/.
+    """Train, keep the best model and test it, as `python run.py` does.
+
+    `folder`: of the run; None: a new one in outputs/.
 
     Raises:
         InputError: bad config or data; or another run is being written to the folder.
@@ -107,7 +110,9 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
 
     calm_libraries()
     if folder is None:
-        folder = Path("outputs", time.strftime("%Y-%m-%d"), f"{time.strftime('%H-%M-%S')}_{short_name(run_name(config))}")
+        folder = Path(
+            "outputs", time.strftime("%Y-%m-%d"), f"{time.strftime('%H-%M-%S')}_{short_name(run_name(config))}"
+        )
     folder = Path(folder).absolute()
     with holding(folder):
         keep_config(config, folder)
