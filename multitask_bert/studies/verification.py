@@ -15,7 +15,7 @@ from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, StudyC
 from multitask_bert.config.tree import as_word
 from multitask_bert.errors import InputError
 from multitask_bert.heads import expected_here
-from multitask_bert.saving.run_folder import HYDRA_CONFIG, collapsed_heads, keep_config, read_results
+from multitask_bert.saving.run_folder import HYDRA_CONFIG, collapsed_heads, read_results, save_config
 from multitask_bert.tracking.console import Console
 from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.utils.files import finite, shown, write_json
@@ -184,7 +184,7 @@ def _config_of_seed(config: ExperimentConfig, seed: int, folder: Path) -> Experi
     """That of an ordinary run, kept in its folder as Hydra keeps one, so that other actions find it."""
     own = replace(config, seed=seed, verify=False, study=StudyConfig(), run_dir=None, resume=False)
     if not (folder / HYDRA_CONFIG).is_file():
-        keep_config(own, folder)
+        save_config(own, folder)
     return replace(own, resume=config.resume)
 
 

@@ -14,21 +14,22 @@ from typing import Any
 import torch
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.saving.best_model import BestCheckpoint
+from multitask_bert.saving.best_model import BestModel
+from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.reporter import Reporter
 from multitask_bert.training import provenance
 from multitask_bert.training import run as running
-from multitask_bert.training.checkpoint import Savepoints
+from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.trainer import Trainer
 
 # What a run does at a time, and in which functions.
 PHASES: dict[str, list[tuple[Any, str]]] = {
-    "training": [(Trainer, "_step")],
+    "training": [(TrainingLoop, "_step")],
     "evaluating": [(Trainer, "evaluate")],
-    "saving": [(Savepoints, "save"), (BestCheckpoint, "keep")],
-    "logging": [(Reporter, "tell")],
+    "saving": [(CheckpointStore, "write"), (BestModel, "save")],
+    "logging": [(Reporter, "log")],
     "publishing": [
-        (BestCheckpoint, "publish"), (running, "write_results"), (provenance, "write_end"), (Savepoints, "remove"),
+        (BestModel, "publish"), (running, "write_results"), (provenance, "write_end"), (CheckpointStore, "remove"),
     ],
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ import pytest
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
-from multitask_bert.saving.best_model import BestCheckpoint
+from multitask_bert.saving.best_model import BestModel
 from multitask_bert.train_state import TrainState
 from multitask_bert.training import run as running
 from tests.saving.test_resuming import make_trainer
@@ -43,17 +43,17 @@ def test_the_best_model_before_it_is_whole_where_a_new_one_cannot_be_written(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     trainer = make_trainer(make_config("mood"), tmp_path)
-    best = BestCheckpoint(tmp_path, metric="eval_loss", is_higher_better=False)
-    best.keep(trainer.model, trainer.tokenizer, TrainState())
+    best = BestModel(tmp_path, metric="eval_loss", is_higher_better=False)
+    best.save(trainer.model, trainer.tokenizer, TrainState())
     before = contents(tmp_path)
     with (
         files_limited_to(100_000),
         pytest.raises(InputError, match=r"checkpoints/best: the best model cannot be written .*resume=true"),
     ):
-        best.keep(trainer.model, trainer.tokenizer, TrainState())
+        best.save(trainer.model, trainer.tokenizer, TrainState())
     after = contents(tmp_path)
     assert {name: after[name] for name in before} == before
-    best.keep(trainer.model, trainer.tokenizer, TrainState())  # there is room again
+    best.save(trainer.model, trainer.tokenizer, TrainState())  # there is room again
     assert contents(tmp_path) == before
 
 
@@ -65,7 +65,7 @@ def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_writte
 
     monkeypatch.setattr(os, "link", refuse)  # else there is nothing to write
     trainer = make_trainer(make_config("mood"), tmp_path)
-    trainer.best.keep(trainer.model, trainer.tokenizer, TrainState())
+    trainer.best.save(trainer.model, trainer.tokenizer, TrainState())
     trainer.best.publish(tmp_path / "model")
     before = contents(tmp_path)
     with (

@@ -18,9 +18,10 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.saving.store import Snapshots
+from multitask_bert.saving.store import Checkpoint, CheckpointStore
 from multitask_bert.training import provenance
-from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.loop import Stopped
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.signals import RESUME_ME
@@ -34,24 +35,29 @@ NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches
 
 
 def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
-    return Trainer.from_config(config, folder=folder)
+    return Trainer.from_config(config, RunOutput(folder))
 
 
 def stop_after(trainer: Trainer, step: int) -> None:
     """Ask the run to stop while its step number `step` is made."""
-    make_step = trainer._step
+    after_step(trainer, step, lambda: trainer.ask_to_stop("SIGTERM"))
 
-    def step_and_ask(*given: Any) -> None:
-        make_step(*given)
-        if trainer.state.step + 1 == step:
-            trainer.ask_to_stop("SIGTERM")
 
-    trainer._step = step_and_ask  # type: ignore[method-assign]
+def after_step(trainer: Trainer, step: int, act: Callable[[], None]) -> None:
+    """Act once the update of this step is made, when its losses are reported."""
+    queue = trainer.reporter.queue
+
+    def queue_and_act(metrics: Any, **options: Any) -> None:
+        queue(metrics, **options)
+        if options["step"] == step:
+            act()
+
+    trainer.reporter.queue = queue_and_act  # type: ignore[method-assign]
 
 
 def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
     """Ask the run to stop in the evaluation after this step, before its batch `number`, from 1 on."""
-    heed_stop = trainer._evaluator.before_batch
+    heed_stop = trainer.evaluator.before_batch
     seen = itertools.count(1)
 
     def ask_and_heed() -> None:
@@ -59,7 +65,7 @@ def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
             trainer.ask_to_stop("SIGTERM")
         heed_stop()
 
-    trainer._evaluator.before_batch = ask_and_heed
+    trainer.evaluator.before_batch = ask_and_heed
 
 
 def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
@@ -203,7 +209,7 @@ def test_a_best_model_that_is_damaged_is_made_again(
     flip_a_bit(tmp_path / "stopped" / "checkpoints" / "best" / "model.safetensors")
     assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
     assert "the best model so far is lost (damaged: model.safetensors is not what was written" in caplog.text
-    assert "going on from step 8" in caplog.text
+    assert "resuming from step 8" in caplog.text
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
@@ -220,7 +226,7 @@ def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_
         assert (trainer.state.step, trainer.state.best_step) == (18, 18)
         MultiTaskModel.load(best)
     else:
-        with pytest.raises(InputError, match=r"checkpoints/best: damaged: .* of step 9, .*remove this folder to go on"):
+        with pytest.raises(InputError, match=r"checkpoints/best: damaged: .* of step 9, .*remove this folder to"):
             train(replace(config, resume=True), tmp_path)
 
 
@@ -235,14 +241,14 @@ def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_conf
 
 def test_a_best_model_that_is_damaged_during_the_run_is_not_taken(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = make_trainer(make_config(num_epochs=1), tmp_path)
-    evaluate = trainer._evaluate_and_keep_best
+    save = trainer.best.save
 
-    def evaluate_and_damage() -> None:
-        evaluate()
+    def save_and_damage(*arguments: Any) -> None:
+        save(*arguments)
         flip_a_bit(tmp_path / "checkpoints" / "best" / "model.safetensors")
 
-    trainer._evaluate_and_keep_best = evaluate_and_damage  # type: ignore[method-assign]
-    with pytest.raises(InputError, match=r"checkpoints/best: the best model is lost \(damaged: .*resume=true looks"):
+    trainer.best.save = save_and_damage  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"checkpoints/best: the best model is lost \(damaged: .*makes it again"):
         trainer.train()
     trainer.close()
 
@@ -261,7 +267,7 @@ def test_another_config_is_refused_and_the_difference_named(make_config: MakeCon
     train_until(config, tmp_path, 3)
     other = replace(make_config(log_every=3), resume=True)  # when lines are handed over changes nothing
     other.optimizer.lr = 0.25
-    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Go on"):
+    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Resume"):
         make_trainer(other, tmp_path).train()
 
 
@@ -278,17 +284,17 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(make_config(save_every=2), tmp_path)
-    write = Snapshots.write
+    write = CheckpointStore.write
 
-    def fill_the_disk(self: Snapshots, step: int, snapshot: Any) -> None:
-        if step == 6:
+    def fill_the_disk(self: CheckpointStore, checkpoint: Checkpoint) -> None:
+        if checkpoint.step == 6:
             monkeypatch.setattr("safetensors.torch.save_file", raise_full)
-        write(self, step, snapshot)
+        write(self, checkpoint)
 
     def raise_full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Snapshots, "write", fill_the_disk)
+    monkeypatch.setattr(CheckpointStore, "write", fill_the_disk)
     with pytest.raises(InputError, match=r"step 6 cannot be written .*No space left.*resume=true"):
         trainer.train()
     trainer.close()

@@ -58,7 +58,7 @@ def test_where_each_part_of_the_config_came_from_is_kept_and_goes_over_to_a_repr
     run, again = tmp_path / "run", tmp_path / "again"
     config = make_config(num_epochs=1)
     for folder, found in ((run, files), (again, {"config": "/ours/config.yaml"})):
-        run_folder.keep_config(config, folder)
+        run_folder.save_config(config, folder)
         OmegaConf.save({"hydra": {"runtime": {"files": found}}}, folder / ".hydra" / "hydra.yaml")
     actions.train(config, run)
     reproduce(run, again)
@@ -146,7 +146,7 @@ def test_a_complete_run_is_not_mistaken_for_one_with_another_config(
 ) -> None:
     config = replace(make_config(num_epochs=1), resume=True)
     actions.train(config, run_dir)
-    assert "this run is complete; there is nothing to go on with" in capsys.readouterr().out
+    assert "this run is complete; there is nothing to resume" in capsys.readouterr().out
     config.optimizer.lr = 0.25
     with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25"):
         actions.train(config, run_dir)

@@ -18,8 +18,7 @@ from multitask_bert.heads import check_heads
 from multitask_bert.saving.run_folder import read_reproduction
 from multitask_bert.studies.verification import VERIFICATION, Compared, compare, interval_of_mean, verify_study
 from multitask_bert.training import provenance
-from multitask_bert.training.checkpoint import Stopped
-from multitask_bert.training.trainer import Trainer
+from multitask_bert.training.loop import Stopped, TrainingLoop
 
 MakeConfig = Callable[..., ExperimentConfig]
 KEY = "eval_mood_polarity_f1"
@@ -138,15 +137,15 @@ def test_stopped_at_the_second_seed_it_goes_on_there(
 ) -> None:
     config = replace(config, trainer=replace(config.trainer, max_steps=4, save_every=1))
     actions.verify(config, tmp_path / "whole")
-    make_step = Trainer._step
+    make_step = TrainingLoop._step
 
-    def step_and_ask(self: Trainer, *given: Any) -> None:
+    def step_and_ask(self: TrainingLoop, *given: Any) -> None:
         make_step(self, *given)
-        if self.config.seed == 2 and self.state.step == 1:
-            self.ask_to_stop("SIGTERM")
+        if self.trainer.config.seed == 2 and self.state.step == 1:
+            self.trainer.ask_to_stop("SIGTERM")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step_and_ask)
+        patch.setattr(TrainingLoop, "_step", step_and_ask)
         with pytest.raises(SystemExit, match="75"):
             actions.verify(config, tmp_path / "stopped")
     told = capsys.readouterr().out
@@ -155,7 +154,7 @@ def test_stopped_at_the_second_seed_it_goes_on_there(
     actions.verify(replace(config, resume=True), tmp_path / "stopped")
     printed = capsys.readouterr().out
     assert "seed_1: this run is complete" in printed
-    assert "going on from step 2 of 4" in printed
+    assert "resuming from step 2 of 4" in printed
     assert (tmp_path / "stopped" / "seed_1" / "metrics.jsonl").read_bytes() == first
     for seed in (1, 2):
         finals = [provenance.read(tmp_path / name / f"seed_{seed}")["final"] for name in ("whole", "stopped")]

@@ -18,6 +18,7 @@ from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction, TargetBatch
 from multitask_bert.training.collapse import collapse_of, read_restart
+from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 
@@ -147,7 +148,7 @@ def test_a_run_that_learns_nothing_is_begun_anew_once_with_a_longer_warmup(
     from omegaconf import OmegaConf
 
     run_training(collapsing(make_config, restart_collapsed=True), tmp_path, tags={})
-    assert "mood.polarity learnt nothing so far; begun anew, with scheduler.warmup_ratio=0.3" in capsys.readouterr().out
+    assert "mood.polarity learned nothing so far; restarting with scheduler.warmup_ratio=0.3" in capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["restarted"]["warmup_ratio"] == 0.3
     assert results["steps"] == 8
@@ -164,17 +165,17 @@ def test_a_run_that_was_begun_anew_and_stopped_goes_on_with_the_longer_warmup(
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     config = collapsing(make_config, restart_collapsed=True)
     run_training(config, whole, tags={})
-    step = Trainer._step
+    step = TrainingLoop._step
 
-    def stop_in_the_second_attempt(self: Trainer, *arguments: Any) -> None:
+    def stop_in_the_second_attempt(self: TrainingLoop, *arguments: Any) -> None:
         step(self, *arguments)
         if (stopped / "first_attempt").is_dir() and self.state.step == 5:
-            self.ask_to_stop("SIGTERM")
+            self.trainer.ask_to_stop("SIGTERM")
 
-    monkeypatch.setattr(Trainer, "_step", stop_in_the_second_attempt)
+    monkeypatch.setattr(TrainingLoop, "_step", stop_in_the_second_attempt)
     with pytest.raises(SystemExit):
         run_training(config, stopped, tags={})
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(TrainingLoop, "_step", step)
     config.resume = True
     run_training(config, stopped, tags={})
     rates = [

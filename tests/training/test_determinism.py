@@ -15,9 +15,9 @@ import pytest
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data import loading
-from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.loop import Stopped
 from multitask_bert.training.trainer import Trainer
-from tests.saving.test_resuming import assert_same, make_trainer, stop_after, train, train_until
+from tests.saving.test_resuming import after_step, assert_same, make_trainer, stop_after, train, train_until
 
 pytestmark = pytest.mark.slow
 
@@ -80,16 +80,13 @@ def test_a_run_that_lost_a_worker_can_be_stopped_and_goes_on(
 
 def kill_the_workers_after(trainer: Trainer, step: int) -> None:
     """As the system does when memory runs out."""
-    make_step = trainer._step
 
-    def step_and_kill(*given: Any) -> None:
-        make_step(*given)
-        if trainer.state.step + 1 == step:
-            for worker in multiprocessing.active_children():
-                assert worker.pid is not None
-                os.kill(worker.pid, signal.SIGKILL)
+    def kill_the_workers() -> None:
+        for worker in multiprocessing.active_children():
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
 
-    trainer._step = step_and_kill  # type: ignore[method-assign]
+    after_step(trainer, step, kill_the_workers)
 
 
 @pytest.fixture

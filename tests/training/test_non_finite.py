@@ -16,8 +16,10 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.heads import Head
 from multitask_bert.model import acceleration
-from multitask_bert.saving.store import FAILED, Snapshots
-from multitask_bert.training.non_finite import MAX_SKIPPED_IN_A_ROW, NonFiniteLossError
+from multitask_bert.saving.store import FAILED, CheckpointStore
+from multitask_bert.training.non_finite import NonFiniteLossError
+from multitask_bert.training.output import RunOutput
+from multitask_bert.training.recovery import MAX_SKIPPED_IN_A_ROW
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded
 
@@ -62,16 +64,14 @@ def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
 def test_the_run_stops_before_the_update_and_names_head_and_example(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None], value: float
 ) -> None:
-    trainer = Trainer.from_config(make_config(), folder=tmp_path)
+    trainer = Trainer.from_config(make_config(), RunOutput(tmp_path))
     poisoned(trainer, value)
     after: dict[int, dict[str, torch.Tensor]] = {}
-    step = trainer._step
 
-    def remembering(*given: Any) -> None:
+    def remember(*_: Any) -> None:
         after[trainer.state.step] = weights_of(trainer)
-        step(*given)
 
-    trainer._step = remembering  # type: ignore[method-assign]
+    trainer.model.register_forward_pre_hook(remember)
     with pytest.raises(NonFiniteLossError) as refusal:
         trainer.train()
     trainer.close()
@@ -95,13 +95,13 @@ def _rows(trainer: Trainer) -> list[str]:
 def test_the_state_before_the_step_is_kept_to_look_at(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
 ) -> None:
-    trainer = Trainer.from_config(make_config(save_every=1), folder=tmp_path)
+    trainer = Trainer.from_config(make_config(save_every=1), RunOutput(tmp_path))
     poisoned(trainer)
     with pytest.raises(NonFiniteLossError):
         trainer.train()
     trainer.close()
-    failed = Snapshots(tmp_path, name=FAILED).read()
-    last = Snapshots(tmp_path).read()
+    failed = CheckpointStore(tmp_path, name=FAILED).read()
+    last = CheckpointStore(tmp_path).read()
     assert failed is not None
     assert last is not None
     assert failed.state["train"]["step"] == last.state["train"]["step"] == trainer.state.step
@@ -116,7 +116,7 @@ def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
     config = make_config(num_epochs=1)
     messages = []
     for resume in (False, True):
-        trainer = Trainer.from_config(replace(config, resume=resume), folder=tmp_path)
+        trainer = Trainer.from_config(replace(config, resume=resume), RunOutput(tmp_path))
         poisoned(trainer)
         with pytest.raises(NonFiniteLossError) as refusal:
             trainer.train()
@@ -124,7 +124,7 @@ def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
         messages.append(str(refusal.value))
     assert messages[0] == messages[1]
     skipping = replace(config, resume=True, trainer=replace(config.trainer, on_non_finite="skip"))
-    trainer = Trainer.from_config(skipping, folder=tmp_path)
+    trainer = Trainer.from_config(skipping, RunOutput(tmp_path))
     poisoned(trainer)
     assert trainer.train().num_skipped == 1
     trainer.close()
@@ -141,7 +141,7 @@ def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
     assert (state.step, state.num_skipped) == (9, 1)
     (skipped,) = recorder.values("train_skipped_steps")
     assert set(recorder.values("train_loss")) == set(range(1, 10)) - {skipped}
-    assert "the step is left out" in caplog.text
+    assert "the step is skipped" in caplog.text
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
     rates = recorder.values("train_lr")
     plain, plain_recorder = recorded(make_config(num_epochs=1), tmp_path / "plain")
@@ -151,7 +151,7 @@ def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
 
 
 def test_too_many_such_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
-    trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), folder=tmp_path)
+    trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), RunOutput(tmp_path))
     make_loss_nan(trainer.model.heads)
     with pytest.raises(NonFiniteLossError, match=f"step {MAX_SKIPPED_IN_A_ROW + 1}: "):
         trainer.train()
@@ -174,7 +174,7 @@ def test_a_run_that_diverges_stops_with_weights_that_are_numbers(make_config: Ma
     config = make_config(max_grad_norm=1e30)
     config.optimizer._target_, config.optimizer.lr, config.optimizer.options = "torch.optim.SGD", 1e25, {}
     config.scheduler.warmup_ratio = 0.0
-    trainer = Trainer.from_config(config, folder=tmp_path)
+    trainer = Trainer.from_config(config, RunOutput(tmp_path))
     with pytest.raises(NonFiniteLossError, match=r"lower optimizer\.lr"):
         trainer.train()
     trainer.close()
@@ -182,7 +182,7 @@ def test_a_run_that_diverges_stops_with_weights_that_are_numbers(make_config: Ma
 
 
 def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
-    trainer = Trainer.from_config(make_config(), folder=tmp_path)
+    trainer = Trainer.from_config(make_config(), RunOutput(tmp_path))
     weights = dict(trainer.model.encoder.named_parameters())
     weights["backbone.embeddings.LayerNorm.weight"].register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(NonFiniteLossError, match=r"step 1: the gradient is infinite or not a number; nothing was"):

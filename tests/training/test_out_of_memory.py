@@ -13,6 +13,7 @@ import torch
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 from tests.saving.test_resuming import assert_same, train_until
 from tests.training.test_steps import assert_same_weights
@@ -118,7 +119,7 @@ def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
 def test_an_example_that_does_not_fit_alone_is_told_with_the_way_out(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     SmallMemory(trainer, 3)
-    with pytest.raises(InputError, match=r"one example of . places does not fit .*gradient_checkpointing=true"):
+    with pytest.raises(InputError, match=r"one example of . tokens does not fit .*gradient_checkpointing=true"):
         trainer.train()
 
 
@@ -144,12 +145,12 @@ def test_a_run_that_goes_on_cuts_its_steps_as_it_did_before(
         monkeypatch.setattr("multitask_bert.model.acceleration.tokens_that_fit", lambda *_, **__: num_places)
 
     free(16)
-    whole = Trainer.from_config(config, folder=tmp_path / "whole")
+    whole = Trainer.from_config(config, RunOutput(tmp_path / "whole"))
     whole.train()
     whole.close()
     train_until(config, tmp_path / "stopped", 7)
     free(10**6)
-    resumed = Trainer.from_config(replace(config, resume=True), folder=tmp_path / "stopped")
+    resumed = Trainer.from_config(replace(config, resume=True), RunOutput(tmp_path / "stopped"))
     resumed.train()
     resumed.close()
     assert_same(whole, resumed)

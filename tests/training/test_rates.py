@@ -12,6 +12,7 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.model.parts import parts_of
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
 
@@ -90,16 +91,16 @@ def test_values_that_cannot_be_right_are_refused_by_name(make_config: MakeConfig
 def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_one(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    from multitask_bert.training.checkpoint import Stopped
+    from multitask_bert.training.loop import Stopped
 
     def config() -> ExperimentConfig:
         made = make_config(num_epochs=3)
         made.optimizer.head_lr_factor, made.optimizer.layer_decay, made.optimizer.unfreezing = 5.0, 0.8, [0, 1]
         return made
 
-    whole = Trainer.from_config(config(), folder=tmp_path / "whole")
+    whole = Trainer.from_config(config(), RunOutput(tmp_path / "whole"))
     whole.train()
-    stopped = Trainer.from_config(config(), folder=tmp_path / "stopped")
+    stopped = Trainer.from_config(config(), RunOutput(tmp_path / "stopped"))
     num_steps = 0
 
     def stop_in_the_second_epoch(*_: Any) -> None:
@@ -114,7 +115,7 @@ def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_
     stopped.close()
     going_on = config()
     going_on.resume = True
-    resumed = Trainer.from_config(going_on, folder=tmp_path / "stopped")
+    resumed = Trainer.from_config(going_on, RunOutput(tmp_path / "stopped"))
     resumed.train()
     for trainer in (whole, resumed):
         trainer.close()

@@ -75,7 +75,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) ->
     job = cluster.start(*SHORT)  # the same command, with the same number
     output, _ = job.communicate(timeout=300)
     assert (job.returncode, cluster.asked) == (0, "requeue 17\n"), output
-    assert "going on from step" in output
+    assert "resuming from step" in output
     assert (folder / "results.json").exists()
 
 

@@ -14,6 +14,7 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.model import acceleration
 from multitask_bert.model.acceleration import fit_batching, tokens_that_fit
+from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
 from tests.waiting import CountReads
@@ -173,14 +174,14 @@ def test_nothing_asks_for_a_value_between_two_log_points(
     config.optimizer.options = {"fused": True}  # as conf/optimizer/adamw.yaml has it
     trainer = Trainer.from_config(config)
     reads: list[int] = []
-    step = Trainer._step
+    step = TrainingLoop._step
 
-    def counting(self: Trainer, *arguments: Any) -> None:
+    def counting(self: TrainingLoop, *arguments: Any) -> None:
         with CountReads() as counter:
             step(self, *arguments)
             reads.append(counter.num_reads)
 
-    monkeypatch.setattr(Trainer, "_step", counting)
+    monkeypatch.setattr(TrainingLoop, "_step", counting)
     trainer.train()
     assert reads == [0] * 8
     with CountReads() as counter:
@@ -193,19 +194,21 @@ def test_nothing_asks_for_a_value_between_two_log_points(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_a_step_on_a_gpu_does_not_wait_for_it(make_config: MakeConfig, layout: str) -> None:
+def test_a_step_on_a_gpu_does_not_wait_for_it(
+    make_config: MakeConfig, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = make_config(device="cuda", layout=layout, max_steps=8, num_epochs=2, eval_every=100, log_every=100)
     trainer = Trainer.from_config(config)
-    step = trainer._step
+    step = TrainingLoop._step
 
-    def strict(*arguments: Any) -> None:
+    def strict(self: TrainingLoop, *arguments: Any) -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
-            step(*arguments)
+            step(self, *arguments)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    trainer._step = strict  # type: ignore[method-assign]
+    monkeypatch.setattr(TrainingLoop, "_step", strict)
     assert trainer.train().step == 8
 
 

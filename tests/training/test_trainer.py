@@ -16,6 +16,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best
 from multitask_bert.tracking.loggers import RunLogger, RunStart
 from multitask_bert.training.optimization import make_optimizer
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -43,7 +44,7 @@ class Recorder(RunLogger):
 
 def recorded(config: ExperimentConfig, folder: Path) -> tuple[Trainer, Recorder]:
     """A trainer with one logger that remembers."""
-    trainer, recorder = Trainer.from_config(config, folder=folder), Recorder()
+    trainer, recorder = Trainer.from_config(config, RunOutput(folder)), Recorder()
     trainer.reporter.loggers = [recorder]
     return trainer, recorder
 
@@ -226,7 +227,7 @@ def test_training_stops_after_the_patience_and_gives_back_the_best_weights(
     make_config: MakeConfig, tmp_path: Path, metric: str, scores: list[float], best_step: int, last_step: int
 ) -> None:
     config = make_config(max_steps=5, eval_every=1, patience=2, metric_for_best=metric)
-    trainer = Trainer.from_config(config, folder=tmp_path)
+    trainer = Trainer.from_config(config, RunOutput(tmp_path))
     trainer.reporter.loggers = []
     scripted(trainer, metric, scores)
     at_step: dict[int, dict[str, torch.Tensor]] = {}
@@ -252,7 +253,7 @@ def test_a_best_that_is_not_a_number_is_warned_of_once(
     scripted(trainer, "eval_mean_f1", [math.nan, math.nan, 0.5])
     assert trainer.train().best_score == 0.5
     warnings = [record.getMessage() for record in caplog.records if "is not a number" in record.getMessage()]
-    assert warnings == ["step 1: eval_mean_f1 is not a number; this model is kept until an evaluation gives one"]
+    assert warnings == ["step 1: eval_mean_f1 is not a number; this model counts as the best until one is"]
 
 
 def test_training_learns_what_is_there_to_learn(make_config: MakeConfig) -> None:
