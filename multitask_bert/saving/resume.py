@@ -9,17 +9,19 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import flatten, to_dict
 from multitask_bert.errors import InputError
-from multitask_bert.saving.best_model import BestModel
 from multitask_bert.saving.run_folder import config_of
 from multitask_bert.saving.store import Checkpoint, CheckpointStore
 from multitask_bert.train_state import without_best
+
+if TYPE_CHECKING:
+    from multitask_bert.saving.best_model import BestModel
 
 log = logging.getLogger(__name__)
 

@@ -70,7 +70,7 @@ def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_writte
     before = contents(tmp_path)
     with (
         files_limited_to(100_000),
-        pytest.raises(InputError, match=r"model: the best model cannot be written there .*it is whole in .*best"),
+        pytest.raises(InputError, match=r"model: the best model cannot be written there .*it is intact in .*best"),
     ):
         trainer.best.publish(tmp_path / "model")
     assert contents(tmp_path) == before
