@@ -119,9 +119,12 @@ def test_evaluating_neither_reads_nor_encodes_the_training_file(
     results = trained(config, tmp_path / "first")
     opened: list[str] = []
     open_file = Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda path, *rest, **more: (opened.append(path.name), open_file(path, *rest, **more))[1]
-    )
+
+    def open_and_note(path: Path, *rest: Any, **more: Any) -> Any:
+        opened.append(path.name)
+        return open_file(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", open_and_note)
     encoded: list[str] = []
     process = DataProcessor.process
 

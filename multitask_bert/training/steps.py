@@ -100,7 +100,7 @@ def make_gradients(
         if math.isfinite(total_on_host.get()) and updater.clip():
             return StepLosses(total, by_head)
         error = NonFiniteStepError(by_head)
-    updater.forget()
+    updater.clear_gradients()
     rng_state.restore()
     raise error
 

@@ -81,7 +81,7 @@ def test_data_that_changed_is_named_before_anything_is_trained(
     train_file.write_text(train_file.read_text(encoding="utf-8").replace("\tgood", "\tbad", 1), encoding="utf-8")
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it was trained"))
     with pytest.raises(
-        InputError, match=r"has changed since.*\n  data\.mood\.train: \w+…, now \w+…\nput it back"
+        InputError, match=r"have changed since.*\n  data\.mood\.train: \w+…, now \w+…\nrestore them"
     ) as told:
         reproduce(run_dir, tmp_path / "again", data_root=str(tmp_path / "copy"))
     assert "people" not in str(told.value)
@@ -137,7 +137,7 @@ def test_a_run_that_did_not_end_or_is_damaged_is_refused_before_anything_is_trai
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it was trained"))
     path = run_dir / name
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=f"run_dir={run_dir}: .*(has no {name}|is damaged|did not end)"):
+    with pytest.raises(InputError, match=f"run_dir={run_dir}: .*(has no {name}|is damaged|is not finished)"):
         reproduce(run_dir, tmp_path / "again")
 
 
@@ -192,7 +192,7 @@ def test_scores_that_were_changed_after_the_run_are_not_compared(run_dir: Path, 
     results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
     results["metrics"]["test"]["eval_mean_f1"] = 0.99
     (run_dir / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    with pytest.raises(InputError, match=r"scores in results\.json are not those of which provenance\.json has"):
+    with pytest.raises(InputError, match=r"scores in results\.json do not match the hash in provenance\.json"):
         reproduce(run_dir, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 

@@ -165,7 +165,7 @@ def test_stopped_at_the_second_seed_it_goes_on_there(
 def test_two_verifications_do_not_share_a_folder(config: ExperimentConfig, tmp_path: Path) -> None:
     (tmp_path / "seed_2").mkdir()
     (tmp_path / "seed_2" / "metrics.jsonl").touch()
-    with pytest.raises(InputError, match=r"holds runs of a verification already; go on with it \(resume=true\)"):
+    with pytest.raises(InputError, match=r"holds runs of a verification already; resume it \(resume=true\)"):
         verify_study(config, tmp_path, lambda *_: pytest.fail("it was trained"))
 
 

@@ -154,7 +154,7 @@ def test_a_file_in_place_of_the_tensorboard_folder_is_one_warning(
     logger.close()
     (record,) = caplog.records
     assert str(tmp_path / "tensorboard") in record.getMessage()
-    assert record.getMessage().endswith("the run goes on")
+    assert record.getMessage().endswith("the run continues")
 
 
 def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(

@@ -243,7 +243,7 @@ def test_outage_that_ends_during_the_run_leaves_no_gap_and_no_warning(
     assert points_in_mlflow(client, the_only_run(client)) == points_in_file(tmp_path / "run")
     messages = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert messages == [
-        ("INFO", f"MLflow at sqlite:///{database} could not be reached; the run goes on"),
+        ("INFO", f"MLflow at sqlite:///{database} could not be reached; the run continues"),
         ("INFO", f"MLflow at sqlite:///{database} answers again"),
     ]
 
@@ -588,7 +588,7 @@ def test_server_that_is_late_and_then_hangs_for_a_while_gets_everything_without_
     folder, port = tmp_path / "run", free_port()
     loggers = begin(folder, f"http://127.0.0.1:{port}", timeout_seconds=1.0)
     assert log_steps(loggers, range(20)) < 0.05
-    wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
+    wait_until(lambda: "could not be reached; the run continues" in caplog.text)
 
     def is_sent(num_lines: int) -> bool:
         return bool(json.loads((folder / STATE_FILE).read_text())["num_lines_sent"] == num_lines)
@@ -598,7 +598,7 @@ def test_server_that_is_late_and_then_hangs_for_a_while_gets_everything_without_
         with frozen(database):
             caplog.clear()
             assert log_steps(loggers, range(20, 40)) < 0.05
-            wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
+            wait_until(lambda: "could not be reached; the run continues" in caplog.text)
         wait_until(lambda: is_sent(40))
         for logger in loggers:
             logger.close()
