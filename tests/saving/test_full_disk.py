@@ -39,7 +39,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_best_model_before_it_is_whole_where_a_new_one_cannot_be_written(
+def test_the_earlier_best_model_stays_intact_if_a_new_one_cannot_be_written(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     trainer = make_trainer(make_config("mood"), tmp_path)
@@ -57,7 +57,7 @@ def test_the_best_model_before_it_is_whole_where_a_new_one_cannot_be_written(
     assert contents(tmp_path) == before
 
 
-def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_written(
+def test_the_earlier_published_model_stays_intact_if_a_new_one_cannot_be_written(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -77,7 +77,7 @@ def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_writte
 
 
 @pytest.mark.parametrize("name", ["reproduce.yaml", "provenance.json", "results.json"])
-def test_a_run_that_cannot_write_a_file_says_so_and_goes_on_later(
+def test_a_run_that_cannot_write_a_file_says_so_and_can_be_resumed(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
@@ -116,7 +116,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_during_the_run_ends_it_and_room_lets_it_go_on(
+def test_a_run_ended_by_a_full_disk_can_be_resumed_when_there_is_room(
     make_config: MakeConfig, small_disk: Path, tmp_path: Path
 ) -> None:
     config = make_config("mood", max_steps=3, num_epochs=1, eval_every=1)

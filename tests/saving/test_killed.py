@@ -116,7 +116,7 @@ def draw_blows(draw: random.Random, num_kills: int) -> list[Blow]:
     return [blow for ten in tens for blow in sorted(ten, key=lambda blow: blow.phase == "publishing")]
 
 
-def test_killed_at_any_place_a_run_ends_as_if_nothing_had_happened(
+def test_a_run_killed_at_any_function_call_ends_as_if_undisturbed(
     processes: Any, config: ExperimentConfig, tmp_path: Path
 ) -> None:
     runs = Runs(processes, config)
@@ -145,7 +145,7 @@ def test_killed_at_any_place_a_run_ends_as_if_nothing_had_happened(
     assert num_struck == dict.fromkeys(PHASES, NUM_KILLS // len(PHASES))
 
 
-def test_killed_at_any_time_a_run_ends_as_if_nothing_had_happened(
+def test_a_run_killed_at_any_time_ends_as_if_undisturbed(
     processes: Any, config: ExperimentConfig, tmp_path: Path
 ) -> None:
     """From outside, also in the midst of what is no function call of Python's."""
@@ -171,7 +171,7 @@ def test_killed_at_any_time_a_run_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_asked_to_end_a_run_leaves_a_checkpoint_of_that_step(
+def test_a_run_asked_to_end_saves_a_checkpoint_of_that_step(
     processes: Any, config: ExperimentConfig, tmp_path: Path, name: str
 ) -> None:
     config = replace(config, trainer=replace(config.trainer, save_every=1000, num_epochs=200))

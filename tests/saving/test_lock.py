@@ -99,7 +99,7 @@ def test_several_jobs_without_a_search_are_refused_together(ran: list[Experiment
     assert (ran, [path.name for path in tmp_path.iterdir()]) == ([], [LOCK_FILE])
 
 
-def test_what_a_killed_run_left_behind_blocks_nobody(tmp_path: Path) -> None:
+def test_the_lock_file_of_a_killed_run_blocks_nobody(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path) as process:
         with pytest.raises(InputError, match="is writing into this folder"):
             hold(tmp_path, "folder")
@@ -109,7 +109,7 @@ def test_what_a_killed_run_left_behind_blocks_nobody(tmp_path: Path) -> None:
             assert (tmp_path / LOCK_FILE).exists()
 
 
-def test_a_folder_is_held_once_per_process_and_given_back(tmp_path: Path) -> None:
+def test_a_folder_is_locked_once_per_process_and_released(tmp_path: Path) -> None:
     def is_free() -> bool:
         lock = FileLock(tmp_path / LOCK_FILE)
         try:
@@ -126,7 +126,7 @@ def test_a_folder_is_held_once_per_process_and_given_back(tmp_path: Path) -> Non
     assert is_free()
 
 
-def test_a_folder_into_which_nothing_was_written_is_not_left_behind(tmp_path: Path) -> None:
+def test_a_locked_folder_that_stays_empty_is_removed(tmp_path: Path) -> None:
     for name in ("deep/empty", "full"):
         with holding(tmp_path / name):
             (tmp_path / "full").mkdir(exist_ok=True)
@@ -134,7 +134,7 @@ def test_a_folder_into_which_nothing_was_written_is_not_left_behind(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.rglob("*")) == [LOCK_FILE, "deep", "file", "full"]
 
 
-def test_a_file_system_without_locks_is_a_warning(
+def test_a_file_system_without_locks_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:

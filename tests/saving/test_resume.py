@@ -25,7 +25,9 @@ def begun(folder: Path, config: ExperimentConfig) -> Path:
     return folder
 
 
-def test_a_run_goes_on_with_its_own_config_but_for_what_is_given(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_is_resumed_with_its_own_config_except_for_given_changeable_keys(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     earlier = make_config(num_workers=2, patience=4)
     given = ("batching.num_workers=0", "logger=none", "trainer.patience=1", "trainer.on_non_finite=skip", "seed=9")
     now = config_of(*given)
@@ -36,13 +38,13 @@ def test_a_run_goes_on_with_its_own_config_but_for_what_is_given(make_config: Ma
     refuse_changed_config(to_dict(earlier), config)
 
 
-def test_what_is_not_given_stays_though_the_default_is_another(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_key_that_is_not_given_keeps_the_value_of_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
     earlier = make_config(num_workers=2)
     config = config_to_resume(begun(tmp_path, earlier), config_of(), ["logger"])
     assert (config.batching.num_workers, config.trainer.device) == (2, "cpu")
 
 
-def test_a_key_that_is_younger_than_the_run_may_have_its_default(make_config: MakeConfig) -> None:
+def test_a_key_that_is_newer_than_the_run_may_have_its_default(make_config: MakeConfig) -> None:
     config = make_config()
     older: dict[str, Any] = to_dict(config)
     del older["trainer"]["on_non_finite"], older["deterministic"]

@@ -107,7 +107,9 @@ def assert_same(one: Trainer, other: Trainer) -> None:
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (9,), (10, 13), (17,), (18,)])
-def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: Path, stops: tuple[int, ...]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    make_config: MakeConfig, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
     config = make_config()
     whole = train(config, tmp_path / "whole")
     assert whole.state.step == NUM_STEPS
@@ -125,14 +127,16 @@ def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: P
     ],
     ids=lambda options: "-".join(options),
 )
-def test_so_it_does_with_every_option(make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_with_every_option(
+    make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]
+) -> None:
     config = make_config(**options)
     whole = train(config, tmp_path / "whole")
     assert_same(whole, train(config, tmp_path / "stopped", (3, 8)))
 
 
 @pytest.mark.parametrize(("num_batches", "step"), [(1, 9), (2, 9), (3, 18)])
-def test_an_evaluation_that_is_stopped_is_made_when_the_run_goes_on(
+def test_an_evaluation_cut_short_is_made_when_the_run_is_resumed(
     make_config: MakeConfig, tmp_path: Path, num_batches: int, step: int
 ) -> None:
     """Slurm's grace is shorter than many an evaluation; a second stop over the same one changes nothing."""
@@ -150,7 +154,7 @@ def test_an_evaluation_that_is_stopped_is_made_when_the_run_goes_on(
     assert_same(whole, train(config, tmp_path / "stopped"))
 
 
-def test_without_checkpoints_an_evaluation_is_made_to_its_end(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_an_evaluation_is_not_cut_short_without_checkpoints(make_config: MakeConfig, tmp_path: Path) -> None:
     """There is nothing to go on from: its model is all that would be left."""
     trainer = make_trainer(make_config(keep_last=0), tmp_path)
     stop_before_batch(trainer, 1, 9)
@@ -161,14 +165,16 @@ def test_without_checkpoints_an_evaluation_is_made_to_its_end(make_config: MakeC
 
 
 @pytest.mark.parametrize("rule", ["temperature", "annealed"])
-def test_so_it_does_with_drawn_tasks(make_config: MakeConfig, tmp_path: Path, rule: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_with_sampled_tasks(
+    make_config: MakeConfig, tmp_path: Path, rule: str
+) -> None:
     config = make_config()
     config.mixing.rule = rule
     whole = train(config, tmp_path / "whole")
     assert_same(whole, train(config, tmp_path / "stopped", (12,)))
 
 
-def test_a_run_that_left_no_checkpoint_begins_anew(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_resumed_run_without_a_checkpoint_starts_over(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     whole = train(config, tmp_path / "whole")
     (tmp_path / "killed").mkdir()
@@ -176,7 +182,7 @@ def test_a_run_that_left_no_checkpoint_begins_anew(make_config: MakeConfig, tmp_
     assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
 
 
-def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_steps_after_the_checkpoint_are_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
     """As where a run is killed some steps after its last checkpoint."""
     config = make_config()
     whole = train(config, tmp_path / "whole")
@@ -186,7 +192,7 @@ def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeCo
     assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = make_config(save_every=4)
@@ -198,7 +204,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     assert "step_00000010: damaged (tensors.safetensors is not what was written, says checksums.json)" in caplog.text
 
 
-def test_a_best_model_that_is_damaged_is_made_again(
+def test_a_damaged_best_model_is_made_again(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a bit flipped it would load, and be tested as if nothing were."""
@@ -213,7 +219,7 @@ def test_a_best_model_that_is_damaged_is_made_again(
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
-def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_it_is_removed(
+def test_a_damaged_best_model_older_than_all_checkpoints_is_refused_until_it_is_removed(
     make_config: MakeConfig, tmp_path: Path, is_removed: bool
 ) -> None:
     config = make_config(save_every=4, keep_last=1)
@@ -230,7 +236,7 @@ def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_
             train(replace(config, resume=True), tmp_path)
 
 
-def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_finished_run_that_lost_its_best_model_saves_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
     """As where it was killed while it was tested."""
     config = make_config(keep_last=1)
     train(config, tmp_path)
@@ -239,7 +245,7 @@ def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_conf
     assert trainer.state.best_step == trainer.state.step == NUM_STEPS
 
 
-def test_a_best_model_that_is_damaged_during_the_run_is_not_taken(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_best_model_damaged_during_the_run_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = make_trainer(make_config(num_epochs=1), tmp_path)
     save = trainer.best.save
 
@@ -254,7 +260,7 @@ def test_a_best_model_that_is_damaged_during_the_run_is_not_taken(make_config: M
 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 3])
-def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_path: Path, num_kept: int) -> None:
+def test_keep_last_sets_how_many_checkpoints_stay(make_config: MakeConfig, tmp_path: Path, num_kept: int) -> None:
     trainer = make_trainer(make_config(save_every=2, keep_last=num_kept), tmp_path)
     trainer.train()
     trainer.close()
@@ -262,7 +268,7 @@ def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_pat
     assert found == [f"step_{step:08d}" for step in (14, 16, 18)][3 - num_kept :]
 
 
-def test_another_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_changed_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     train_until(config, tmp_path, 3)
     other = replace(make_config(log_every=3), resume=True)  # when lines are handed over changes nothing
@@ -271,7 +277,7 @@ def test_another_config_is_refused_and_the_difference_named(make_config: MakeCon
         make_trainer(other, tmp_path).train()
 
 
-def test_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
+def test_a_resumed_run_with_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
     config = make_config()
     train_until(config, tmp_path, 3)
     config = replace(make_config(), resume=True)
@@ -303,7 +309,9 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
     ]  # fmt: skip
 
 
-def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_half_written_files_of_a_killed_run_are_removed_when_it_is_resumed(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
     (tmp_path / ".results.json.123.partial").write_text('{"metr')
     run_training(replace(config, resume=True), tmp_path, tags={})
@@ -311,9 +319,7 @@ def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(make_conf
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_a_complete_run_that_was_killed_over_its_checkpoints_removes_them(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
+def test_resuming_a_complete_run_removes_leftover_checkpoints(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
     score = run_training(config, tmp_path, tags={})
     (tmp_path / "checkpoints" / "last" / "step_00000002").mkdir(parents=True)
@@ -321,7 +327,7 @@ def test_a_complete_run_that_was_killed_over_its_checkpoints_removes_them(
     assert not (tmp_path / "checkpoints" / "last").exists()
 
 
-def test_a_signal_before_training_is_answered_at_once_and_nothing_is_broken(
+def test_a_signal_before_training_ends_the_run_at_once_and_it_can_be_resumed(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)

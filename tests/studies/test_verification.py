@@ -81,7 +81,7 @@ def test_scores_of_tasks_that_are_not_in_the_run_are_left_out_and_named(config: 
     assert ([one.key for one in found.scores], found.left_out, found.is_passed) == ([KEY], [other], True)
 
 
-def test_a_score_that_did_not_come_out_is_named(config: ExperimentConfig) -> None:
+def test_an_expected_score_that_no_run_reports_is_named(config: ExperimentConfig) -> None:
     with pytest.raises(InputError, match=f"{KEY}: the run with seed 7 has no such score on test; it has eval_loss"):
         compare(config, {7: {"test": {"eval_loss": 1.0}}})
 
@@ -115,14 +115,14 @@ def test_each_seed_leaves_a_whole_run_and_the_scores_are_compared(
     assert again[KEY] == pytest.approx(scores[2], abs=1e-6)
 
 
-def test_a_seed_of_a_verification_is_the_run_that_it_would_be_alone(config: ExperimentConfig, tmp_path: Path) -> None:
+def test_a_seed_of_a_verification_equals_the_run_of_that_seed_alone(config: ExperimentConfig, tmp_path: Path) -> None:
     actions.verify(config, tmp_path / "all")
     actions.train(replace(config, verify=False, seed=2), tmp_path / "alone")
     finals = [provenance.read(folder)["final"] for folder in (tmp_path / "all" / "seed_2", tmp_path / "alone")]
     assert finals[0] == finals[1]
 
 
-def test_what_is_not_as_expected_ends_with_status_1(
+def test_a_failed_verification_ends_with_status_1(
     config: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.study = study(score=2.0, tolerance=0.1, seeds=(1,))
@@ -132,7 +132,7 @@ def test_what_is_not_as_expected_ends_with_status_1(
     assert read(tmp_path / VERIFICATION)["passed"] is False
 
 
-def test_stopped_at_the_second_seed_it_goes_on_there(
+def test_a_verification_stopped_at_the_second_seed_is_resumed_there(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = replace(config, trainer=replace(config.trainer, max_steps=4, save_every=1))

@@ -121,9 +121,7 @@ def test_an_unwritable_folder_is_one_warning_and_no_error(
     assert logger_class.__name__ in record.getMessage()
 
 
-def test_a_disk_that_fills_up_is_one_warning_and_the_run_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_is_one_warning_and_the_run_continues(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / METRICS_FILE).symlink_to("/dev/full")
@@ -171,7 +169,7 @@ def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(
     assert "No such file or directory" in record.getMessage()
 
 
-def test_a_disk_that_is_full_for_a_while_leaves_a_gap_and_curves_that_can_be_read(
+def test_a_disk_that_is_full_for_a_while_leaves_a_gap_in_readable_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The limit of a file's size stands for the disk's: the system writes what fits, and refuses the rest."""
@@ -195,7 +193,7 @@ def test_a_disk_that_is_full_for_a_while_leaves_a_gap_and_curves_that_can_be_rea
     assert scalars_in(tmp_path / "tensorboard") == {"train/loss": [(1, 0.5), (50, 0.25)]}
 
 
-def test_a_run_that_goes_on_shows_each_step_once_in_tensorboard(tmp_path: Path) -> None:
+def test_a_resumed_run_shows_each_step_once_in_tensorboard(tmp_path: Path) -> None:
     for first, start in (0, run_in(tmp_path)), (3, replace(run_in(tmp_path), step=3, num_bytes_kept=0)):
         logger = TensorBoardLogger()
         logger.start(start)

@@ -135,14 +135,14 @@ def test_a_resumed_run_has_the_same_average(
 
 
 @pytest.mark.parametrize(("field", "value"), [("start", 1.0), ("start", -0.1), ("decay", 1.0), ("kind", "mean")])
-def test_an_average_that_cannot_be_is_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
+def test_an_invalid_averaging_option_is_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
     config = make_config()
     setattr(config.averaging, field, value)
     with pytest.raises(InputError, match=f"averaging.{field}"):
         Trainer.from_config(config)
 
 
-def test_each_heads_own_best_is_noted_kept_and_tested(
+def test_the_best_step_of_each_head_is_recorded_saved_and_tested(
     make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = averaging(make_config, "none", num_epochs=6, keep_best_per_head=True)

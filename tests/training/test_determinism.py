@@ -41,7 +41,7 @@ def test_the_number_of_loader_workers_changes_nothing(
     assert_same(one, train(with_workers(config, 2), tmp_path / "two"))
 
 
-def test_the_number_of_loader_workers_may_change_when_a_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_the_number_of_loader_workers_may_change_when_a_run_is_resumed(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(layout="packed", micro_batch_size=3)
     train_until(with_workers(config, 2), tmp_path / "stopped", 4)
     train_until(with_workers(config, 0, resume=True), tmp_path / "stopped", 11)
@@ -64,7 +64,7 @@ def test_a_loader_worker_that_is_killed_costs_nothing(
     assert "a worker process was killed (SIGKILL)" in record.getMessage()
 
 
-def test_a_run_that_lost_a_worker_can_be_stopped_and_goes_on(
+def test_a_run_that_lost_a_worker_can_be_stopped_and_resumed(
     make_config: MakeConfig, tmp_path: Path, short_of_breath: None
 ) -> None:
     config = make_config()

@@ -92,7 +92,7 @@ def _rows(trainer: Trainer) -> list[str]:
     return (Path(trainer.config.data_root) / "mood" / "train.tsv").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_state_before_the_step_is_kept_to_look_at(
+def test_the_state_before_a_failed_step_is_saved(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
 ) -> None:
     trainer = Trainer.from_config(make_config(save_every=1), RunOutput(tmp_path))
@@ -110,7 +110,7 @@ def test_the_state_before_the_step_is_kept_to_look_at(
     assert all(torch.equal(tensor, last.tensors[name]) for name, tensor in failed.tensors.items())
 
 
-def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
+def test_a_resumed_run_fails_at_the_same_step_again_or_skips_it(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
 ) -> None:
     config = make_config(num_epochs=1)
@@ -130,7 +130,7 @@ def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
     trainer.close()
 
 
-def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
+def test_a_skipped_step_is_counted_and_the_schedule_advances(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     config = make_config(num_epochs=1, on_non_finite="skip")
@@ -150,7 +150,7 @@ def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
     assert rates == {step: rate for step, rate in expected.items() if step != skipped}, "the schedule goes on"
 
 
-def test_too_many_such_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_too_many_skipped_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), RunOutput(tmp_path))
     make_loss_nan(trainer.model.heads)
     with pytest.raises(NonFiniteLossError, match=f"step {MAX_SKIPPED_IN_A_ROW + 1}: "):
@@ -169,7 +169,7 @@ def make_loss_nan(heads: dict[str, dict[str, Head]]) -> None:
         head.loss = broken  # type: ignore[method-assign]
 
 
-def test_a_run_that_diverges_stops_with_weights_that_are_numbers(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_diverging_run_stops_with_finite_weights(make_config: MakeConfig, tmp_path: Path) -> None:
     """A rate far too high: without the look at the gradient, the weights would be lost first."""
     config = make_config(max_grad_norm=1e30)
     config.optimizer._target_, config.optimizer.lr, config.optimizer.options = "torch.optim.SGD", 1e25, {}
@@ -181,7 +181,7 @@ def test_a_run_that_diverges_stops_with_weights_that_are_numbers(make_config: Ma
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
 
 
-def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_the_run_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = Trainer.from_config(make_config(), RunOutput(tmp_path))
     weights = dict(trainer.model.encoder.named_parameters())
     weights["backbone.embeddings.LayerNorm.weight"].register_hook(lambda gradient: gradient * math.nan)
@@ -191,7 +191,7 @@ def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConf
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
 
 
-def test_a_scaler_that_leaves_out_every_update_ends_the_run(
+def test_a_scaler_that_skips_every_update_ends_the_run(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in fp16 on a GPU, where a gradient overflows at any scale."""

@@ -58,7 +58,9 @@ class SmallMemory:
 
 @pytest.mark.parametrize("in_backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_the_same_is_learnt_in_smaller_parts(make_config: MakeConfig, layout: str, in_backward: bool) -> None:
+def test_smaller_micro_batches_after_running_out_of_memory_learn_the_same(
+    make_config: MakeConfig, layout: str, in_backward: bool
+) -> None:
     config = make_config(dropout=0.0, layout=layout, max_steps=6)
     whole = Trainer.from_config(config)
     whole.train()
@@ -70,14 +72,14 @@ def test_the_same_is_learnt_in_smaller_parts(make_config: MakeConfig, layout: st
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=["cublas", "driver", "cpu"])
-def test_memory_that_is_full_is_told_in_several_ways(make_config: MakeConfig, error: RuntimeError) -> None:
+def test_every_kind_of_out_of_memory_error_is_recognised(make_config: MakeConfig, error: RuntimeError) -> None:
     trainer = Trainer.from_config(make_config(max_steps=3))
     memory = SmallMemory(trainer, 30, error=error)
     trainer.train()
     assert memory.num_failures > 0
 
 
-def test_any_other_error_of_a_forward_pass_stays_what_it_is(make_config: MakeConfig) -> None:
+def test_other_errors_of_a_forward_pass_are_raised_unchanged(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     memory = SmallMemory(trainer, 30, error=RuntimeError("CUDA error: device-side assert triggered"))
     with pytest.raises(RuntimeError, match="device-side assert"):
@@ -87,7 +89,7 @@ def test_any_other_error_of_a_forward_pass_stays_what_it_is(make_config: MakeCon
     assert memory.num_failures == 2
 
 
-def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
+def test_a_reduced_limit_holds_for_the_rest_of_the_run(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And with dropout the run is the one that asks for such parts from the start."""
@@ -104,7 +106,7 @@ def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
         assert torch.equal(trainer.model.state_dict()[name], weight), name
 
 
-def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
+def test_an_optimizer_that_does_not_fit_is_an_error_with_the_way_out(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -116,14 +118,14 @@ def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
         trainer.train()
 
 
-def test_an_example_that_does_not_fit_alone_is_told_with_the_way_out(make_config: MakeConfig) -> None:
+def test_an_example_that_does_not_fit_alone_is_an_error_with_the_way_out(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     SmallMemory(trainer, 3)
     with pytest.raises(InputError, match=r"one example of . tokens does not fit .*gradient_checkpointing=true"):
         trainer.train()
 
 
-def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> None:
+def test_an_evaluation_out_of_memory_continues_in_smaller_batches(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     expected = trainer.evaluate()
     memory, was_training = SmallMemory(trainer, 60), trainer.model.train().training
@@ -135,7 +137,7 @@ def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> No
     assert memory.num_failures == num_failures, "what was found out once is kept"
 
 
-def test_a_run_that_goes_on_cuts_its_steps_as_it_did_before(
+def test_a_resumed_run_has_the_same_micro_batches_as_before(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever memory is free by then: dropout would draw other numbers."""

@@ -46,7 +46,9 @@ def test_unfreezing_adds_layers_by_epoch(make_config: MakeConfig) -> None:
     assert moved[1] == moved[2] == {"layer_1", "mood.polarity"}
 
 
-def test_embeddings_that_join_later_train_as_if_all_rows_had(make_config: MakeConfig, monkeypatch: Any) -> None:
+def test_unfrozen_embeddings_train_the_same_with_and_without_unused_rows(
+    make_config: MakeConfig, monkeypatch: Any
+) -> None:
     """The rows in use are a parameter of their own; unfreezing must reach it, and decay the others only then."""
     config = make_config("mood", num_epochs=3, dropout=0.0, eval_every=1000)
     config.optimizer.unfreezing, config.optimizer.lr, config.optimizer.weight_decay = [0, 1], 1e-3, 0.1
@@ -57,7 +59,7 @@ def test_embeddings_that_join_later_train_as_if_all_rows_had(make_config: MakeCo
         torch.testing.assert_close(used[name], weight, atol=2e-6, rtol=1e-4, msg=name)
 
 
-def test_a_rate_of_its_own_is_logged_beside_the_encoders(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_the_rate_of_a_part_is_logged_beside_the_encoders(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("mood", max_steps=4)
     config.optimizer.head_lr_factor, config.optimizer.layer_decay = 10.0, 0.5
     config.scheduler.shape, config.scheduler.warmup_ratio = "constant", 0.0
@@ -69,7 +71,7 @@ def test_a_rate_of_its_own_is_logged_beside_the_encoders(make_config: MakeConfig
     assert recorder.values("train_lr_embeddings") == dict.fromkeys(range(1, 5), pytest.approx(1.25e-5))
 
 
-def test_a_plan_that_is_longer_than_the_run_is_refused_before_anything_is_loaded(make_config: MakeConfig) -> None:
+def test_an_unfreezing_plan_longer_than_the_run_is_refused_before_anything_is_loaded(make_config: MakeConfig) -> None:
     config = make_config("mood", num_epochs=2)
     config.optimizer.unfreezing = [0, 1, 1]
     config.data_root = "/nowhere"
@@ -81,7 +83,7 @@ def test_a_plan_that_is_longer_than_the_run_is_refused_before_anything_is_loaded
     ("head_lr_factor", 0.0), ("head_lr_factor", -1.0), ("head_lr_factor", float("nan")), ("layer_decay", 0.0),
     ("layer_decay", 1.5), ("frozen_layers", -1), ("unfreezing", [2, 1]), ("head_weight_decay", -0.1),
 ])  # fmt: skip
-def test_values_that_cannot_be_right_are_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
+def test_invalid_optimizer_options_are_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
     config = make_config("mood")
     setattr(config.optimizer, field, value)
     with pytest.raises(InputError, match=f"optimizer.{field}"):

@@ -61,7 +61,7 @@ def wait_until(what: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) -> None:
+def test_a_job_whose_time_is_up_is_queued_again_and_resumed(cluster: Cluster) -> None:
     folder = cluster.folder / "slurm-17"
     metrics = folder / "metrics.jsonl"
     job = cluster.start(*SHORT)
@@ -83,7 +83,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 75, 130, 137])
-def test_what_a_run_ends_with_is_what_the_job_ends_with(cluster: Cluster, status: int) -> None:
+def test_the_exit_status_of_the_run_is_that_of_the_job(cluster: Cluster, status: int) -> None:
     job = cluster.start(python=cluster.add_command("ends", f"exit {status}"))
     job.communicate(timeout=60)
     assert (job.returncode, cluster.asked) == (status, "")
@@ -110,7 +110,7 @@ def test_only_a_run_that_saved_as_time_was_up_is_queued_again(
     assert (job.returncode, cluster.asked) == (status, asked), output
 
 
-def test_the_run_is_told_its_settings_and_to_go_on(cluster: Cluster) -> None:
+def test_the_run_gets_its_settings_and_resume(cluster: Cluster) -> None:
     job = cluster.start("tasks=a b", "seed=2", python=cluster.add_command("tells", 'printf "%s\\n" "$@"'))
     output, _ = job.communicate(timeout=60)
     told = ["run.py", "tasks=a b", "seed=2", f"hydra.run.dir={cluster.folder}/slurm-17", "resume=true"]

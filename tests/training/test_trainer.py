@@ -246,7 +246,7 @@ def test_training_stops_after_the_patience_and_gives_back_the_best_weights(
     assert any(not torch.equal(weight, final[name]) for name, weight in at_step[last_step].items())
 
 
-def test_a_best_that_is_not_a_number_is_warned_of_once(
+def test_a_best_score_that_is_not_a_number_is_warned_of_once(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     trainer = Trainer.from_config(make_config("mood", max_steps=3, eval_every=1))
@@ -282,7 +282,7 @@ def test_closing_twice_tells_the_loggers_once(make_config: MakeConfig, tmp_path:
     assert recorder.run.config["trainer"]["max_steps"] == 1
 
 
-def test_a_run_that_breaks_is_told_as_failed(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_that_raises_is_reported_as_failed(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer, recorder = recorded(make_config(max_steps=3), tmp_path)
 
     def fail(*_: Any) -> None:
@@ -295,9 +295,7 @@ def test_a_run_that_breaks_is_told_as_failed(make_config: MakeConfig, tmp_path: 
     assert recorder.statuses == ["FAILED"]
 
 
-def test_nothing_is_asked_of_the_device_between_two_log_points(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_tensor_is_read_between_two_log_points(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config("mood", max_steps=3, log_every=3)
     config.optimizer.options = {"fused": True}  # as in conf/optimizer/adamw.yaml
     trainer = Trainer.from_config(config)
@@ -347,7 +345,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(make_config: MakeConfig, t
         trainer.train()
 
 
-def test_heads_of_one_task_may_be_weighed_apart(make_config: MakeConfig) -> None:
+def test_heads_of_one_task_may_have_different_weights(make_config: MakeConfig) -> None:
     config = make_config("mood")
     config.tasks["mood"].heads["second"] = HeadConfig("classification", column="mood", weight=2.0)
     trainer = Trainer.from_config(config)
@@ -357,7 +355,7 @@ def test_heads_of_one_task_may_be_weighed_apart(make_config: MakeConfig) -> None
 
 
 @pytest.mark.parametrize(("metric", "best"), [("f1", "eval_mean_f1"), ("accuracy", "eval_mean_score")])
-def test_the_best_goes_by_f1_where_a_head_has_one(make_config: MakeConfig, metric: str, best: str) -> None:
+def test_the_best_model_is_chosen_by_f1_if_a_head_has_one(make_config: MakeConfig, metric: str, best: str) -> None:
     config = make_config("mood")
     config.tasks["mood"].heads["polarity"].metrics = [metric]
     assert metric_for_best(config) == best

@@ -295,7 +295,7 @@ def test_run_that_starts_again_in_its_folder_continues_its_mlflow_run(database: 
     assert points_in_mlflow(client, run) == points_in_file(tmp_path / "run")
 
 
-def test_run_that_goes_on_after_an_outage_is_not_left_as_running(database: Path, tmp_path: Path) -> None:
+def test_run_resumed_after_an_outage_is_not_left_as_running(database: Path, tmp_path: Path) -> None:
     """The second part never reached MLflow: what was kept has both its beginning and its end."""
     folder, uri = tmp_path / "run", f"sqlite:///{database}"
     loggers = begin(folder, uri)
@@ -417,7 +417,7 @@ class PickyClient:
 
 
 @pytest.mark.parametrize("error_code", [INVALID_PARAMETER_VALUE, BAD_REQUEST, INTERNAL_ERROR])
-def test_what_a_server_refuses_is_left_out_alone_and_named(
+def test_only_the_refused_entry_of_a_batch_is_left_out_and_named(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error_code: int
 ) -> None:
     client = PickyClient(MlflowClient(f"sqlite:///{database}"), error_code)
@@ -462,20 +462,20 @@ def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_pat
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"run_id": "1"}'])
-def test_a_damaged_list_of_uploads_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_state_file_is_named_in_the_error(tmp_path: Path, content: str) -> None:
     (tmp_path / STATE_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=r"mlflow\.json: is damaged"):
         upload_run(tmp_path)
 
 
-def test_folder_of_a_run_that_still_goes_on_is_refused(
+def test_folder_of_a_run_that_is_still_running_is_refused(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loggers = begin(tmp_path / "run", f"sqlite:///{database}")
     while not (tmp_path / "run" / LOCK_FILE).exists():
         time.sleep(0.01)
     monkeypatch.setattr(mlflow_upload, "LOCK_WAIT_SECONDS", 0.1)
-    with pytest.raises(ValueError, match="still going on"):
+    with pytest.raises(ValueError, match="still running"):
         upload_run(tmp_path / "run")
     for logger in loggers:
         logger.close()
