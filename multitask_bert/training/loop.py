@@ -95,12 +95,12 @@ class TrainingLoop:
             self._evaluate_and_keep_best()
 
     def _train_epoch(self) -> None:
-        """What is left of the epoch."""
+        """Train the rest of the current epoch."""
         freeze(self.trainer.model, self.trainer.config.optimizer, epoch=self.state.epoch)
         started = time.perf_counter()
         for micro_batches in self.stream.epoch(self.state.epoch, start=self._num_done()):
             self._step(micro_batches)
-            self._advance(seconds_since(started))
+            self._advance(started)
             self._log_if_due()
             is_evaluated = self._evaluate_if_due()
             self._save_if_due(is_evaluated=is_evaluated)
@@ -121,13 +121,13 @@ class TrainingLoop:
         self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
         self._report({"train_loss": losses.total, **self._losses_by_task(losses), **rates})
 
-    def _advance(self, seconds: float) -> None:
-        """Count a step, and the time that it took."""
+    def _advance(self, started: float) -> None:
+        """Count a step, made or skipped, that has taken the time since `started`."""
         num_done = self._num_done() + 1
         self.state.step += 1
         self.state.epoch_progress = num_done / self.stream.num_steps(self.state.epoch)
-        self.state.train_seconds += seconds
         self.average.after_step(self.state.step)
+        self.state.train_seconds += seconds_since(started)
 
     def _end_epoch(self) -> None:
         self.state.epoch, self.state.epoch_progress = self.state.epoch + 1, 0.0

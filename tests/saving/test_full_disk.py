@@ -1,4 +1,4 @@
-"""Where there is no room: a message that names the place and the way out, and what was written before is whole."""
+"""On a full disk, a run ends with a message that names the path and the way out, and earlier files stay intact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 @contextmanager
 def files_limited_to(num_bytes: int) -> Iterator[None]:
-    """The system writes what fits and refuses the rest, as on a full disk."""
+    """Limit the size of files: the system writes what fits and refuses the rest, as on a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))

@@ -1,4 +1,4 @@
-"""One run, one process, one folder: processes that begin in a folder in which another one writes, and torchrun's."""
+"""One process at a time writes into a run's folder: a second one is refused, and so are several of torchrun."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFUSED = "another run is writing into this folder; wait for its end, or name an
 
 @contextmanager
 def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process, with one that it forked, holds the folder; both are killed at the end."""
+    """Let another process, and one that it forked, lock the folder; both are killed at the end."""
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
@@ -46,7 +46,7 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
-    """The configs that reach `actions.run`, which does nothing else."""
+    """The configs that reach `actions.run`, which is replaced by a function that only records them."""
     configs: list[ExperimentConfig] = []
     monkeypatch.setattr("multitask_bert.actions.run", configs.append)
     return configs

@@ -1,4 +1,4 @@
-"""What a command may change of a run that goes on, and what it may not."""
+"""Which keys a command may change of a run that is resumed, and which not."""
 
 from __future__ import annotations
 

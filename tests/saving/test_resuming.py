@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends as one that never was: the same weights, scores and log, to the bit."""
+"""A run that was stopped and resumed equals an uninterrupted one: the same weights, scores and log, to the bit."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
 
 
 def stop_after(trainer: Trainer, step: int) -> None:
-    """Ask the run to stop while its step number `step` is made."""
+    """Ask the run to stop in its step number `step`, from 1 on."""
     after_step(trainer, step, lambda: trainer.ask_to_stop("SIGTERM"))
 
 
 def after_step(trainer: Trainer, step: int, act: Callable[[], None]) -> None:
-    """Act once the update of this step is made, when its losses are reported."""
+    """Call `act` once the update of this step is made, when its losses are reported."""
     queue = trainer.reporter.queue
 
     def queue_and_act(metrics: Any, **options: Any) -> None:
@@ -69,7 +69,7 @@ def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
 
 
 def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
-    """Train, asked to stop after this step."""
+    """Train, and stop after this step."""
     trainer = make_trainer(config, folder)
     stop_after(trainer, step)
     with pytest.raises(Stopped):
@@ -79,7 +79,7 @@ def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
 
 
 def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
-    """Train, stopped after these steps, each time to go on in another process' place: with everything made anew."""
+    """Train, stopped and resumed after each of these steps, with all objects made anew, as in another process."""
     for step in stops:
         train_until(config, folder, step)
         config = replace(config, resume=True)
@@ -139,7 +139,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_every_option(
 def test_an_evaluation_cut_short_is_made_when_the_run_is_resumed(
     make_config: MakeConfig, tmp_path: Path, num_batches: int, step: int
 ) -> None:
-    """Slurm's grace is shorter than many an evaluation; a second stop over the same one changes nothing."""
+    """Slurm's grace period may be shorter than an evaluation. A second stop in the same evaluation changes nothing."""
     config = make_config(eval_batch_size=4)
     whole = train(config, tmp_path / "whole")
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_an_evaluation_cut_short_is_made_when_the_run_is_resumed(
 
 
 def test_an_evaluation_is_not_cut_short_without_checkpoints(make_config: MakeConfig, tmp_path: Path) -> None:
-    """There is nothing to go on from: its model is all that would be left."""
+    """Without checkpoints the model of that evaluation is all that is left of the run."""
     trainer = make_trainer(make_config(keep_last=0), tmp_path)
     stop_before_batch(trainer, 1, 9)
     with pytest.raises(Stopped):
@@ -183,7 +183,7 @@ def test_a_resumed_run_without_a_checkpoint_starts_over(make_config: MakeConfig,
 
 
 def test_steps_after_the_checkpoint_are_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
-    """As where a run is killed some steps after its last checkpoint."""
+    """A run killed some steps after its last checkpoint leaves such lines."""
     config = make_config()
     whole = train(config, tmp_path / "whole")
     train_until(config, tmp_path / "killed", 5)
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
 def test_a_damaged_best_model_is_made_again(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a bit flipped it would load, and be tested as if nothing were."""
+    """With a flipped bit, the weights would load without an error."""
     config = make_config(save_every=4)
     whole = train(config, tmp_path / "whole")
     assert whole.state.best_step == 9
@@ -237,7 +237,7 @@ def test_a_damaged_best_model_older_than_all_checkpoints_is_refused_until_it_is_
 
 
 def test_a_finished_run_that_lost_its_best_model_saves_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
-    """As where it was killed while it was tested."""
+    """A run that is killed during its evaluation on test is in this state."""
     config = make_config(keep_last=1)
     train(config, tmp_path)
     shutil.rmtree(tmp_path / "checkpoints" / "best")

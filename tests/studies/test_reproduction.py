@@ -1,4 +1,4 @@
-"""A run's folder holds what it takes to have the same run again, and to see what would not be the same."""
+"""A run can be reproduced from its folder, and what has changed since is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify=true`: a study's seeds, each in a folder of its own, and whether their mean is what the study says."""
+"""`verify=true` runs a study's seeds, each in its own folder, and compares their mean with the expected score."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ KEY = "eval_mood_polarity_f1"
 
 
 def study(*, seeds: tuple[int, ...] = (1, 2), **expected: Any) -> StudyConfig:
-    """What is expected of the task `mood`: anything, unless `expected` says otherwise."""
+    """A study that expects any score of the task `mood`, unless `expected` says otherwise."""
     score = ExpectedScore(**{"score": 0.5, "tolerance": 0.6, **expected})
     return StudyConfig(source="a page", table="its table", seeds=list(seeds), expected={KEY: score}, caveats="some")
 
 
 @pytest.fixture
 def config(make_config: MakeConfig) -> ExperimentConfig:
-    """A run of two steps over `mood`, to be verified."""
+    """The config of a study over `mood` with runs of two steps."""
     return replace(make_config("mood", max_steps=2), verify=True, study=study())
 
 
@@ -170,7 +170,7 @@ def test_two_verifications_do_not_share_a_folder(config: ExperimentConfig, tmp_p
 
 
 def test_a_run_that_is_stopped_stops_the_verification(config: ExperimentConfig, tmp_path: Path) -> None:
-    """Also where nothing turns it into an exit status."""
+    """`Stopped` passes through, also where nothing turns it into an exit status."""
 
     def stop(*_: Any) -> None:
         raise Stopped("SIGTERM")

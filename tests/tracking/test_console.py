@@ -1,4 +1,4 @@
-"""What a person sees: tables and a bar in a terminal, plain lines elsewhere."""
+"""The console prints tables and a progress bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

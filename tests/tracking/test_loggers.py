@@ -1,4 +1,4 @@
-"""The loggers that need no server: what they wrote, read back by other means."""
+"""The loggers that need no server; what they write is read back by other means."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_warning_and_the_run_continues(tmp_path: Path, caplog
 
 
 def scalars_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard itself reads."""
+    """The scalars that TensorBoard itself reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder)).Reload()
@@ -172,7 +172,7 @@ def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(
 def test_a_disk_that_is_full_for_a_while_leaves_a_gap_in_readable_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The limit of a file's size stands for the disk's: the system writes what fits, and refuses the rest."""
+    """A limit on file sizes simulates a full disk: the system writes what fits, and refuses the rest."""
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(event_file, "FLUSH_SECONDS", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

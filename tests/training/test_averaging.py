@@ -51,7 +51,7 @@ def weights_by_step(
 
 
 def in_use(loop: TrainingLoop, name: str) -> slice | torch.Tensor:
-    """Rows of the word embeddings that training touches; of other weights, all."""
+    """An index of the rows that training touches: some of the word embeddings, all of other weights."""
     return loop.stream.used_ids() if name.endswith("word_embeddings.weight") else slice(None)
 
 

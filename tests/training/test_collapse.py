@@ -1,4 +1,4 @@
-"""Heads that have learnt nothing: recognised, counted, and begun anew once."""
+"""Heads that have learned nothing are recognised and counted, and their run is restarted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs with the same seed are one and the same: weights and scores to the bit, however they are loaded."""
+"""Two runs with the same seed have the same weights and scores, to the bit, however their batches are loaded."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_number_of_loader_workers_may_change_when_a_run_is_resumed(make_conf
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_loader_worker_that_is_killed_costs_nothing(
-    make_config: MakeConfig, tmp_path: Path, short_of_breath: None, caplog: pytest.LogCaptureFixture, step: int
+    make_config: MakeConfig, tmp_path: Path, slow_workers: None, caplog: pytest.LogCaptureFixture, step: int
 ) -> None:
     config = make_config(micro_batch_size=3)
     whole = train(config, tmp_path / "whole")
@@ -65,7 +65,7 @@ def test_a_loader_worker_that_is_killed_costs_nothing(
 
 
 def test_a_run_that_lost_a_worker_can_be_stopped_and_resumed(
-    make_config: MakeConfig, tmp_path: Path, short_of_breath: None
+    make_config: MakeConfig, tmp_path: Path, slow_workers: None
 ) -> None:
     config = make_config()
     whole = train(config, tmp_path / "whole")
@@ -79,7 +79,7 @@ def test_a_run_that_lost_a_worker_can_be_stopped_and_resumed(
 
 
 def kill_the_workers_after(trainer: Trainer, step: int) -> None:
-    """As the system does when memory runs out."""
+    """Kill the loader's workers after this step, as the system does when memory runs out."""
 
     def kill_the_workers() -> None:
         for worker in multiprocessing.active_children():
@@ -90,8 +90,8 @@ def kill_the_workers_after(trainer: Trainer, step: int) -> None:
 
 
 @pytest.fixture
-def short_of_breath(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loader worker sends two batches of an epoch, and is then too slow for whoever kills it."""
+def slow_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a loader worker send two batches of an epoch and then sleep, so that it is killed before it is done."""
     work = loading._work
 
     def work_a_little(make: Any, batches: Any, pipe: Any, others: Any) -> None:

@@ -29,7 +29,7 @@ POISON = "siku 7 mbaya"  # in one text of mood/train.tsv
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make the loss of one training text what it should not be, whichever batch it is in."""
+    """Make the loss of one training text NaN or infinite, whichever batch it is in."""
 
     def poison(trainer: Trainer, value: float = math.nan) -> None:
         pieces = trainer.tokenizer(POISON, add_special_tokens=False)["input_ids"]
@@ -170,7 +170,7 @@ def make_loss_nan(heads: dict[str, dict[str, Head]]) -> None:
 
 
 def test_a_diverging_run_stops_with_finite_weights(make_config: MakeConfig, tmp_path: Path) -> None:
-    """A rate far too high: without the look at the gradient, the weights would be lost first."""
+    """The learning rate is far too high: without a check of the gradient, the weights would diverge first."""
     config = make_config(max_grad_norm=1e30)
     config.optimizer._target_, config.optimizer.lr, config.optimizer.options = "torch.optim.SGD", 1e25, {}
     config.scheduler.warmup_ratio = 0.0

@@ -1,4 +1,4 @@
-"""A step that does not fit into a device's memory is made in smaller parts, and the run goes on."""
+"""A step that does not fit into the device's memory is made in smaller micro-batches, and the run continues."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ OTHERS = [
 
 
 class SmallMemory:
-    """Stands for a device: forward passes over more places end as on a GPU whose memory is full."""
+    """Simulates a device: forward passes over more than `num_tokens` tokens fail as on a GPU whose memory is full."""
 
     def __init__(
-        self, trainer: Trainer, num_places: int, *, in_backward: bool = False, error: RuntimeError = TORCHS_OWN
+        self, trainer: Trainer, num_tokens: int, *, in_backward: bool = False, error: RuntimeError = TORCHS_OWN
     ) -> None:
-        self.num_places, self.num_failures, self.error = num_places, 0, error
+        self.num_tokens, self.num_failures, self.error = num_tokens, 0, error
         self.shapes: list[int] = []  # of training batches that fitted
         self._model, self._is_too_big = trainer.model, False
         if in_backward:  # after some gradients are there already
@@ -45,7 +45,7 @@ class SmallMemory:
         trainer.model.register_forward_pre_hook(lambda _, inputs: self._look(inputs[0], fail=not in_backward))
 
     def _look(self, batch: Any, *, fail: bool) -> None:
-        self._is_too_big = batch.input_ids_BS.numel() > self.num_places
+        self._is_too_big = batch.input_ids_BS.numel() > self.num_tokens
         if self._is_too_big and fail:
             self._fail()
         if self._model.training and not self._is_too_big:
@@ -89,18 +89,19 @@ def test_other_errors_of_a_forward_pass_are_raised_unchanged(make_config: MakeCo
     assert memory.num_failures == 2
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_reduced_limit_holds_for_the_rest_of_the_run(
-    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, num_workers: int
 ) -> None:
-    """And with dropout the run is the one that asks for such parts from the start."""
-    trainer = Trainer.from_config(make_config())
+    """With dropout, too, the run is the same as one that has this limit from the start."""
+    trainer = Trainer.from_config(make_config(num_workers=num_workers))
     memory = SmallMemory(trainer, 40)
     with caplog.at_level(logging.WARNING):
         trainer.train()
     (warning,) = [record.message for record in caplog.records if record.message.startswith("step ")]
-    num_places = int(warning.rpartition("=")[2].split()[0])
-    assert max(memory.shapes) <= num_places <= 40
-    asked = Trainer.from_config(make_config(micro_batch_tokens=num_places))
+    num_tokens = int(warning.rpartition("=")[2].split()[0])
+    assert max(memory.shapes) <= num_tokens <= 40
+    asked = Trainer.from_config(make_config(micro_batch_tokens=num_tokens))
     asked.train()
     for name, weight in asked.model.state_dict().items():
         assert torch.equal(trainer.model.state_dict()[name], weight), name
@@ -140,11 +141,11 @@ def test_an_evaluation_out_of_memory_continues_in_smaller_batches(make_config: M
 def test_a_resumed_run_has_the_same_micro_batches_as_before(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever memory is free by then: dropout would draw other numbers."""
+    """However much memory is free by then: with other micro-batches, dropout would draw other numbers."""
     config = make_config()
 
-    def free(num_places: int) -> None:
-        monkeypatch.setattr("multitask_bert.model.acceleration.tokens_that_fit", lambda *_, **__: num_places)
+    def free(num_tokens: int) -> None:
+        monkeypatch.setattr("multitask_bert.model.acceleration.tokens_that_fit", lambda *_, **__: num_tokens)
 
     free(16)
     whole = Trainer.from_config(config, RunOutput(tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""Rates by part, freezing and numbers of updates, in whole runs."""
+"""Learning rates by part, freezing and the number of updates, tested in whole runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 
 def moved_parts(config: ExperimentConfig) -> set[str]:
-    """The parts of which a weight is another after the run."""
+    """The parts of which a weight changed in the run."""
     trainer = Trainer.from_config(config)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()

@@ -1,4 +1,4 @@
-"""The batch script for Slurm, run by a real bash, with a `scontrol` that writes down what it is told."""
+"""The batch script for Slurm, run by a real bash, with a fake `scontrol` that records its arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bash") is None,
 
 
 class Cluster:
-    """Starts the script as Slurm does; `requeued` is what was asked of it."""
+    """Starts the script as Slurm does; `asked` has the arguments that `scontrol` got."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""How a step is cut, packed, rounded and accelerated changes its cost, not what is learnt."""
+"""How a step is split, packed, rounded and accelerated changes its cost, not what is learned."""
 
 from __future__ import annotations
 

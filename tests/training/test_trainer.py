@@ -1,4 +1,4 @@
-"""The Trainer: each property beside an independent way to the same numbers."""
+"""The Trainer, compared with independent ways to the same numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 
 class Recorder(RunLogger):
-    """A logger that remembers."""
+    """A logger that keeps everything in memory."""
 
     def __init__(self) -> None:
         self.metrics: list[tuple[int, dict[str, float]]] = []
@@ -43,7 +43,7 @@ class Recorder(RunLogger):
 
 
 def recorded(config: ExperimentConfig, folder: Path) -> tuple[Trainer, Recorder]:
-    """A trainer with one logger that remembers."""
+    """A trainer whose only logger is a `Recorder`."""
     trainer, recorder = Trainer.from_config(config, RunOutput(folder)), Recorder()
     trainer.reporter.loggers = [recorder]
     return trainer, recorder
@@ -209,7 +209,7 @@ def test_evaluations_come_when_they_are_due(
 
 
 def scripted(trainer: Trainer, metric: str, scores: list[float]) -> None:
-    """Let the evaluations of a trainer find these scores."""
+    """Make the evaluations of a trainer give these scores, one after the other."""
     script, evaluate = iter(scores), trainer.evaluate
     trainer.evaluate = lambda test=False: evaluate(test) | {metric: next(script)}  # type: ignore[method-assign]
 

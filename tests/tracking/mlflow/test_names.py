@@ -1,4 +1,4 @@
-"""What MLflow is given for names that it does not take, held against MLflow's own checks."""
+"""Names that MLflow would refuse become names that pass MLflow's own checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_taken(key: str) -> bool:
 
 
 def read_back(key: str) -> str:
-    """The name that a key was made from: each Unicode name between colons is its character again."""
+    """The name that a key was made from, with the character for each Unicode name between colons."""
     return re.sub(r":([a-z0-9 -]+):", lambda match: unicodedata.lookup(match[1]), key)
 
 

@@ -1,4 +1,4 @@
-"""MLflow for real: an SQLite store, a server that goes away and comes back, and a server that says nothing."""
+"""Uploads to a real MLflow: an SQLite store, a server with an outage, and a server that never answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Point = tuple[str, int, int, str]  # metric, step, milliseconds, value
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """What a logger sets in the environment ends with the test."""
+    """Restore the environment after a test, since loggers change it."""
     before = dict(os.environ)
     for name in before:
         if name.startswith("MLFLOW_"):
@@ -61,7 +61,7 @@ def _own_environment() -> Iterator[None]:
 
 
 def begin(folder: Path, tracking_uri: str, **options: Any) -> tuple[JsonlLogger, MlflowLogger]:
-    """The two loggers of a run that has just begun."""
+    """The JSONL and the MLflow logger of a run that has just started."""
     folder.mkdir(parents=True, exist_ok=True)
     loggers = JsonlLogger(), MlflowLogger(tracking_uri, "greetings", **{"flush_seconds": 0.2, **options})
     for logger in loggers:
@@ -70,7 +70,7 @@ def begin(folder: Path, tracking_uri: str, **options: Any) -> tuple[JsonlLogger,
 
 
 def log_steps(loggers: tuple[RunLogger, ...], steps: range) -> float:
-    """Two metrics per step; the longest that MLflow's logger kept the training thread, in seconds."""
+    """Log two metrics per step; return the longest time that MLflow's logger blocked this thread, in seconds."""
     longest = 0.0
     for step in steps:
         metrics = {"train_loss": 1.0 / (step + 1), "eval_ner_f1@1": math.nan if step == 3 else float(step)}
@@ -82,7 +82,7 @@ def log_steps(loggers: tuple[RunLogger, ...], steps: range) -> float:
 
 
 def points_in_file(folder: Path) -> list[Point]:
-    """What `metrics.jsonl` says; NaN as text, so that it equals itself."""
+    """The points in `metrics.jsonl`; values as text, so that NaN equals itself."""
     points = []
     for text in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
@@ -162,7 +162,7 @@ def test_run_in_sqlite_holds_exactly_what_was_logged(
 
 
 class InterruptedClient:
-    """An MLflow client whose call number `when` fails: before it is made, or after, so that the answer is lost."""
+    """An MLflow client whose call number `when` fails: before the call, or after it, so that the answer is lost."""
 
     def __init__(self, client: MlflowClient, when: int, *, is_made: bool) -> None:
         self._client, self._num_left, self._is_made = client, when, is_made
@@ -296,7 +296,7 @@ def test_run_that_starts_again_in_its_folder_continues_its_mlflow_run(database: 
 
 
 def test_run_resumed_after_an_outage_is_not_left_as_running(database: Path, tmp_path: Path) -> None:
-    """The second part never reached MLflow: what was kept has both its beginning and its end."""
+    """The resumed part never reached MLflow: start and end of it are sent together."""
     folder, uri = tmp_path / "run", f"sqlite:///{database}"
     loggers = begin(folder, uri)
     for logger in loggers:
@@ -308,7 +308,7 @@ def test_run_resumed_after_an_outage_is_not_left_as_running(database: Path, tmp_
 
 
 def test_a_sweep_is_uploaded_with_its_trials_below_it(database: Path, tmp_path: Path) -> None:
-    """MLflow was out of reach from the beginning: no trial could be told of a run above it."""
+    """MLflow was unreachable from the start, so that no trial knew the id of its parent."""
     uri, sweep = f"sqlite:///{database}", tmp_path / "sweep"
     for folder in (sweep, sweep / "trial_0000", sweep / "trial_0001" / "seed_1"):
         jsonl = JsonlLogger()
