@@ -22,7 +22,7 @@ from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerC
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold, holding
-from multitask_bert.saving.resume import config_to_go_on_with, keys_of, refuse_other_folder
+from multitask_bert.saving.resume import config_to_resume, keys_of, refuse_other_folder
 from multitask_bert.saving.run_folder import (
     HYDRA_CONFIG,
     RESULTS,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
 
     from multitask_bert.sweeps.plan import Check
-    from multitask_bert.training.trainer import Watcher
+    from multitask_bert.training.output import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def run(config: ExperimentConfig) -> Any:
     if config.action == "train" and config.resume and config.run_dir is not None:
         run_dir = existing_run(config)
         refuse_other_folder(run_dir, folder)
-        config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))
+        config = config_to_resume(run_dir, config, keys_of(HydraConfig.get().overrides.task))
         refuse(foreign_folders.store_problems(config.logger), run_dir)
         refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     if config.action == "train" and config.verify:
@@ -113,29 +113,33 @@ def verify(config: ExperimentConfig, folder: Path) -> None:
 
 
 def evaluate(config: ExperimentConfig, folder: Path) -> None:
-    """Score a finished run's model again, on the data that the run's own config names."""
+    """Score a finished run's model again, on the dev and test data that the run's own config names."""
     from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.tracking.console import Console
-    from multitask_bert.training.trainer import Trainer
+    from multitask_bert.training.balancing import head_weights
+    from multitask_bert.training.evaluation import Evaluator, gather_metrics
+    from multitask_bert.training.preparation import to_device
 
     run_dir = existing_run(config)
     earlier = config_to_evaluate(run_dir, config)
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
     processor = DataProcessor(
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
-        cache=Cache.from_environment(), num_processes=config.batching.encoding_processes,
+        cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
     )  # fmt: skip
     data = processor.process(tokenizer, max_length=earlier.batching.max_length)
     console = Console()
-    console.show_data([report for report in data.reports if report.split != "train"])
-    trainer = Trainer(earlier, model, tokenizer, dict(data.train), dict(data.dev), test_datasets=dict(data.test))
-    metrics = {"eval": trainer.evaluate()}
-    console.show_scores("Evaluation scores", trainer.results["eval"])
-    if trainer.test_datasets:
-        metrics["test"] = trainer.evaluate(test=True)
-        console.show_scores("Test scores", trainer.results["test"])
+    console.show_data(data.reports)
+    device = to_device(model, earlier)
+    evaluator = Evaluator(model, earlier, pad_id=int(tokenizer.pad_token_id or 0), device=device)
+    metrics = {}
+    for name, title, datasets in (("eval", "Evaluation scores", data.dev), ("test", "Test scores", data.test)):
+        if datasets:
+            results = evaluator.evaluate_all(dict(sorted(datasets.items())), test=name == "test")
+            metrics[name] = gather_metrics(results, head_weights(model))
+            console.show_scores(title, results)
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics})
     console.say(f"Results      {folder / RESULTS}")
 

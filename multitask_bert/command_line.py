@@ -43,7 +43,7 @@ from multitask_bert.config.tree import (
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
 from multitask_bert.saving.lock import hold
-from multitask_bert.saving.resume import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
+from multitask_bert.saving.resume import CHANGEABLE_KEYS, COMMAND_KEYS, keys_of, lies_in, refuse_other_folder
 from multitask_bert.saving.run_folder import HYDRA_CONFIG, existing_run
 from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.trust import foreign_folders
@@ -258,8 +258,8 @@ def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str])
     action, goes_on = config.action, config.action == "train" and config.resume and config.run_dir is not None
     for override in overrides if action in READ_BY or goes_on else ():
         (key,) = keys_of([override])
-        is_read = lies_in(key, MAY_CHANGE if goes_on else READ_BY[action]) is not None
-        if key not in OF_THE_COMMAND and not is_read:
+        is_read = lies_in(key, CHANGEABLE_KEYS if goes_on else READ_BY[action]) is not None
+        if key not in COMMAND_KEYS and not is_read:
             what = "resume=true" if goes_on else f"action={action}"
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 

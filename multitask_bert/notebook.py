@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig, run_name
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import holding
-from multitask_bert.saving.run_folder import keep_config, read_results
+from multitask_bert.saving.run_folder import read_results, save_config
 from multitask_bert.trust.paths import OWN_CONF
 from multitask_bert.utils.files import sha256_of, short_name
 
@@ -115,7 +115,7 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
         )
     folder = Path(folder).absolute()
     with holding(folder):
-        keep_config(config, folder)
+        save_config(config, folder)
         run_training(config, folder, tags=run_tags(config))
     return Run(folder, read_results(folder))
 

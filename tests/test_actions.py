@@ -20,11 +20,12 @@ from omegaconf import OmegaConf
 from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
+from multitask_bert.data.processor import DataProcessor
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.settings import TRIAL
-from multitask_bert.training.trainer import Trainer
+from multitask_bert.training.loop import TrainingLoop
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +106,53 @@ def test_evaluating_a_finished_run_gives_the_scores_it_reported(make_config: Mak
     again = json.loads((tmp_path / "second" / "results.json").read_text(encoding="utf-8"))
     for split in ("eval", "test"):
         assert again["metrics"][split] == pytest.approx(results["metrics"][split], abs=1e-6)
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_evaluating_neither_reads_nor_encodes_the_training_file(
+    make_config: MakeConfig, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+) -> None:
+    if is_cached:
+        monkeypatch.setenv("MULTITASK_BERT_CACHE", str(tmp_path / "cache"))
+    config = make_config(num_epochs=1)
+    config.data_root = str(shutil.copytree(data_root, tmp_path / "data"))
+    results = trained(config, tmp_path / "first")
+    opened: list[str] = []
+    open_file = Path.open
+
+    def open_and_note(path: Path, *rest: Any, **more: Any) -> Any:
+        opened.append(path.name)
+        return open_file(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", open_and_note)
+    encoded: list[str] = []
+    process = DataProcessor.process
+
+    def watched(self: DataProcessor, *arguments: Any, **options: Any) -> Any:
+        data = process(self, *arguments, **options)
+        encoded.extend(report.split for report in data.reports)
+        return data
+
+    monkeypatch.setattr(DataProcessor, "process", watched)
+    config.run_dir = str(tmp_path / "first")
+    for name in ("second", "third"):  # the third finds in the cache what the second has encoded
+        actions.evaluate(config, tmp_path / name)
+        again = json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8"))
+        assert again["metrics"] == results["metrics"]
+    assert encoded == ["dev", "test"] * 4
+    assert {"dev.tsv", "test.tsv", "dev.txt", "test.txt"} <= set(opened)
+    assert not {"train.tsv", "train.txt"} & set(opened)
+
+
+def test_evaluating_cuts_from_train_what_has_no_file_as_training_did(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("mood", num_epochs=1)
+    source = config.tasks["mood"].source
+    source.dev, source.dev_fraction, source.test, source.test_fraction = None, 0.2, None, 0.2
+    results = trained(config, tmp_path / "first")
+    config.run_dir = str(tmp_path / "first")
+    actions.evaluate(config, tmp_path / "second")
+    again = json.loads((tmp_path / "second" / "results.json").read_text(encoding="utf-8"))
+    assert again["metrics"] == results["metrics"]
 
 
 def test_results_tell_the_best_step_and_what_was_seen(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -366,14 +414,14 @@ def test_a_run_shows_what_the_console_cannot_encode_as_escapes(tmp_path: Path) -
 def test_an_interrupted_run_says_what_is_kept_and_keeps_it(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    step = Trainer._step
+    step = TrainingLoop._step
 
-    def interrupted(self: Trainer, *args: Any) -> None:
+    def interrupted(self: TrainingLoop, *args: Any) -> None:
         if self.state.step == 6:
             raise KeyboardInterrupt
         step(self, *args)
 
-    monkeypatch.setattr(Trainer, "_step", interrupted)
+    monkeypatch.setattr(TrainingLoop, "_step", interrupted)
     with pytest.raises(SystemExit) as stop:
         actions.train(make_config("mood", num_epochs=3), tmp_path / "run")
     assert stop.value.code == 130

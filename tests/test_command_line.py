@@ -470,7 +470,7 @@ def test_what_a_run_that_goes_on_does_not_look_at_is_told_however_resume_is_spel
 def test_a_run_does_not_go_on_in_another_folder(earlier: Path, flags: list[str], tmp_path: Path) -> None:
     with chdir(tmp_path):
         message = error_of(*flags, f"run_dir={as_value(str(earlier))}", "resume=yes")
-    assert f"run_dir={earlier} resume=true: this run goes on in its own folder, and not in" in message
+    assert f"run_dir={earlier} resume=true: a run is resumed in its own folder, not in" in message
 
 
 def test_a_multirun_in_a_new_folder_has_nothing_to_go_on_with(folders: list[tuple[Path, bool]]) -> None:

@@ -135,15 +135,15 @@ def test_resumed_run_with_a_balancer_that_learns_equals_an_undisturbed_one(
 
     whole = [*example, "trainer.max_steps=8", "trainer.save_every=2", "trainer.log_every=1"]
     run_line(*whole, "hydra.run.dir=whole")
-    tell = Reporter.tell
+    log_metrics = Reporter.log
 
     def stop_once_after_step_five(self: Reporter, metrics: Mapping[str, float], *, step: int) -> None:
         if step > 5 and not (tmp_path / "stopped").exists():
             (tmp_path / "stopped").touch()
             raise KeyboardInterrupt
-        tell(self, metrics, step=step)
+        log_metrics(self, metrics, step=step)
 
-    monkeypatch.setattr(Reporter, "tell", stop_once_after_step_five)
+    monkeypatch.setattr(Reporter, "log", stop_once_after_step_five)
     with pytest.raises(SystemExit):
         run_line(*whole, "hydra.run.dir=killed")
     run_line("run_dir=killed", "resume=true")

@@ -79,7 +79,8 @@ class DataProcessor:
 
     `known_heads`, by task: the heads of a saved model, whose labels then decide what may occur; None: labels come
     from train. `cache`: where encoded data is kept and found again; None: nowhere. `num_processes`: see
-    `BatchingConfig.encoding_processes`.
+    `BatchingConfig.encoding_processes`. `splits`: those to encode; without train, `known_heads` are needed, and
+    train is read only where another split is cut from it.
 
     A split of more than `storage.NUM_IN_MEMORY` examples goes to disk as it is read and is read from there, again and
     again, so that memory does not grow with it.
@@ -94,7 +95,9 @@ class DataProcessor:
         known_heads: Mapping[str, Mapping[str, Head]] | None = None,
         cache: Cache | None = None,
         num_processes: int | None = None,
+        splits: Sequence[str] = SPLITS,
     ) -> None:
+        self.splits = splits
         self.seed, self.known_heads = seed, known_heads
         self.cache, self.num_processes = cache, num_processes
         folder = None if cache is None else cache.folder
@@ -131,14 +134,17 @@ class DataProcessor:
     def _open(self, name: str, fingerprint: str | None, max_length: int) -> _OpenTask:
         """The task's examples, from the cache where they are kept, else from its files."""
         task = _OpenTask()
-        paths = self.reader.locate(name)
+        paths = self.reader.locate(name, self.splits)
         if fingerprint is not None and self.cache is not None and self.tasks[name].source.format != "samples":
             with naming(name):
                 key = key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
+            if key is not None and self.splits != SPLITS:
+                key += "-" + "-".join(self.splits)
             task.key, task.kept = key, None if key is None else self.cache.open(key)
         if task.kept is None:
             with _remembering(task.warnings):
-                task.splits = self.reader.read(name, paths)
+                found = self.reader.read(name, paths)
+                task.splits = {split: examples for split, examples in found.items() if split in self.splits}
         else:
             assert self.cache is not None
             place = self.cache.folder / str(task.key)

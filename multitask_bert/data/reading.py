@@ -50,16 +50,17 @@ class TaskReader:
             shutil.rmtree(folder, ignore_errors=True)
         self._spools.clear()
 
-    def locate(self, name: str) -> dict[str, Path | None]:
-        """The place of each split's file; the source is checked before, and files with names of labels are read.
+    def locate(self, name: str, splits: Sequence[str] = SPLITS) -> dict[str, Path | None]:
+        """The path of the file of each of these splits, and of train where one of them is cut from it; the source is
+        checked before, and files with names of labels are read.
 
         Raises:
             InputError: a source that cannot work, or a file that is not there.
         """
         with naming(name):
-            return self._locate(self.tasks[name])
+            return self._locate(self.tasks[name], splits)
 
-    def _locate(self, task: TaskConfig) -> dict[str, Path | None]:
+    def _locate(self, task: TaskConfig, splits: Sequence[str]) -> dict[str, Path | None]:
         source = task.source
         if source.format != "samples":
             readers.reader_of(source.format)
@@ -87,7 +88,10 @@ class TaskReader:
             if isinstance(head.names, str):
                 task.heads[head_name] = replace(head, names=self._names(f"heads.{head_name}.names", head.names, source))
         parts = readers.files_of_a_split(source, task.heads)
-        return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in SPLITS}
+        fractions = {"dev": source.dev_fraction, "test": source.test_fraction}
+        are_cut = [split for split in splits if fractions.get(split) and getattr(source, split) is None]
+        needed = [split for split in SPLITS if split in splits or (split == "train" and are_cut)]
+        return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in needed}
 
     def _names(self, field: str, file: str, source: SourceConfig) -> list[str]:
         """The names in a file in the source's folder, one a line."""

@@ -90,15 +90,26 @@ class TrainingStream:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[list[Batch]]:
         """The steps of an epoch from `start` on, each as its micro-batches."""
-        yield from self._loader.load(self.plan(epoch)[start:])
+        steps = self.plan(epoch)
+        while start < len(steps):
+            limit = self.micro_batch_tokens
+            for micro_batches in self._loader.load(steps[start:]):
+                yield micro_batches
+                start += 1
+                if self.micro_batch_tokens != limit:
+                    break  # the steps that were loaded ahead have micro-batches of the old size
+
+    def step(self, epoch: int, index: int) -> list[Batch]:
+        """One step of an epoch, as its micro-batches."""
+        return self._loader.make(self.plan(epoch)[index])
 
     @property
     def micro_batch_tokens(self) -> int | None:
-        """Places of one forward pass, at most."""
+        """The limit on the tokens of a micro-batch, padding included."""
         return self._loader.micro_batch_tokens
 
     def limit(self, micro_batch_tokens: int | None) -> None:
-        """From the next `epoch` on, at most so many places per forward pass."""
+        """From the next step on, at most so many tokens per forward pass."""
         self._loader.limit(micro_batch_tokens)
 
     def mean_counts(self) -> dict[tuple[str, str], float]:

@@ -34,10 +34,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
-class SoonRead:
-    """A number on its way from the device: asked for at once, waited for only where it is needed.
+class AsyncScalar:
+    """A scalar that is copied from the device in the background; `get` waits for it.
 
-    On CUDA the copy is queued here, so that what is queued later does not have to end before it can be read.
+    On CUDA the copy is queued here, so that reading it does not wait for what is queued later.
     """
 
     def __init__(self, value: Tensor) -> None:

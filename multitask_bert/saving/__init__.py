@@ -1,1 +1,1 @@
-"""What a run keeps on the disk, and how it is found again."""
+"""What a run leaves on disk: its folder, best model and checkpoints; and how it is resumed from there."""

@@ -1,6 +1,6 @@
-"""The best model so far: which one it is, and where it is kept.
+"""The best model so far, which is not a checkpoint: weights with the best score, from which a run is not resumed.
 
-`checkpoints/best/` is a whole model folder, with `state.json` beside the weights.
+`checkpoints/best/` is a model folder like `model/`, with `state.json` beside the weights.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 STATE = "state.json"
 
 
-class BestCheckpoint:
-    """Keeps the best weights: in `folder`/checkpoints/`name`, or in memory where there is no folder.
+class BestModel:
+    """Saves the best weights: in `folder`/checkpoints/`name`, or in memory if there is no folder.
 
     `metric`: the key of the score that decides; `is_higher_better`: its direction.
     """
@@ -36,7 +36,7 @@ class BestCheckpoint:
         self._in_memory: dict[str, Any] | None = None
 
     def prefers(self, metrics: Mapping[str, float], others: Mapping[str, float]) -> bool:
-        """Whether the first scores are better than the others."""
+        """Whether the first metrics are better than the others."""
         return is_better(self._score(metrics), self._score(others), higher=self.is_higher_better)
 
     def offer(
@@ -48,10 +48,10 @@ class BestCheckpoint:
         *,
         weights: str = "plain",
     ) -> bool:
-        """Keep weights with these scores if they are the best so far, and note that in the state; whether they are.
+        """Save the weights, and note it in the state, if these metrics are the best so far; True if they are.
 
         Raises:
-            InputError: the metric is not among the scores, or the folder cannot be written.
+            InputError: `self.metric` is not among the metrics, or the folder cannot be written.
         """
         score = self._score(metrics)
         if not is_better(score, state.best_score, higher=self.is_higher_better):
@@ -60,10 +60,10 @@ class BestCheckpoint:
         state.evaluations_since_best = 0
         state.best_score, state.best_metrics, state.best_weights = score, dict(metrics), weights
         state.best_step, state.best_epoch = state.step, state.epoch + state.epoch_progress
-        self.keep(model, tokenizer, state)
+        self.save(model, tokenizer, state)
         if math.isnan(score):  # only the first evaluation can be such a best
             log.warning(
-                "step %d: %s is not a number; this model is kept until an evaluation gives one",
+                "step %d: %s is not a number; this model counts as the best until one is",
                 state.step, self.metric,
             )  # fmt: skip
         return True
@@ -73,8 +73,8 @@ class BestCheckpoint:
             raise InputError(f"trainer.metric_for_best={self.metric}: not among {', '.join(metrics)}")
         return metrics[self.metric]
 
-    def keep(self, model: MultiTaskModel, tokenizer: Any, state: TrainState) -> None:
-        """Replace what was kept before.
+    def save(self, model: MultiTaskModel, tokenizer: Any, state: TrainState) -> None:
+        """Save these weights in place of the earlier ones.
 
         Raises:
             InputError: the folder cannot be written.
@@ -85,22 +85,22 @@ class BestCheckpoint:
         try:
             model.save(self.folder, tokenizer)
             write_json(self.folder / STATE, asdict(state))
-        except Exception as error:  # for a full disk, safetensors and tokenizers have exceptions of their own
+        except Exception as error:  # safetensors and tokenizers raise exceptions of their own when a disk is full
             raise InputError(
-                f"{self.folder}: the best model cannot be written ({error}); make room there and go on with "
-                f"resume=true; the one before it is whole"
+                f"{self.folder}: the best model cannot be written ({error}); free disk space and continue with "
+                f"resume=true; the earlier one is intact"
             ) from error
 
     def is_there(self) -> bool:
-        """Whether a folder holds it, whole or not."""
+        """Whether the folder exists, intact or not."""
         return self.folder is not None and self.folder.is_dir()
 
     def is_half_replaced(self) -> bool:
-        """Whether a process was killed just where the old one is removed and the new one has not got its name."""
+        """Whether a process was killed after it removed the old folder and before it renamed the new one."""
         return self.folder is not None and not self.is_there() and partial_of(self.folder).is_dir()
 
     def step(self) -> int | None:
-        """At which it was made; None: that cannot be read."""
+        """The step at which the model was saved; None if that cannot be read."""
         assert self.folder is not None
         try:
             return int(read_json(self.folder / STATE)["step"])
@@ -108,13 +108,13 @@ class BestCheckpoint:
             return None
 
     def damage(self) -> str | None:
-        """What is wrong with the kept model; None: nothing is, or it is in memory."""
+        """What is wrong with the saved model; None if it is intact or in memory."""
         if self.folder is None:
             return None
         if not self.is_there():
             return "it is not there"
         if not (self.folder / CHECKSUMS).is_file():
-            return None  # an older one
+            return None  # saved by an older version
         try:
             compare_checksums(self.folder)
         except (OSError, ValueError) as error:
@@ -122,23 +122,23 @@ class BestCheckpoint:
         return None
 
     def restore(self, model: MultiTaskModel) -> None:
-        """Put the kept weights into the model.
+        """Load the saved weights into the model.
 
         Raises:
-            InputError: they are not what was kept.
+            InputError: the saved model is damaged or missing.
         """
         if self.folder is not None:
             if (damage := self.damage()) is not None:
-                raise InputError(f"{self.folder}: the best model is lost ({damage}); resume=true looks for a way to it")
+                raise InputError(f"{self.folder}: the best model is lost ({damage}); resume=true makes it again")
             model.load_weights(self.folder)
         elif self._in_memory is not None:
             model.load_state_dict(self._in_memory)
 
     def publish(self, folder: Path) -> None:
-        """The kept model as a folder of its own, without a second copy of the weights where the disk can link.
+        """Copy the saved model to a folder of its own, by hard links if the disk supports them.
 
         Raises:
-            InputError: it cannot be written; what was there before is whole.
+            InputError: it cannot be written; what was there before is intact.
         """
         if self.folder is None or not self.folder.is_dir():
             return
@@ -154,13 +154,13 @@ class BestCheckpoint:
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise InputError(
-                f"{folder}: the best model cannot be written there ({error}); make room and go on with resume=true; "
-                f"it is whole in {self.folder}"
+                f"{folder}: the best model cannot be written there ({error}); free disk space and continue with "
+                f"resume=true; it is intact in {self.folder}"
             ) from error
 
 
 def is_better(score: float, best: float | None, *, higher: bool) -> bool:
-    """Whether a score beats the best so far (None: there is none); what is not a number never beats one that is."""
+    """Whether a score beats the best so far (None: there is none); NaN never beats a number."""
     if best is None or math.isnan(best):
         return best is None or not math.isnan(score)
     return score > best if higher else score < best
@@ -169,5 +169,5 @@ def is_better(score: float, best: float | None, *, higher: bool) -> bool:
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system, or one without hard links
         shutil.copy2(source, target)

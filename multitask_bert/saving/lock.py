@@ -1,4 +1,4 @@
-"""One process at a time writes into a run's folder."""
+"""A lock on a run's folder: one process at a time writes into it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _held: dict[Path, BaseFileLock] = {}  # by this process
 
 
 def hold(folder: Path, what: str) -> None:
-    """Keep other processes from writing into a folder until this one ends; nothing new where it is held already.
+    """Lock a folder until this process ends; does nothing if this process has locked it already.
 
-    `what`: names the folder in a message, as `hydra.run.dir=FOLDER`. A file system without locks is warned of.
+    `what`: names the folder in a message, as `hydra.run.dir=FOLDER`. On a file system without locks, warns.
 
     Raises:
         InputError: another process is writing there.
     """
     from filelock import FileLock, Timeout
 
-    place = folder.resolve()
-    if place in _held:
+    path = folder.resolve()
+    if path in _held:
         return
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / LOCK_FILE)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -42,23 +42,23 @@ def hold(folder: Path, what: str) -> None:
             f"{what}: another run is writing into this folder; wait for its end, or name another folder"
         ) from None
     except (OSError, NotImplementedError) as error:
-        log.warning("%s: cannot be locked (%s), so that a second run in it would not be noticed", what, error)
+        log.warning("%s: cannot be locked (%s); a second run in it would not be noticed", what, error)
     else:
-        _held[place] = lock
+        _held[path] = lock
 
 
 @contextlib.contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """`hold` for the time of a block, unless the folder is held anyway; one that stays empty is removed."""
-    place = folder.resolve()
-    is_new, was_there = place not in _held, place.exists()
+    """Lock a folder for the duration of a block; on exit, remove it if it is new and empty."""
+    path = folder.resolve()
+    is_new, was_there = path not in _held, path.exists()
     hold(folder, str(shown(folder)))
     try:
         yield
     finally:
-        if is_new and (lock := _held.pop(place, None)) is not None:
-            if not was_there and list(place.iterdir()) == [place / LOCK_FILE]:
-                (place / LOCK_FILE).unlink()
-                with contextlib.suppress(OSError):  # another process may have put something into it
-                    place.rmdir()
+        if is_new and (lock := _held.pop(path, None)) is not None:
+            if not was_there and list(path.iterdir()) == [path / LOCK_FILE]:
+                (path / LOCK_FILE).unlink()
+                with contextlib.suppress(OSError):  # another process may have written into it
+                    path.rmdir()
             lock.release()

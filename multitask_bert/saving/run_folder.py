@@ -1,4 +1,4 @@
-"""What a run's folder holds, and how an earlier run is found again by it."""
+"""The files of a run's folder: its config, `results.json` and `reproduce.yaml`, written and read again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,19 +25,20 @@ from multitask_bert.trust.yaml_files import read_tree, refuse_long_references
 from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import finite, read_json, short_name, shown, write_bytes, write_json
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
-HYDRA_CONFIG = Path(".hydra", "config.yaml")  # of a job, as Hydra keeps it
-HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # beside it: what Hydra itself was told
+HYDRA_CONFIG = Path(".hydra", "config.yaml")  # the config of a job, as Hydra saves it
+HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # the config of Hydra itself
 
 
 def existing_run(config: ExperimentConfig) -> Path:
-    """The folder that `run_dir` names."""
+    """The folder that `run_dir` names.
+
+    Raises:
+        InputError: it is not the folder of a run.
+    """
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
     if not (run_dir / HYDRA_CONFIG).is_file():
@@ -46,10 +47,10 @@ def existing_run(config: ExperimentConfig) -> Path:
 
 
 def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentConfig:
-    """That of an earlier run, as it began; but for its data root, where `now` names another.
+    """The config that an earlier run began with; with the data root of `now`, where that names one.
 
     Raises:
-        InputError: it cannot be right, or names code or places that a file may not name (trust.py).
+        InputError: the config is invalid, or names code or paths that a file may not name (trust/).
     """
     path = run_dir / HYDRA_CONFIG
     tree = read_tree(path)
@@ -67,7 +68,7 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
 
 
 def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
-    """That of an earlier run without its loggers, evaluated as `now` says."""
+    """The config of an earlier run without its loggers, with the device and evaluation batches of `now`."""
     earlier = config_of(run_dir, now)
     batching = replace(
         earlier.batching, eval_batch_size=now.batching.eval_batch_size, eval_max_tokens=now.batching.eval_max_tokens
@@ -75,15 +76,15 @@ def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig
     return replace(earlier, logger={}, batching=batching, trainer=replace(earlier.trainer, device=now.trainer.device))
 
 
-def keep_config(config: ExperimentConfig, folder: Path) -> None:
-    """Where Hydra keeps that of a job: for a run inside of one, so that other actions find it."""
+def save_config(config: ExperimentConfig, folder: Path) -> None:
+    """Save the config of one of a job's several runs as Hydra saves that of a job, so that other actions find it."""
     path = folder / HYDRA_CONFIG
     path.parent.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(to_dict(config)), path)
 
 
 def config_files_of(folder: Path) -> dict[str, str]:
-    """By name, as in `tasks/ner`: the files that a job's config was composed from; empty where that is not known."""
+    """The files that a job's config was composed from, by name, as in `tasks/ner`; empty if that is not known."""
     try:
         files = OmegaConf.select(OmegaConf.load(folder / HYDRA_SETTINGS), "hydra.runtime.files")
         return {str(name): str(file) for name, file in files.items()}
@@ -95,33 +96,33 @@ def read_results(folder: Path) -> dict[str, Any]:
     """A run's `results.json`.
 
     Raises:
-        OSError, ValueError: there is no `results.json`, or it is damaged.
+        OSError, ValueError: the file is missing or damaged.
     """
     results: dict[str, Any] = read_json(folder / RESULTS)
     return results
 
 
 def collapsed_heads(results: Mapping[str, Any]) -> list[str]:
-    """`task.head` of each head that had learnt nothing in a run's best model; `results`: its results.json."""
+    """The heads, as `task.head`, that have learned nothing in a run's best model; `results`: its `results.json`."""
     return [name for name, how in results.get("collapsed", {}).items() if how["best_model"] is not None]
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """`results.json`: null where a number is not finite, for which JSON has no word."""
+    """Write `results.json`, with null for numbers that are not finite, which JSON does not have."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RESULTS, finite(results))
 
 
 def write_reproduction(config: ExperimentConfig, folder: Path) -> None:
-    """`reproduce.yaml`: see `primary_config`."""
+    """Write `reproduce.yaml`: see `primary_config`."""
     folder.mkdir(parents=True, exist_ok=True)
-    place = shlex.quote(str(shown(folder)))
-    text = primary_config(config, f"# python run.py --config-dir {place} --config-name {Path(REPRODUCE).stem}")
+    path = shlex.quote(str(shown(folder)))
+    text = primary_config(config, f"# python run.py --config-dir {path} --config-name {Path(REPRODUCE).stem}")
     write_bytes(folder / REPRODUCE, text.encode())
 
 
 def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
-    """The whole config as a primary config of its own, with nothing left to be looked up."""
+    """The whole config as the text of a primary config, with no config groups left to compose."""
     name = short_name(re.sub(r"[^\w.+-]", "_", run_name(config)))
     run = {"dir": f"outputs/${{now:%Y-%m-%d}}/${{now:%H-%M-%S-%f}}_{name}"}
     tree = {
@@ -133,7 +134,7 @@ def primary_config(config: ExperimentConfig, *first_lines: str) -> str:
 
 
 def read_reproduction(folder: Path) -> dict[str, Any] | None:
-    """The config in `reproduce.yaml`, as plain dicts; None where there is none."""
+    """The config in `reproduce.yaml`, as plain dicts; None if there is no such file."""
     if not (folder / REPRODUCE).is_file():
         return None
     tree = OmegaConf.to_container(read_tree(folder / REPRODUCE), resolve=False)
@@ -141,8 +142,8 @@ def read_reproduction(folder: Path) -> dict[str, Any] | None:
     return {str(key): value for key, value in tree.items() if key not in ("defaults", "hydra")}
 
 
-def places(config: ExperimentConfig, folder: Path) -> dict[str, str]:
-    """What a user may want to look at after a run, and where it is."""
+def describe_outputs(config: ExperimentConfig, folder: Path) -> dict[str, str]:
+    """What a run has left for its user, and the path or command to look at it."""
     short = shown(folder)
     found = {
         "Run folder": f"{short}",

@@ -1,10 +1,11 @@
-"""`checkpoints/last/`: all that a run is at a step, so that it can go on from there after whatever ended it.
+"""Checkpoints on disk: the whole state of a run at a step, one folder each, below `checkpoints/last/`.
 
     step_00000120/tensors.safetensors  weights, moments of the optimizer, states of random generators
     step_00000120/state.json           everything else
     step_00000120/checksums.json       sha256 of the two
 
-A folder has its name only when it is whole: what dies while writing leaves the earlier ones as they are.
+A folder is written under another name and renamed once it is complete, so that a process killed while writing leaves
+the earlier checkpoints as they were. What the tensors and the state mean is known to training/checkpoint.py.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
-LAST, FAILED = "last", "failed"  # below checkpoints/: to go on from; before a step that could not be made
+LAST, FAILED = "last", "failed"  # below checkpoints/: to resume from; the state before a step that ended the run
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A run at a step."""
+class Checkpoint:
+    """The whole state of a run at a step."""
 
     tensors: Mapping[str, Tensor]
     state: Mapping[str, Any]  # of JSON types
@@ -44,27 +45,27 @@ class Snapshot:
         return int(self.state["train"]["step"])
 
 
-class Snapshots:
-    """Those of the run in `folder`; the newest `num_kept` (at least 1) stay."""
+class CheckpointStore:
+    """Writes and reads the checkpoints of the run in `folder`; keeps the newest `num_kept` (at least 1)."""
 
     def __init__(self, folder: Path, *, num_kept: int = 2, name: str = LAST) -> None:
         self.folder, self.num_kept = folder / "checkpoints" / name, num_kept
 
-    def write(self, step: int, snapshot: Snapshot) -> None:
-        """Add the snapshot of a step, or replace it.
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, replacing one of the same step; remove the oldest.
 
         Raises:
-            InputError: it cannot be written; those before it are as they were.
+            InputError: it cannot be written; the earlier ones are as they were.
         """
         from safetensors.torch import save_file
 
-        target = self.folder / _name(step)
+        target = self.folder / _name(checkpoint.step)
         partial = partial_of(target)
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, partial / TENSORS)
-            _write(partial / STATE, {"format_version": FORMAT_VERSION, **snapshot.state})
+            save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, partial / TENSORS)
+            _write(partial / STATE, {"format_version": FORMAT_VERSION, **checkpoint.state})
             _write(partial / CHECKSUMS, checksums_of(partial))
             _sync(partial / TENSORS)
             _sync(partial)
@@ -74,24 +75,24 @@ class Snapshots:
         except Exception as error:  # safetensors has an exception type of its own for a full disk
             shutil.rmtree(partial, ignore_errors=True)
             raise InputError(
-                f"{self.folder}: the checkpoint of step {step} cannot be written ({error}); make room there and go on "
-                f"with resume=true; the one before it is whole"
+                f"{self.folder}: the checkpoint of step {checkpoint.step} cannot be written ({error}); free disk space "
+                f"and continue with resume=true; the earlier checkpoint is intact"
             ) from error
         for old in self._steps()[: -self.num_kept]:
             shutil.rmtree(self.folder / _name(old), ignore_errors=True)
 
-    def read(self, *, before: float = math.inf) -> Snapshot | None:
-        """The newest that is whole, before a step if one is given; None: there is none. What is damaged is named."""
+    def read(self, *, before: float = math.inf) -> Checkpoint | None:
+        """The newest intact checkpoint of a step before `before`; None if there is none. Warns of damaged ones."""
         for step in reversed([step for step in self._steps() if step < before]):
             folder = self.folder / _name(step)
             try:
                 return _read(folder)
             except (OSError, ValueError, KeyError) as error:
-                log.warning("%s: damaged (%s); the checkpoint before it is taken, if there is one", folder, error)
+                log.warning("%s: damaged (%s); trying the checkpoint before it", folder, error)
         return None
 
     def remove(self) -> None:
-        """All of them."""
+        """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _steps(self) -> list[int]:
@@ -102,14 +103,14 @@ def _name(step: int) -> str:
     return f"step_{step:08d}"
 
 
-def _read(folder: Path) -> Snapshot:
+def _read(folder: Path) -> Checkpoint:
     from safetensors.torch import load_file
 
     compare_checksums(folder)
     state = read_json(folder / STATE)
     if state["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format {state['format_version']} is not known here")
-    return Snapshot(load_file(folder / TENSORS), state)
+        raise ValueError(f"unknown format version {state['format_version']}")
+    return Checkpoint(load_file(folder / TENSORS), state)
 
 
 def _write(path: Path, value: Any) -> None:
@@ -120,9 +121,9 @@ def _write(path: Path, value: Any) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have the system put a file, or the names in a folder, on the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     if os.name == "nt" and path.is_dir():
-        return  # folders cannot be opened there
+        return  # Windows cannot open folders
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

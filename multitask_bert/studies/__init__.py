@@ -1,1 +1,1 @@
-"""Several runs together, and a run made again."""
+"""Studies: the seeds of a verification, and the reproduction of a run."""

@@ -1,4 +1,4 @@
-"""`action=reproduce`: an earlier run once more, in a folder of its own, and the two laid side by side."""
+"""`action=reproduce`: compares an earlier run with the run that repeats it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ SAME, WITHIN_SPREAD, DIFFERENT = "the same, to the bit", "the same within the sp
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a run that ended has left to compare with."""
+    """The results and provenance of a finished run."""
 
     provenance: Mapping[str, Any]
     results: Mapping[str, Any]
 
 
 def read_earlier(folder: Path) -> Earlier:
-    """What a finished run left: its results and provenance.
+    """Read the results and provenance of a finished run.
 
     Raises:
-        InputError: the run did not end, or one of its files is missing or damaged.
+        InputError: the run is not finished, or one of its files is missing or damaged.
     """
     for name in (provenance.PROVENANCE, RESULTS):
         if not (folder / name).is_file():
-            raise InputError(f"run_dir={folder}: has no {name}; only a run that ended can be compared with")
+            raise InputError(f"run_dir={folder}: has no {name}; only a finished run can be reproduced")
     try:
         described = provenance.read(folder)
         results = read_results(folder)
-        # What is compared has to be there: if it were missed only after the training, that would have been in vain.
+        # Checked now, since a missing entry would otherwise be found only after the training.
         needed = [*(described[name] for name in provenance.INPUTS), results["metrics"]["eval"]]
         has_ended = "final" in described
         needed += [described["final"]["weights"], described["final"]["metrics"]] if has_ended else []
@@ -47,17 +47,17 @@ def read_earlier(folder: Path) -> Earlier:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"run_dir={folder}: {provenance.PROVENANCE} or {RESULTS} is damaged ({error!r})") from error
     if not has_ended:
-        raise InputError(f"run_dir={folder}: this run did not end, so there is nothing to compare with")
+        raise InputError(f"run_dir={folder}: this run is not finished, so there is nothing to compare with")
     if provenance.hash_of_metrics(results["metrics"]) != described["final"]["metrics"]:
         raise InputError(
-            f"run_dir={folder}: the scores in {RESULTS} are not those of which {provenance.PROVENANCE} has the hash; "
-            f"one of the two was changed after the run"
+            f"run_dir={folder}: the scores in {RESULTS} do not match the hash in {provenance.PROVENANCE}; one of the "
+            f"two files was changed after the run"
         )
     return Earlier(described, results)
 
 
 def verdict(before: Earlier, now: Earlier) -> tuple[str, Table]:
-    """How two runs compare, and their test scores (else those on dev) in a table."""
+    """How two runs compare, and a table of their test scores (dev scores if there are none)."""
     finals = [run.provenance["final"] for run in (before, now)]
     results = [run.results for run in (before, now)]
     split = "test" if all("test" in result["metrics"] for result in results) else "eval"
@@ -82,7 +82,7 @@ def verdict(before: Earlier, now: Earlier) -> tuple[str, Table]:
 
 
 def circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What was not as it had been, and may be why: code, packages, hardware."""
+    """What else differs and may be the cause: code, packages, hardware."""
     return provenance.differences(before, now, provenance.CIRCUMSTANCES)
 
 

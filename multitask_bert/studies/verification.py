@@ -1,7 +1,7 @@
-"""`verify=true`: a study's runs, one per seed, and whether their mean is what the study says.
+"""`verify=true`: runs a study once per seed, and checks whether the mean scores are those that the study expects.
 
 Rule: a score passes where |mean over the seeds - expected| <= tolerance (`at_least`: mean >= expected - tolerance). The
-interval beside it is that of the mean by Student's t; it tells how far the seeds reach, and decides nothing.
+interval beside it is that of the mean by Student's t; it shows the spread over the seeds, and decides nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, StudyC
 from multitask_bert.config.tree import as_word
 from multitask_bert.errors import InputError
 from multitask_bert.heads import expected_here
-from multitask_bert.saving.run_folder import HYDRA_CONFIG, collapsed_heads, keep_config, read_results
+from multitask_bert.saving.run_folder import HYDRA_CONFIG, collapsed_heads, read_results, save_config
 from multitask_bert.tracking.console import Console
 from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.utils.files import finite, shown, write_json
@@ -23,14 +23,14 @@ from multitask_bert.utils.sharing import sharing
 
 VERIFICATION = "verification.json"
 PASS, FAIL = "PASS", "FAIL"
-CONFIDENCE = 0.95  # of the interval of a mean
+CONFIDENCE = 0.95  # level of the interval of a mean
 RULE = "|mean - expected| <= tolerance; at_least: mean >= expected - tolerance"
-Train = Callable[[ExperimentConfig, Path], Any]  # trains in a folder and leaves `results.json` there
+Train = Callable[[ExperimentConfig, Path], Any]  # trains in a folder and writes `results.json` there
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One expected score beside what came out."""
+    """One expected score beside those of the runs."""
 
     key: str
     expected: ExpectedScore
@@ -42,12 +42,12 @@ class Compared:
 
     @property
     def mean(self) -> float | None:
-        """Over the seeds; None where a seed's score is not a number."""
+        """The mean over the seeds; None if a seed's score is not a number."""
         return sum(self.values) / len(self.values) if len(self.values) == len(self.by_seed) else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95% of the mean, by Student's t; None of a single seed, and where there is no mean."""
+        """The 95% interval of the mean, by Student's t; None for a single seed, or if there is no mean."""
         return None if self.mean is None else interval_of_mean(self.values)
 
     @property
@@ -55,7 +55,7 @@ class Compared:
         if self.mean is None:
             return False
         above = self.mean - self.expected.score
-        slack = self.expected.tolerance + 1e-12  # a difference of just the tolerance passes, however it is rounded
+        slack = self.expected.tolerance + 1e-12  # a difference of exactly the tolerance passes, despite rounding
         return above >= -slack and (self.expected.at_least or above <= slack)
 
     def described(self) -> dict[str, Any]:
@@ -68,11 +68,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Verification:
-    """All that a study expects of the tasks in the run, compared."""
+    """All scores that a study expects of the tasks in the run, compared."""
 
     study: StudyConfig
     scores: Sequence[Compared]
-    collapsed: Mapping[int, Sequence[str]] = field(default_factory=dict)  # by seed, heads that learnt nothing
+    collapsed: Mapping[int, Sequence[str]] = field(default_factory=dict)  # by seed, heads that learned nothing
 
     @property
     def is_passed(self) -> bool:
@@ -80,7 +80,7 @@ class Verification:
 
     @property
     def left_out(self) -> list[str]:
-        """Keys of expected scores whose tasks are not in the run."""
+        """Keys of the expected scores whose tasks are not in the run."""
         compared = {one.key for one in self.scores}
         return [key for key in self.study.expected if key not in compared]
 
@@ -95,7 +95,7 @@ class Verification:
         }  # fmt: skip
 
     def tell(self, console: Console, folder: Path) -> None:
-        """The table, what else there is to know, and in the last line PASS or FAIL."""
+        """Print the table, the study's source and caveats, and in the last line PASS or FAIL."""
         console.show_rows("Verification", COLUMNS, [_row(compared) for compared in self.scores])
         for name in ("source", "table", "caveats"):
             if (text := getattr(self.study, name)) is not None:
@@ -103,7 +103,7 @@ class Verification:
         if self.left_out:
             console.say(f"Not compared {', '.join(self.left_out)}: their tasks are not in this run")
         for seed, names in self.collapsed.items():
-            console.say(f"Seed {seed:<7} {', '.join(names)} learnt nothing: see collapsed in its results.json")
+            console.say(f"Seed {seed:<7} {', '.join(names)} learned nothing: see collapsed in its results.json")
         console.say(f"Rule         {RULE}; the interval is that of the mean, by Student's t over the seeds")
         console.say(f"In figures   {shown(folder / VERIFICATION)}")
         console.say(PASS if self.is_passed else FAIL)
@@ -113,8 +113,8 @@ COLUMNS = ("score", "set", "expected", "tolerance", "mean", "95% interval", "see
 
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
-    """mean +- t s / sqrt(n) with Student's t (Student 1908), for values drawn independently from a normal distribution;
-    95%; None for fewer than two."""
+    """95% interval of the mean of normally distributed values: mean +- t s / sqrt(n) with Student's t (Student 1908);
+    None for fewer than two."""
     from scipy.stats import sem, t
 
     if len(values) < 2:
@@ -125,18 +125,18 @@ def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verification:
-    """Train once per seed of `config.study`, each in `folder`/seed_N as any run, and compare; all is left in `folder`.
+    """Train once per seed of `config.study`, each in `folder`/seed_N as an ordinary run, and compare the scores.
 
-    With `resume`, complete runs are kept, and one that was stopped goes on.
+    With `resume`, complete runs are kept, and one that was stopped is resumed.
 
     Raises:
-        InputError: the folder holds a verification already, or an expected score did not come out.
-        SystemExit: a run was asked to end; what it ends with is passed through.
+        InputError: the folder holds a verification already, or no run reports an expected score.
+        SystemExit: a run was asked to end, with its exit status.
     """
     folders = {seed: folder / f"seed_{seed}" for seed in config.study.seeds}
     if not config.resume and any((own / METRICS_FILE).exists() for own in folders.values()):
         raise InputError(
-            f"hydra.run.dir={folder}: this folder holds runs of a verification already; go on with it (resume=true), "
+            f"hydra.run.dir={folder}: this folder holds runs of a verification already; resume it (resume=true), "
             f"name another, or remove it first"
         )
     console = Console()
@@ -157,10 +157,10 @@ def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verifi
 
 
 def compare(config: ExperimentConfig, metrics: Mapping[int, Mapping[str, Any]]) -> Verification:
-    """`metrics`: by seed, those of results.json.
+    """Compare the expected scores with `metrics`, which are those of each seed's `results.json`.
 
     Raises:
-        InputError: an expected score is not among them.
+        InputError: an expected score is not among the metrics.
     """
     scores = []
     for key, expected in expected_here(config).items():
@@ -176,15 +176,15 @@ def compare(config: ExperimentConfig, metrics: Mapping[int, Mapping[str, Any]]) 
 
 
 def _collapsed(results: Mapping[int, Mapping[str, Any]]) -> dict[int, list[str]]:
-    """By seed, the heads of whose best model nothing can be said but that it learnt nothing."""
+    """The heads that have learned nothing in a run's best model, by seed; seeds without such heads are left out."""
     return {seed: names for seed, of_seed in results.items() if (names := collapsed_heads(of_seed))}
 
 
 def _config_of_seed(config: ExperimentConfig, seed: int, folder: Path) -> ExperimentConfig:
-    """That of an ordinary run, kept in its folder as Hydra keeps one, so that other actions find it."""
+    """The config of one seed's run, saved in its folder as Hydra saves one, so that other actions find it."""
     own = replace(config, seed=seed, verify=False, study=StudyConfig(), run_dir=None, resume=False)
     if not (folder / HYDRA_CONFIG).is_file():
-        keep_config(own, folder)
+        save_config(own, folder)
     return replace(own, resume=config.resume)
 
 

@@ -27,7 +27,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, keep_config, read_results
+from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results, save_config
 from multitask_bert.sweeps.liveness import this_process
 from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
@@ -142,7 +142,7 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
         return outcome
     for seed in range(config.seed, config.seed + settings.seeds):
         own, own_folder = replace(config, seed=seed), folder / f"seed_{seed}"
-        keep_config(own, own_folder)
+        save_config(own, own_folder)
         train(own, own_folder, lambda step, num_steps, scores: _refuse_nan(step, scores, metrics))
         outcome.add(seed, read_results(own_folder))
         is_last = len(outcome.by_seed) == settings.seeds

@@ -1,1 +1,1 @@
-"""Where a run's numbers go."""
+"""What a run reports while it goes: console, metrics.jsonl, TensorBoard and MLflow."""

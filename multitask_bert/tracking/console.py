@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar and tables in a terminal, plain lines elsewhere and in run.log."""
+"""What a run prints: a progress bar and tables in a terminal, plain lines elsewhere and in run.log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUM_PLAIN_LINES = 20  # progress lines per run where there is no terminal
 
 
 class Console:
-    """`quiet`: say nothing. Elsewhere the kind of output follows from whether it is a terminal."""
+    """Prints a run's progress and results; `quiet`: print nothing. `file`: None for standard output."""
 
     def __init__(self, *, quiet: bool = False, file: Any = None) -> None:
         self._rich = make_console(file, quiet=quiet)
@@ -33,13 +33,14 @@ class Console:
         self._bar: TaskID | None = None
         self._num_steps = 0
         self._next_line = 0
-        self._last_shown: Mapping[str, TaskResult] | None = None  # the scores that stand lowest on the screen
+        self._last_shown: Mapping[str, TaskResult] | None = None  # the scores that were printed last
 
     def say(self, text: str) -> None:
+        """Print a text, which may have several lines."""
         self._show(text.split("\n"))
 
     def show_data(self, reports: Sequence[SplitReport]) -> None:
-        """What was read: a row per task and split."""
+        """Print what was read: a row per task and split."""
         columns = ("task", "split", "examples", "pieces", "truncated", "labels missing")
         rows = []
         for report in reports:
@@ -66,7 +67,7 @@ class Console:
             self._progress.start()
 
     def show_step(self, state: TrainState, loss: float) -> None:
-        """How far the run is, the mean loss of the last steps and the speed so far."""
+        """Print how far the run is, the mean loss of the last steps and the speed so far."""
         step = state.step
         if self._progress is not None and self._bar is not None:
             self._progress.update(
@@ -78,7 +79,7 @@ class Console:
             self._show([line], "" if self._progress is not None else None)
 
     def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
-        """A row per task and head, with every metric."""
+        """Print a row per task and head, with every metric."""
         self._last_shown = results
         title += " (best so far)" if is_best else ""
         rows = []
@@ -94,7 +95,7 @@ class Console:
         self._show([f"{title}: {'  '.join(row)}" for row in rows], _table(title, ("task", "head", "scores"), rows))
 
     def show_rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; where there is no terminal, a line per row with the name of each cell before it."""
+        """Print a table; without a terminal, a line per row with the column's name before each cell."""
         lines = [
             f"{title}: " + "  ".join(f"{name} {cell}".strip() for name, cell in zip(columns, row, strict=True) if cell)
             for row in rows
@@ -111,9 +112,9 @@ class Console:
         state: TrainState,
         metric: str,
         results: Mapping[str, Mapping[str, TaskResult]],
-        places: Mapping[str, str],
+        outputs: Mapping[str, str],
     ) -> None:
-        """The last screen: scores of the best model, when it was best, the time, and where to look; each score once."""
+        """Print the end of a run: scores of the best model, its step, the time, and where to look; each score once."""
         if results["best"] is not self._last_shown:
             self.show_scores("Evaluation scores of the best model", results["best"])
         if "test" in results:
@@ -128,14 +129,14 @@ class Console:
             f"Training took {state.train_seconds:.0f} s: {state.num_tokens:,} tokens of {state.num_examples:,} "
             f"examples, {state.tokens_per_second:,.0f} tokens/s"
         )
-        for what, place in places.items():
-            self.say(f"{what:<12} {place}")
+        for what, path in outputs.items():
+            self.say(f"{what:<12} {path}")
 
     def close(self) -> None:
         self.end_training()
 
     def _show(self, lines: Sequence[str], in_terminal: Table | str | None = None) -> None:
-        """Lines to run.log and to the person; a terminal shows `in_terminal` instead ("": nothing; None: the same)."""
+        """Log and print lines; a terminal shows `in_terminal` instead ("": nothing; None: the same lines)."""
         lines = list(map(on_one_line, lines))
         for line in lines:
             log.info("%s", line)
@@ -147,7 +148,7 @@ class Console:
 
 
 def _is_among(metric: str, results: Mapping[str, TaskResult]) -> bool:
-    """Whether the scores have its value; of a single head, every mean is that of the head itself."""
+    """Whether the scores show this metric; with a single head, every mean is that head's own score."""
     keys = [
         f"eval_{task}_{head}_{name}"
         for task, result in results.items()
@@ -163,8 +164,8 @@ def _interval(ends: tuple[float, float] | None) -> str:
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right_from: int = 99) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place >= right_from else "left")
+    for column, name in enumerate(columns):
+        table.add_column(name, justify="right" if column >= right_from else "left")
     for row in rows:
         table.add_row(*map(on_one_line, row))
     return table

@@ -1,4 +1,4 @@
-"""TensorBoard's event file, written without its writer's thread, which a full disk ends with a traceback."""
+"""TensorBoard's event file, without TensorBoard's own writer, whose thread a full disk ends with a traceback."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-FLUSH_SECONDS = 10  # what a killed run may lose in TensorBoard
-VERSION = "brain.Event:2"  # of the format, as TensorBoard wants it in the first event
+FLUSH_SECONDS = 10  # between two flushes; a killed run loses at most as much
+VERSION = "brain.Event:2"  # of the format, in the first event of a file
 _num_made = 0  # in this process
 
 
 class EventFile:
-    """A new file of events in `folder`; each call may raise an OSError, and may be made again after it."""
+    """A new event file in `folder`. A call that raises an OSError may be repeated."""
 
     def __init__(self, folder: Path, *, first_step: int | None = None) -> None:
-        """`first_step`: what earlier files have of this step and later ones is not shown any more; None: all is."""
+        """`first_step`: hides what earlier files have of this and later steps; None: hides nothing."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -46,17 +46,17 @@ class EventFile:
         self._add(step=0, summary=text(tag, markdown))  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
-        """Write what is pending; what cannot be written is dropped, and the file stays readable.
+        """Write the pending events; if that fails they are dropped, and the file stays readable.
 
         Raises:
-            OSError: the disk is full, or the folder is there no more.
+            OSError: the disk is full, or the folder is gone.
         """
         pending = self._pending.getvalue()
         self._pending.seek(0)
         self._pending.truncate()
         self._next_flush = time.monotonic() + FLUSH_SECONDS
         with self._path.open("r+b", buffering=0) as file:
-            file.truncate(self._num_bytes)  # of a write that failed in its midst
+            file.truncate(self._num_bytes)  # in case the last write failed halfway
             file.seek(self._num_bytes)
             num_written = file.write(pending)
             if num_written != len(pending):

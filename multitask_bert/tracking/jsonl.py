@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: every number of a run, always written; other loggers can be fed from it."""
+"""`metrics.jsonl`: every metric of a run, always written; MLflow is fed from it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from multitask_bert.tracking.loggers import METRICS_FILE, RunLogger, RunStart
 
 
 class JsonlLogger(RunLogger):
-    """Appends one line per call to `metrics.jsonl` in the run's folder, each written through at once.
+    """Appends one line per call to `metrics.jsonl` in the run's folder, each written at once.
 
-    A line is `{"step": 7, "time": 1700000000.123, "train_loss": 0.5}`, time in Unix seconds. JSON has no word for
-    infinite or undefined numbers: they are the strings "NaN", "Infinity" and "-Infinity", which `float()` reads.
+    A line is `{"step": 7, "time": 1700000000.123, "train_loss": 0.5}`, time in Unix seconds. Infinite and
+    undefined numbers, which JSON does not have, are the strings "NaN", "Infinity" and "-Infinity", as `float()` reads.
     """
 
     _file: RawIOBase | None = None
@@ -49,7 +49,7 @@ class JsonlLogger(RunLogger):
 
     def _write(self, line: str) -> None:
         assert self._file is not None
-        # Half a pair of surrogates, in a label, is no UTF-8; what takes its place is its escape in JSON.
+        # A lone surrogate, in a label, is not UTF-8; it is written as its JSON escape.
         data = (("\n" if self._ends_torn else "") + line + "\n").encode("utf-8", "backslashreplace")
         self._ends_torn = True
         num_written = self._file.write(data)

@@ -1,7 +1,7 @@
-"""Where a run's numbers go: each logger hears the same start, metrics, files and end from the Trainer.
+"""The interface of the loggers: each is told the start, metrics, files and end of a run.
 
-`metrics.jsonl` (jsonl.py), always on, is the source of truth; MLflow (mlflow/) is fed from it. A logger may fail, the
-run may not: an outage is one warning.
+`metrics.jsonl` (jsonl.py), always on, is the source of truth; MLflow (mlflow/) is fed from it. A logger that fails
+warns once and never ends the run.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ METRICS_FILE = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class RunStart:
-    """What a logger is told of a run before its first metric."""
+    """What a logger is told about a run before its first metric."""
 
     folder: Path
     name: str
     config: dict[str, Any]  # resolved, nested, of JSON types
     tags: dict[str, str] = field(default_factory=dict)
-    step: int = 0  # from which it goes on; 0: it begins
-    num_bytes_kept: int | None = None  # of metrics.jsonl, where it goes on: what follows is done again; None: all
+    step: int = 0  # from which it is resumed; 0: it starts
+    num_bytes_kept: int | None = None  # of metrics.jsonl in a resumed run, which writes the rest again; None: all
 
 
 class RunLogger(ABC):
-    """Hears what a run reports. No method raises when its backend fails: it warns once and goes on."""
+    """Receives what a run reports. No method raises when the backend fails: it warns once, and the run continues."""
 
     _has_warned = False
 
     @abstractmethod
     def start(self, run: RunStart) -> None:
-        """The run begins; called once, before everything else."""
+        """The run starts; called once, before everything else."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Metrics as of this optimizer step."""
 
-    def log_artifact(self, path: Path) -> None:  # noqa: B027 - most loggers keep no files
-        """A file or folder of the run that is complete and worth keeping."""
+    def log_artifact(self, path: Path) -> None:  # noqa: B027 - most loggers store no files
+        """Store a complete file or folder of the run."""
 
     @abstractmethod
     def close(self, status: str = "FINISHED") -> None:
-        """The run ended: FINISHED, FAILED or KILLED, as in MLflow, or PRUNED. Safe to call twice."""
+        """The run ended, as FINISHED, FAILED, KILLED (these as in MLflow) or PRUNED. Safe to call twice."""
 
     def _attempt(self, act: Callable[[], object]) -> None:
         """Call `act`; if it fails, warn the first time."""
         try:
             act()
-        except Exception as error:  # whatever a backend throws: hours of training are worth more than its log
+        except Exception as error:  # hours of training matter more than their log
             if not self._has_warned:
                 self._has_warned = True
-                log.warning("%s: %s; the run goes on", type(self).__name__, f"{error}" or repr(error))
+                log.warning("%s: %s; the run continues", type(self).__name__, f"{error}" or repr(error))
 
 
 def make_loggers(config: Mapping[str, Any]) -> list[RunLogger]:
@@ -69,7 +69,7 @@ def make_loggers(config: Mapping[str, Any]) -> list[RunLogger]:
     Raises:
         InputError: an entry has an argument that its class does not take.
     """
-    from multitask_bert.tracking.jsonl import JsonlLogger  # it derives from what is here
+    from multitask_bert.tracking.jsonl import JsonlLogger  # it imports this module
 
     loggers: list[RunLogger] = [JsonlLogger()]
     for name, entry in config.items():

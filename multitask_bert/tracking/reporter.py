@@ -1,4 +1,4 @@
-"""From the training loop to the loggers; losses of steps stay on the device until several are handed over at once."""
+"""What the training loop reports to the loggers; losses of steps stay on the device until several are read at once."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from multitask_bert.tracking.loggers import RunLogger, RunStart
 
 
 class Reporter:
-    """Tells all loggers of a run; before `start` and after `close`, none."""
+    """Passes metrics and files on to all loggers of a run; before `start` and after `close`, to none."""
 
     def __init__(self, loggers: Sequence[RunLogger]) -> None:
         self.loggers = list(loggers)
-        self._held: list[tuple[int, Mapping[str, Tensor | float]]] = []
+        self._queue: list[tuple[int, Mapping[str, Tensor | float]]] = []
         self._is_open = self._was_opened = False
 
     def start(self, run: RunStart) -> None:
-        """Once; a second call changes nothing."""
+        """Start the loggers; a second call does nothing."""
         if not self._was_opened:
             self._is_open = self._was_opened = True
             for logger in self.loggers:
                 logger.start(run)
 
-    def hold(self, metrics: Mapping[str, Tensor | float], *, step: int) -> None:
-        """To be told with the next `hand_over`."""
-        self._held.append((step, metrics))
+    def queue(self, metrics: Mapping[str, Tensor | float], *, step: int) -> None:
+        """Log these metrics, which may still be on the device, with the next `flush`."""
+        self._queue.append((step, metrics))
 
-    def hand_over(self) -> list[dict[str, float]]:
-        """Tell what is held, and give it; the only place of the loop that waits for the device."""
-        told = [(step, {name: float(value) for name, value in metrics.items()}) for step, metrics in self._held]
-        self._held.clear()
-        for step, metrics in told:
-            self.tell(metrics, step=step)
-        return [metrics for _, metrics in told]
+    def flush(self) -> list[dict[str, float]]:
+        """Log the queued metrics, and return them; only here the training loop waits for the device."""
+        queued = [(step, {name: float(value) for name, value in metrics.items()}) for step, metrics in self._queue]
+        self._queue.clear()
+        for step, metrics in queued:
+            self.log(metrics, step=step)
+        return [metrics for _, metrics in queued]
 
-    def tell(self, metrics: Mapping[str, float], *, step: int) -> None:
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         for logger in self.loggers if self._is_open else ():
             logger.log_metrics(metrics, step=step)
 
     def log_artifact(self, path: Path) -> None:
-        """Show a file or folder of the run to the loggers that keep such."""
+        """Pass a file or folder of the run on to the loggers that store artifacts."""
         for logger in self.loggers if self._is_open else ():
             logger.log_artifact(path)
 

@@ -34,7 +34,7 @@ class TensorBoardLogger(RunLogger):
             self._attempt(file.flush)
 
     def _open(self, run: RunStart) -> None:
-        is_resumed = run.num_bytes_kept is not None  # what follows is logged again
+        is_resumed = run.num_bytes_kept is not None  # later steps are logged again
         self._file = EventFile(run.folder / self.log_dir, first_step=run.step + 1 if is_resumed else None)
         text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
         self._file.add_text("config", f"```json\n{text}\n```")
@@ -43,4 +43,4 @@ class TensorBoardLogger(RunLogger):
 def _tag(name: str) -> str:
     split, _, rest = name.partition("_")
     tag = f"{split}/{rest}" if split in SPLITS and rest else name
-    return tag.encode("utf-8", "backslashreplace").decode("utf-8")  # protobuf takes no half pair of surrogates
+    return tag.encode("utf-8", "backslashreplace").decode("utf-8")  # protobuf refuses lone surrogates

@@ -1,4 +1,4 @@
-"""Averages of the weights over training: beside the plain weights, evaluated in their place."""
+"""Averages of the weights over training, which are evaluated beside the plain weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from multitask_bert.config.schema import AveragingConfig
 
-FEWEST = 2  # sets of weights, below which an average is the weights themselves
+FEWEST = 2  # sets of weights; the average of fewer is the plain weights
 
 
 class WeightAverage:
-    """The average of a model's trainable weights, as `config.kind` says; `none` never has one.
+    """A running average of a model's trainable weights, as `config.kind` says; `none` never has one.
 
-    Word embeddings that no batch holds are not averaged: they stay as the plain weights have them.
+    Word embeddings that no batch holds are not averaged: they stay those of the plain weights.
     """
 
     def __init__(self, model: nn.Module, config: AveragingConfig, *, num_steps: int) -> None:
@@ -36,17 +36,19 @@ class WeightAverage:
         return self._num_averaged >= FEWEST
 
     def after_step(self, step: int) -> None:
+        """Update an EMA."""
         if self._kind == "ema":
             self._add(step)
 
     def at_evaluation(self, step: int) -> None:
+        """Update an average of kind `last`, which is over evaluations."""
         if self._kind == "last":
             self._add(step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average into the model; the plain weights, and what heads chose with them, are put back on exit."""
-        chosen = {name: buffer.clone() for name, buffer in self._model.named_buffers() if name.startswith("head")}
+        """Put the average into the model; on exit, restore the plain weights, and what heads have tuned with them."""
+        tuned = {name: buffer.clone() for name, buffer in self._model.named_buffers() if name.startswith("head")}
         plain = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._copy(self._sums)
         try:
@@ -54,26 +56,26 @@ class WeightAverage:
         finally:
             self._copy(plain)
             for name, buffer in self._model.named_buffers():
-                if name in chosen:
-                    buffer.copy_(chosen[name])
+                if name in tuned:
+                    buffer.copy_(tuned[name])
 
     def state_dict(self) -> dict[str, int]:
-        """What goes into a checkpoint beside `tensors`."""
+        """What a checkpoint holds of the average beside `tensors`."""
         return {"num_averaged": self._num_averaged, "last_step": self._last_step}
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        """The average, by the names of the weights; empty where it has not begun."""
+        """The average, by the names of the weights; empty before its first step."""
         return self._sums
 
     def load(self, state: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `state_dict` and `tensors` gave."""
+        """Continue from what `state_dict` and `tensors` gave."""
         self._num_averaged, self._last_step = state["num_averaged"], state["last_step"]
         self._sums = {name: tensors[name].to(weight.device) for name, weight in self._weights.items() if tensors}
 
     @torch.no_grad()
     def _add(self, step: int) -> None:
-        if step <= self._first_step or step <= self._last_step:  # an evaluation that is made again adds nothing
+        if step <= self._first_step or step <= self._last_step:  # a repeated evaluation adds nothing
             return
         self._last_step = step
         weights = [weight.detach() for weight in self._weights.values()]

@@ -10,23 +10,32 @@ from torch import Tensor
 
 from multitask_bert.config.schema import BalancingConfig
 from multitask_bert.errors import InputError
+from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.trust.classes import named_class
 
 Key = tuple[str, str]  # (task, head)
 
 
+def head_weights(model: MultiTaskModel) -> dict[Key, float]:
+    """The weight of each head's loss, as the config says."""
+    return {(task, name): head.config.weight for task, heads in model.heads.items() for name, head in heads.items()}
+
+
 class Balancer(ABC):
-    """`weights`: by (task, head), from the config; a rule's own settings (`balancing.options`) follow as keywords."""
+    """Combines the heads' losses into the one that is minimised.
+
+    `weights`: of the heads, from the config; a rule's own settings (`balancing.options`) follow as keywords.
+    """
 
     def __init__(self, weights: Mapping[Key, float]) -> None:
         self.weights = weights
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has learnt, of JSON types, for `load_state_dict` of the run that goes on."""
+        """What the rule has learned, of JSON types, for the checkpoint."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most rules learn nothing
-        """Go on from there."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most rules have no state
+        """Continue from what `state_dict` gave."""
 
     @abstractmethod
     def combine(self, losses: Mapping[Key, Tensor]) -> Tensor:

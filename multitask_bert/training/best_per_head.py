@@ -1,4 +1,4 @@
-"""Each head's own best step, beside the one step that is best for all heads together: what the joint choice costs."""
+"""Each head's own best step, beside the one step that is best for all together: what choosing one step costs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from torch.utils.data import Dataset
 
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample, TaskResult
-from multitask_bert.saving.best_model import BestCheckpoint, is_better
+from multitask_bert.saving.best_model import BestModel, is_better
 from multitask_bert.train_state import TrainState
 from multitask_bert.training.evaluation import Evaluator
 
 
-class OwnBest:
-    """Notes each head's best headline score on dev and its step in `state.best_by_head`, by `task.head`.
+class BestPerHead:
+    """Keeps each head's best headline score on dev and its step in `state.best_by_head`, by `task.head`.
 
-    `keeps`: whether the weights of those steps are kept too, each in checkpoints/best_of/TASK.HEAD (in memory where
-    `folder` is None), a model folder as any.
+    `keeps`: whether to save the weights of those steps too, each as a model folder checkpoints/best_of/TASK.HEAD (in
+    memory where `folder` is None).
     """
 
     def __init__(self, folder: Path | None, state: TrainState, *, keeps: bool) -> None:
         self._folder, self._state, self.keeps = folder, state, keeps
-        self._kept: dict[str, BestCheckpoint] = {}
+        self._saved: dict[str, BestModel] = {}
 
     def offer(self, results: Mapping[str, TaskResult], model: MultiTaskModel, tokenizer: Any) -> None:
-        """The results of an evaluation of the weights that are in the model."""
+        """Update the best scores with the results of the weights that are in the model."""
         for name, (task, head) in _names(results):
             score = next(iter(results[task].scores[head].values()))
             best = self._state.best_by_head.get(name)
             if is_better(score, None if best is None else best["score"], higher=True):
                 self._state.best_by_head[name] = {"score": score, "step": self._state.step}
                 if self.keeps:
-                    self._checkpoint(name).keep(model, tokenizer, self._state)
+                    self._best_model(name).save(model, tokenizer, self._state)
 
     def rows(self, best: Mapping[str, TaskResult]) -> list[tuple[str, str, str, str, str]]:
-        """By head that does better at a step of its own: its score with the model that is best for all (`best`), its
-        own best, the step, and the difference.
+        """A row for each head that does better at another step: its name, its score with the best model (`best`), its
+        own best score, the step of that, and the difference in points.
         """
         rows = []
         for name, (task, head) in _names(best):
@@ -56,30 +56,28 @@ class OwnBest:
         evaluator: Evaluator,
         datasets: Mapping[str, Dataset[EncodedExample]],
     ) -> dict[str, dict[str, Any]]:
-        """Test scores of each head with the weights of its own best step, which are then in the model; by `task.head`.
+        """Test scores of each head with the weights of its own best step, by `task.head`; empty if none are saved.
 
-        Empty where no weights are kept.
+        Leaves those weights in the model.
         """
         found = {}
         for name, own in self._state.best_by_head.items() if self.keeps else ():
             task, _, head = name.partition(".")
             if task in datasets:
-                self._checkpoint(name).restore(model)
+                self._best_model(name).restore(model)
                 result = evaluator.evaluate(task, datasets[task], test=True, joint=False)
                 scores, interval = result.scores.get(head, {}), result.intervals.get(head)
                 found[name] = {"step": own["step"], "scores": scores, "interval": interval}
         return found
 
-    def _checkpoint(self, name: str) -> BestCheckpoint:
-        if name not in self._kept:
+    def _best_model(self, name: str) -> BestModel:
+        if name not in self._saved:
             metric = f"the headline of {name}"
-            self._kept[name] = BestCheckpoint(
-                self._folder, metric=metric, is_higher_better=True, name=f"best_of/{name}"
-            )
-        return self._kept[name]
+            self._saved[name] = BestModel(self._folder, metric=metric, is_higher_better=True, name=f"best_of/{name}")
+        return self._saved[name]
 
 
 def _names(results: Mapping[str, TaskResult]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """`task.head` and the two names; heads without a score are left out."""
+    """`task.head` and the two names, of each head that has a score."""
     for task, result in results.items():
         yield from ((f"{task}.{head}", (task, head)) for head, scores in result.scores.items() if scores)

@@ -1,7 +1,7 @@
-"""Heads that have learnt nothing: they give every example the same answer, or know no more than the label frequencies.
+"""Heads that have learned nothing: they give every example the same answer, or know only the label frequencies.
 
-Fine-tuning on a small set fails so now and then, from a bad start or too high a rate early on; another seed, a longer
-warmup or more steps help (Mosbach et al. 2021, "On the Stability of Fine-tuning BERT", arXiv 2006.04884).
+Fine-tuning on a small data set sometimes fails like that, from a bad start or too high a rate early on; another seed, a
+longer warmup or more steps help (Mosbach et al. 2021, "On the Stability of Fine-tuning BERT", arXiv 2006.04884).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from multitask_bert.heads import Head
 from multitask_bert.records import Prediction
 from multitask_bert.utils.files import read_json, write_json
 
-FEWEST_EXAMPLES = 10  # with known labels, below which one answer for all may be right
-LONGER_WARMUP = 0.3  # share of the steps, of a run that is begun anew
+FEWEST_EXAMPLES = 10  # with a label; with fewer, one answer for all may be right
+LONGER_WARMUP = 0.3  # share of the steps, in a restarted run
 RESTART, FIRST_ATTEMPT = "restart.json", "first_attempt"
-OF_AN_ATTEMPT = ("metrics.jsonl", "checkpoints", "tensorboard", "mlflow.json", "reproduce.yaml", "provenance.json")
+ATTEMPT_FILES = ("metrics.jsonl", "checkpoints", "tensorboard", "mlflow.json", "reproduce.yaml", "provenance.json")
 WAY_OUT = "a longer scheduler.warmup_ratio, a lower optimizer.lr, more epochs or another seed may help"
 
 
 class CollapsedError(InputError):
-    """A run is half done, and a head has learnt nothing at any evaluation; see `trainer.restart_collapsed`."""
+    """Half of a run is done, and a head has learned nothing so far; raised where `trainer.restart_collapsed` is set."""
 
 
 def collapse_of(
@@ -37,11 +37,11 @@ def collapse_of(
     loss: float,
     frequency_loss: float | None,
 ) -> str | None:
-    """In what way a head has learnt nothing, as the predicate of a sentence; None: it has learnt something.
+    """In what way a head has learned nothing, as the predicate of a sentence; None if it has learned something.
 
     `score`: the head's headline. `loss`, `frequency_loss`: mean per target, of the head and of its label frequencies
-    in train. A loss above the latter alone is no sign, since confident heads have it while they score well: the score
-    must not be above that of one answer for all either.
+    in train. A loss above the latter is no sign by itself, since confident heads that score well have it too: the
+    score, too, must be no better than that of one answer for all.
     """
     known = [(gold, found) for gold, found in zip(golds, predictions, strict=True) if gold is not None]
     if len(known) < FEWEST_EXAMPLES:
@@ -66,18 +66,18 @@ def collapse_of(
 
 @dataclass(frozen=True)
 class Restart:
-    """How and why a run was begun anew; `restart.json` in its folder."""
+    """How and why a run was restarted; `restart.json` in its folder."""
 
     warmup_ratio: float  # of the second attempt
     reason: str
 
 
-def begin_anew(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
-    """Put away what the attempt left, under `first_attempt/`, and note how the next one is to differ."""
+def prepare_restart(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
+    """Move the files of the attempt to `first_attempt/`, and write down how the next one differs."""
     restart = Restart(max(LONGER_WARMUP, config.scheduler.warmup_ratio), reason)
     first = folder / FIRST_ATTEMPT
     first.mkdir(exist_ok=True)
-    for name in OF_AN_ATTEMPT:
+    for name in ATTEMPT_FILES:
         if (folder / name).exists():
             (folder / name).rename(first / name)
     write_json(folder / RESTART, asdict(restart))
@@ -85,10 +85,10 @@ def begin_anew(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
 
 
 def read_restart(folder: Path) -> Restart | None:
-    """None: the run was not begun anew.
+    """The restart of the run in `folder`; None if it was not restarted.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: `restart.json` is damaged.
     """
     path = folder / RESTART
     if not path.is_file():
@@ -97,14 +97,14 @@ def read_restart(folder: Path) -> Restart | None:
         restart = Restart(**read_json(path))
         is_share = 0 <= restart.warmup_ratio <= 1
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}); begin anew in another folder") from error
+        raise InputError(f"{path}: damaged ({error}); start a new run in another folder") from error
     if not is_share:
         raise InputError(f"{path}: warmup_ratio={restart.warmup_ratio} must be a share of the steps, between 0 and 1")
     return restart
 
 
 def restarted(config: ExperimentConfig, restart: Restart) -> ExperimentConfig:
-    """The config of the second attempt, which is not begun anew again."""
+    """The config of the second attempt, which is not restarted again."""
     return replace(
         config,
         scheduler=replace(config.scheduler, warmup_ratio=restart.warmup_ratio),

@@ -1,6 +1,6 @@
-"""What a training will cost, before it begins: its work by counting, the machine's speed by a few steps.
+"""A forecast of what a training costs: its work, which is counted, and the machine's speed, measured over a few steps.
 
-Data, tokenizer and weights that are loaded for this are shared with the trainings that follow in the process.
+Data, tokenizer and weights that are loaded for this are shared with later trainings of the process.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.cost import Speed, Work
 from multitask_bert.utils.sharing import sharing
 
-MEASURED_SECONDS = 4.0  # of steps; more where two take longer
+MEASURED_SECONDS = 4.0  # spent on training steps; more if two steps take longer
 FEWEST_STEPS, MOST_STEPS = 2, 16
-EVALUATED_SECONDS, MOST_EVALUATED = 2.0, 256  # of evaluations on a few examples; examples per task
-SPEEDUP = 3  # of an evaluation over training, per token, as a first guess: no backward pass
+EVALUATED_SECONDS = 2.0  # spent on evaluating
+MOST_EVALUATED = 256  # examples per task
+SPEEDUP = 3  # of evaluating over training, per token, as a first guess: it has no backward pass
 
 
 def count_work(config: ExperimentConfig) -> Work:
-    """The work of a training that nothing ends early; reads and encodes the data.
+    """Count the work of a training that is not ended early; reads and encodes the data.
 
     Raises:
         InputError: bad config or data.
     """
-    with _undisturbed(), sharing():
+    with _preserving_global_state(), sharing():
         data = prepare(config).data
     trainer, datasets = config.trainer, dict(sorted(data.train.items()))
     stream = TrainingStream(
@@ -64,17 +65,17 @@ def count_work(config: ExperimentConfig) -> Work:
 
 
 def measure_speed(config: ExperimentConfig, *, num_threads: int | None = None) -> Speed:
-    """Train for a few seconds, evaluate on a few examples, and forget it all; random numbers stay as they were.
+    """Measure the speed of training for a few seconds and of evaluating a few examples; leaves nothing behind.
 
-    `num_threads`: of the training that is foreseen; None: as many as the process has.
+    `num_threads`: of the training to forecast; None: as many as the process has.
 
     Raises:
         InputError: bad config or data.
     """
-    with _undisturbed(num_threads), sharing():
+    with _preserving_global_state(num_threads), sharing():
         prepare(config)
-        with _silence():
-            _trained(config, 1)  # the first step of a process takes longer than all others
+        with _without_warnings():
+            _trained(config, 1)  # warm-up: the first step of a process takes longest
             trainer = _trained(config, FEWEST_STEPS)
             wanted = int(FEWEST_STEPS * MEASURED_SECONDS / max(trainer.state.train_seconds, 1e-9))
             if wanted > FEWEST_STEPS:
@@ -91,21 +92,21 @@ def measure_speed(config: ExperimentConfig, *, num_threads: int | None = None) -
 
 
 def _trained(config: ExperimentConfig, num_steps: int) -> Trainer:
-    """A trainer after so many steps and an evaluation on a few examples; nothing is written."""
+    """A trainer after `num_steps` steps and an evaluation of one example per task; nothing is written."""
     options = replace(
         config.trainer, max_steps=num_steps, min_steps=None, eval_every=None, eval_shares=[], patience=None,
         restart_collapsed=False, keep_best_per_head=False, compile=False,
     )  # fmt: skip
     trainer = Trainer.from_config(replace(config, trainer=options, resume=False))
-    every = trainer.eval_datasets
-    trainer.eval_datasets = {task: _first(dataset, 1) for task, dataset in every.items()}
+    eval_datasets = trainer.eval_datasets
+    trainer.eval_datasets = {task: _first(dataset, 1) for task, dataset in eval_datasets.items()}
     trainer.train()
-    trainer.eval_datasets = every
+    trainer.eval_datasets = eval_datasets
     return trainer
 
 
 def _some(trainer: Trainer) -> dict[str, Dataset[EncodedExample]]:
-    """As much of each dev set as is evaluated in EVALUATED_SECONDS or so."""
+    """So many examples of each dev set that evaluating takes about EVALUATED_SECONDS."""
     num_tokens = EVALUATED_SECONDS * SPEEDUP * trainer.state.tokens_per_second / max(1, len(trainer.eval_datasets))
     some: dict[str, Dataset[EncodedExample]] = {}
     for task, dataset in trainer.eval_datasets.items():
@@ -124,8 +125,8 @@ def _num_tokens(datasets: Mapping[str, Dataset[EncodedExample]]) -> int:
 
 
 @contextmanager
-def _undisturbed(num_threads: int | None = None) -> Iterator[None]:
-    """Put back the random generators, the number of threads and torch's determinism on exit."""
+def _preserving_global_state(num_threads: int | None = None) -> Iterator[None]:
+    """Restore the random generators, the number of threads and torch's determinism on exit."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     of_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
     threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -145,8 +146,8 @@ def _undisturbed(num_threads: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keep back what a training of a few steps warns of, as that it learnt nothing."""
+def _without_warnings() -> Iterator[None]:
+    """Suppress warnings: a training of a few steps warns, for instance, that it learned nothing."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

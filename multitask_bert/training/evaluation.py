@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from multitask_bert.config.schema import BatchingConfig
+from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data.batching import group_windows, lengths_of, plan_evaluation
 from multitask_bert.data.loading import Loader
 from multitask_bert.errors import InputError
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Evaluates data sets, in smaller batches from the moment on when the device's memory is too small for them.
+    """Evaluates data sets; once a batch did not fit into the device's memory, in smaller batches.
 
     `before_batch`: called before each batch; what it raises ends the evaluation.
     """
@@ -36,17 +36,31 @@ class Evaluator:
     def __init__(
         self,
         model: MultiTaskModel,
-        batching: BatchingConfig,
+        config: ExperimentConfig,
         *,
         pad_id: int,
         device: torch.device,
         before_batch: Callable[[], None] = lambda: None,
     ) -> None:
         self.model, self.pad_id, self.device, self.before_batch = model, pad_id, device, before_batch
-        self.batch_size, self.max_tokens = batching.eval_batch_size, batching.eval_max_tokens
+        self.tasks = config.tasks
+        self.batch_size, self.max_tokens = config.batching.eval_batch_size, config.batching.eval_max_tokens
+
+    def evaluate_all(self, datasets: Mapping[str, Dataset[EncodedExample]], *, test: bool) -> dict[str, TaskResult]:
+        """The results on the test sets, or on the dev sets, by task.
+
+        Raises:
+            InputError: one example alone does not fit into the device's memory.
+        """
+        return {
+            task: self.evaluate(task, dataset, test=test, joint=self.tasks[task].joint_accuracy)
+            for task, dataset in datasets.items()
+        }
 
     def evaluate(self, task: str, dataset: Dataset[EncodedExample], *, test: bool, joint: bool) -> TaskResult:
-        """A test set, with intervals, or a dev set, on which heads are tuned; `joint`: also the joint accuracy.
+        """The result on a test set, with intervals, or on a dev set, on which heads are tuned.
+
+        `joint`: whether the result has the joint accuracy, too.
 
         Raises:
             InputError: one example alone does not fit into the device's memory.
@@ -68,7 +82,7 @@ class Evaluator:
                         f"trainer.precision=bf16 or a smaller batching.max_length"
                     ) from None
             self.max_tokens //= 2
-            log.warning("evaluating: out of memory; from here on batching.eval_max_tokens=%d", self.max_tokens)
+            log.warning("evaluation: out of memory; from here on batching.eval_max_tokens=%d", self.max_tokens)
             empty_cache(self.device)
 
 
@@ -87,10 +101,10 @@ def evaluate_task(
     intervals: bool = False,
     before_batch: Callable[[], None] = lambda: None,
 ) -> TaskResult:
-    """Predict and score one data set. The model is in evaluation mode meanwhile.
+    """Predict and score one data set; the model is in eval mode meanwhile.
 
-    `tune`: let heads choose what the config leaves open, as thresholds, and look for heads that have learnt nothing;
-    for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
+    `tune`: let heads choose what the config leaves open, such as thresholds, and look for heads that have learned
+    nothing; for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
     """
     heads = model.heads[task]
     batches = plan_evaluation(lengths_of(dataset), batch_size, max_tokens)
@@ -127,7 +141,7 @@ def evaluate_task(
         result.predictions[name] = head.tune(golds, predictions) if tune else predictions
         if all(gold is None for gold in golds):
             continue  # there is nothing to score
-        if counts[name]:  # else all that is known was cut off, or cannot be placed: it is scored, as wrong
+        if counts[name]:  # else no label is in reach of the model: it is scored as wrong, and has no loss
             result.losses[name] = loss_sums[name] / counts[name]
         with naming(task, name):
             result.scores[name] = head.score(golds, result.predictions[name])
@@ -150,14 +164,14 @@ def evaluate_task(
 
 
 def _frequency_logits(head: Head, device: torch.device) -> torch.Tensor | None:
-    """logits_1L of the label frequencies in train; None: not defined."""
+    """The logits_1L that predict the label frequencies in train; None if the head has none."""
     logits = head.frequency_logits()
     return None if logits is None else torch.tensor([logits], device=device)
 
 
 @contextmanager
 def evaluating(model: MultiTaskModel) -> Iterator[None]:
-    """Without dropout meanwhile; afterwards, however it ends, as before."""
+    """Switch to eval mode; restore the mode on exit, also after an error."""
     was_training = model.training
     model.eval()
     try:
@@ -178,8 +192,8 @@ def all_right(
 
 
 def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """The keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss` and the two means; and
-    `eval_<task>_joint_accuracy` where the task asks for it (it counts in neither mean).
+    """The scores by the keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, the two means,
+    and `eval_<task>_joint_accuracy` where the task asks for it (it counts in neither mean).
 
     A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1`
     the mean of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean
@@ -206,7 +220,7 @@ def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str
 
 
 def gather_intervals(results: Mapping[str, TaskResult]) -> dict[str, tuple[float, float]]:
-    """The intervals by the keys of their scores."""
+    """The 95% intervals, by the keys of their scores."""
     intervals = {
         f"eval_{task}_{head}_{next(iter(result.scores[head]))}": interval
         for task, result in results.items()
@@ -217,5 +231,5 @@ def gather_intervals(results: Mapping[str, TaskResult]) -> dict[str, tuple[float
 
 
 def as_test(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """`eval_…` keys renamed to `test_…`, for logs that hold both."""
+    """Metrics of a test set with `test_…` keys instead of `eval_…`, for logs that hold both."""
     return {key.replace("eval_", "test_", 1): value for key, value in metrics.items()}

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config.schema import OptimizerConfig, SchedulerConfig
 from multitask_bert.errors import InputError
-from multitask_bert.model.devices import SoonRead, is_out_of_memory
+from multitask_bert.model.devices import AsyncScalar, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.model.parts import parts_of, rate_factors, weight_decay_of
 from multitask_bert.trust.classes import named_class
@@ -20,9 +20,9 @@ from multitask_bert.utils.schedules import learning_rate_factor
 
 
 class Updater:
-    """What happens between the last gradient of a step and the first of the next.
+    """Optimizer, scheduler, gradient scaler and clipping, which together turn gradients into an update.
 
-    `rows`: the word embeddings in use, where the others are left out (see model/embeddings.py).
+    `rows`: the word embeddings that are trained, if only some are (see model/embeddings.py).
     """
 
     def __init__(
@@ -51,33 +51,33 @@ class Updater:
 
     @property
     def rates_by_part(self) -> dict[str, float]:
-        """The rates in the next update of the embeddings and heads whose rate is not the encoder's."""
+        """The learning rates in the next update, of the embeddings and heads whose rate is not the encoder's."""
         return {part: self.rate * factor for part, factor in self._factors.items()}
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients to those of the step; in fp16, of the loss scaled up, so that they do not vanish."""
+        """Add the gradients of a loss to those of the step; in fp16, scaled up, so that they do not vanish."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def clip(self) -> bool:
-        """Shorten the gradient; False where it is infinite or not a number, for which the device is waited for.
+        """Clip the gradient; False if it is infinite or not a number. Waits for the device.
 
-        With a scaler always True: it looks for itself, and leaves the update out.
+        Always True with a scaler, which checks for itself and skips the update.
         """
         if self.max_grad_norm is None:
             return True
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
-        return self.scaler.is_enabled() or math.isfinite(SoonRead(norm).get())
+        return self.scaler.is_enabled() or math.isfinite(AsyncScalar(norm).get())
 
     def is_stuck(self) -> bool:
-        """Whether a scaler has left out one update after the other, until nothing is scaled up any more."""
+        """Whether the scaler has skipped so many updates that it no longer scales up."""
         return self.scaler.is_enabled() and self.scaler.get_scale() < 1.0
 
     def step(self) -> None:
-        """Update, forget the gradients, and move the learning rate on.
+        """Update the weights, clear the gradients, and advance the schedule.
 
         Raises:
-            InputError: the optimizer's own state does not fit into the device's memory.
+            InputError: the optimizer's state does not fit into the device's memory.
         """
         try:
             self.scaler.step(self.optimizer)
@@ -86,41 +86,41 @@ class Updater:
                 raise
             raise InputError(
                 f"out of memory: {type(self.optimizer).__name__} keeps numbers of its own for each weight, and they do "
-                f"not fit beside the model; take a smaller model, or optimizer=sgd"
+                f"not fit beside the model; choose a smaller model, or optimizer=sgd"
             ) from error
         self.scaler.update()
         self._decay_other_rows()
-        self.forget()
-        self._move_on()
+        self.clear_gradients()
+        self._advance()
 
     def skip(self) -> None:
-        """Leave the update out; the learning rate moves on."""
-        self.forget()
-        self._move_on()
+        """Skip the update; clear the gradients, and advance the schedule."""
+        self.clear_gradients()
+        self._advance()
 
     def _decay_other_rows(self) -> None:
-        """The word embeddings that no batch holds decay as those that learn."""
+        """Apply weight decay to the word embeddings that no batch holds, as to those that are trained."""
         if self.rows is None or self.rows.rows.grad is None:  # frozen in this epoch
             return
         for group in self.optimizer.param_groups:
             if any(weight is self.rows.rows for weight in group["params"]):
                 self.rows.decay *= 1.0 - group["lr"] * group["weight_decay"]
 
-    def _move_on(self) -> None:
-        with warnings.catch_warnings():  # torch warns where the very first update is left out, by us or by a scaler
+    def _advance(self) -> None:
+        with warnings.catch_warnings():  # torch warns if the very first update was skipped, by us or by a scaler
             warnings.simplefilter("ignore")
             self.scheduler.step()
 
-    def forget(self) -> None:
-        """Drop the gradients."""
+    def clear_gradients(self) -> None:
+        """Clear the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """A group for each rate and decay: matrices with weight decay; biases and norms (all of one dimension) without.
+    """The optimizer, with a group per rate and decay; biases and norms (all weights of one dimension) do not decay.
 
     Raises:
-        InputError: no such optimizer, or one that does not know an option.
+        InputError: there is no such optimizer, or it does not know an option.
     """
     parts, factors = parts_of(model), rate_factors(model, config)
     groups: dict[tuple[bool, float, float], dict[str, Any]] = {}
@@ -142,13 +142,13 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 
 
 def shown_factors(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
-    """What `optimizer.lr` is multiplied by for the embeddings and for each head; those whose factor is 1 left out."""
+    """The factors on `optimizer.lr` of the embeddings and of each head, except those that are 1."""
     factors = rate_factors(model, config).items()
     return {part.name: factor for part, factor in factors if part.layer in (None, -1) and factor != 1.0}
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: SchedulerConfig, *, num_steps: int) -> LambdaLR:
-    """The warmup takes `warmup_ratio` of all steps, rounded up."""
+    """The learning rate's schedule; the warmup takes `warmup_ratio` of all steps, rounded up."""
     num_warmup_steps = math.ceil(num_steps * config.warmup_ratio)
 
     def factor(step: int) -> float:

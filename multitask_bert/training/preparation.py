@@ -1,6 +1,6 @@
 """What a run needs before it trains: tokenizer, encoded data, heads and encoder. Trials of a sweep share them.
 
-Heads are made anew for every run: they hold what a run finds out, as thresholds.
+Heads are made anew for every run, since they hold what it finds out, such as thresholds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.text_keys import leak_warnings
 from multitask_bert.heads import Head, make_head
+from multitask_bert.model.acceleration import accelerate, be_deterministic
+from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import check_parts
 from multitask_bert.utils.sharing import shared
 
@@ -25,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Preparation:
-    """The parts of a run that come from files."""
+    """Tokenizer, data and heads of a run; its encoder on demand."""
 
     config: ExperimentConfig
     tokenizer: Any
@@ -33,14 +38,14 @@ class Preparation:
     heads: dict[str, dict[str, Head]]  # by task and name
 
     def load_encoder(self) -> Encoder:
-        """With its weights before training."""
+        """The encoder with its weights before training."""
         model = self.config.model
         key = json.dumps({**asdict(model), "pooling": None, "head_init": None, "recipe": None})
         return shared("encoder", key, lambda: load_encoder(model, load_encoder_config(model)), copy=copy.deepcopy)
 
 
 def prepare(config: ExperimentConfig) -> Preparation:
-    """Read and encode what the config names.
+    """Read and encode the data of all tasks.
 
     Raises:
         InputError: bad config or data.
@@ -59,6 +64,15 @@ def prepare(config: ExperimentConfig) -> Preparation:
     return Preparation(config, tokenizer, data, heads)
 
 
+def to_device(model: MultiTaskModel, config: ExperimentConfig) -> torch.device:
+    """Move a model to the device of `config.trainer`, with the precision and determinism that the config asks for."""
+    device = pick_device(config.trainer.device)
+    model.to(device)
+    accelerate(model, config.trainer)
+    be_deterministic(config.deterministic, device)
+    return device
+
+
 def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
     processor = DataProcessor(
         config.tasks, data_root=config.data_root, seed=config.seed, cache=Cache.from_environment(),
@@ -72,7 +86,7 @@ def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
 
 
 def _key_of_data(config: ExperimentConfig) -> str:
-    """What encoded data depends on, but for the files: those are taken to stay as they are while a process lives."""
+    """All that encoded data depends on except the files, which are assumed not to change while the process lives."""
     tasks = {name: asdict(task) for name, task in config.tasks.items()}
     for task in tasks.values():
         for head in task["heads"].values():

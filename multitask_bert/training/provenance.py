@@ -1,6 +1,6 @@
-"""`provenance.json`: what a run was made from and what came out, so that another run can be laid beside it.
+"""`provenance.json`: what a run was made from and what came out, to compare it with another run.
 
-Weights, tokenizer and data are known by hashes of what was used, wherever it came from.
+Initial weights, tokenizer and data are identified by hashes of their content, wherever they came from.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PROVENANCE, CHANGES = "provenance.json", "changes.diff"
 PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "safetensors", "evaluate", "datasets", "hydra-core", "omegaconf",
 )  # fmt: skip
-INPUTS = ("weights", "tokenizer", "data")  # what has to be the same before it is worth training again
+INPUTS = ("weights", "tokenizer", "data")  # must be the same, or there is no point in training again
 CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision")
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
-    """All that goes into a run, before it trains."""
+    """Everything that goes into a run, described before it trains."""
     return {
         "command": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
         "seed": trainer.config.seed,
@@ -63,7 +63,7 @@ def describe(trainer: Trainer) -> dict[str, Any]:
 
 
 def write_start(folder: Path, described: Mapping[str, Any]) -> None:
-    """`provenance.json`, and beside it what the code had that its commit has not."""
+    """Write `provenance.json`, and beside it the uncommitted changes of the code."""
     changes = described["code"].get("changes")
     if changes:
         write_bytes(folder / CHANGES, changes.encode())
@@ -72,7 +72,7 @@ def write_start(folder: Path, described: Mapping[str, Any]) -> None:
 
 
 def write_end(folder: Path, model: nn.Module, metrics: Mapping[str, Any]) -> None:
-    """Add the hashes of what came out."""
+    """Add the hashes of the final weights and scores to `provenance.json`."""
     path = folder / PROVENANCE
     described = read_json(path)
     described["final"] = {"weights": hash_of_weights(model), "metrics": hash_of_metrics(metrics)}
@@ -83,14 +83,14 @@ def read(folder: Path) -> dict[str, Any]:
     """A run's `provenance.json`.
 
     Raises:
-        OSError, ValueError: there is none, or it is damaged.
+        OSError, ValueError: the file is missing or damaged.
     """
     described: dict[str, Any] = read_json(folder / PROVENANCE)
     return described
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """One line per thing that differs, as in `packages.torch: 2.12.0, now 2.13.0`."""
+    """A line for each entry that differs, as in `packages.torch: 2.12.0, now 2.13.0`."""
     then_flat, now_flat = (
         dict(flatten({name: described[name] for name in names if name in described})) for described in (before, now)
     )
@@ -102,7 +102,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], names: Sequen
 
 
 def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to reproduce a run whose inputs have changed.
+    """Check that the inputs of a run to reproduce are unchanged.
 
     Raises:
         InputError: weights, tokenizer or data are not those of the earlier run.
@@ -110,14 +110,14 @@ def refuse_other_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> No
     changed = differences(before, now, INPUTS)
     if changed:
         raise InputError(
-            "action=reproduce: what this run was trained on has changed since, so that the same cannot come out:\n  "
+            "action=reproduce: the inputs of this run have changed since, so it cannot be reproduced:\n  "
             + "\n  ".join(changed)
-            + "\nput it back, or train with it as it is now: python run.py --config-dir RUN --config-name reproduce"
+            + "\nrestore them, or train with them as they are: python run.py --config-dir RUN --config-name reproduce"
         )
 
 
 def hash_of_weights(model: nn.Module) -> str:
-    """sha256 of names and numbers of all weights and buffers that are saved."""
+    """sha256 of the names and values of all weights and buffers in the state dict."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -126,15 +126,15 @@ def hash_of_weights(model: nn.Module) -> str:
 
 
 def hash_of_metrics(metrics: Mapping[str, Any]) -> str:
-    """sha256 of all scores as `results.json` has them."""
+    """sha256 of all scores, as in `results.json`."""
     return hashlib.sha256(json.dumps(finite(metrics), sort_keys=True).encode()).hexdigest()
 
 
 def hash_of_data(dataset: Dataset[EncodedExample]) -> str:
-    """sha256 of all examples in their order, texts and labels, whatever they are encoded to."""
+    """sha256 of the texts and labels of all examples, in order, independent of their encoding."""
     digest = hashlib.sha256()
     for example in examples_in(dataset):
-        digest.update(as_line(replace(example, where="")))  # but for the folder that they lie in
+        digest.update(as_line(replace(example, where="")))  # without the path of their file
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A run in a process of its own that kills itself at a place that was drawn, as the system would: with SIGKILL."""
+"""A run in a process of its own that kills itself with SIGKILL at a randomly chosen function call."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from typing import Any
 import torch
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.saving.best_model import BestCheckpoint
+from multitask_bert.saving.best_model import BestModel
+from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.reporter import Reporter
 from multitask_bert.training import provenance
 from multitask_bert.training import run as running
-from multitask_bert.training.checkpoint import Savepoints
+from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.trainer import Trainer
 
-# What a run does at a time, and in which functions.
+# The phases of a run, and the functions that each consists of.
 PHASES: dict[str, list[tuple[Any, str]]] = {
-    "training": [(Trainer, "_step")],
+    "training": [(TrainingLoop, "_step")],
     "evaluating": [(Trainer, "evaluate")],
-    "saving": [(Savepoints, "save"), (BestCheckpoint, "keep")],
-    "logging": [(Reporter, "tell")],
+    "saving": [(CheckpointStore, "write"), (BestModel, "save")],
+    "logging": [(Reporter, "log")],
     "publishing": [
-        (BestCheckpoint, "publish"), (running, "write_results"), (provenance, "write_end"), (Savepoints, "remove"),
+        (BestModel, "publish"), (running, "write_results"), (provenance, "write_end"), (CheckpointStore, "remove"),
     ],
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Blow:
-    """Where a signal strikes: in the `call`-th call (from 1) that this process makes in a phase, so far into it."""
+    """When to send a signal: in the `call`-th call (from 1) of a phase in this process, after a share of that call."""
 
     phase: str
     call: int
-    share: float  # of the function calls that are made within one call of the phase, in the mean
+    share: float  # of the mean number of function calls within one call of the phase
     name: str = "SIGKILL"
 
 
 def run(config: ExperimentConfig, folder: Path, blow: Blow | None, mean_events: dict[str, int], told: Any) -> None:
-    """Train, evaluate, publish. Tells by `told`, a pipe, the phase in which it is struck, just before; or, where
-    nothing strikes, how many calls and function calls each phase had."""
+    """Train, evaluate, publish. Sends through the pipe `told` the phase in which it is about to be killed; without a
+    `blow`, the number of calls of each phase, and of function calls within them."""
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     struck = Struck(blow, mean_events, told)
@@ -58,7 +59,7 @@ def run(config: ExperimentConfig, folder: Path, blow: Blow | None, mean_events: 
 
 
 class Struck:
-    """Counts calls of phases, and function calls within them; strikes where the blow is to fall."""
+    """Counts calls of phases, and function calls within them; sends the signal when the time of the blow has come."""
 
     def __init__(self, blow: Blow | None, mean_events: dict[str, int], told: Any) -> None:
         self.blow, self.told = blow, told
@@ -79,7 +80,7 @@ class Struck:
                 return function(*values, **options)
             finally:
                 if blow is not None:
-                    self._strike()  # where there were fewer function calls than in the mean
+                    self._strike()  # if there were fewer function calls than usual
                 sys.setprofile(before)
                 self.num_events[phase] += self._num_counted - num_before
 

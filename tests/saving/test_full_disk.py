@@ -1,4 +1,4 @@
-"""Where there is no room: a message that names the place and the way out, and what was written before is whole."""
+"""On a full disk, a run ends with a message that names the path and the way out, and earlier files stay intact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
-from multitask_bert.saving.best_model import BestCheckpoint
+from multitask_bert.saving.best_model import BestModel
 from multitask_bert.train_state import TrainState
 from multitask_bert.training import run as running
 from tests.saving.test_resuming import make_trainer
@@ -25,7 +25,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 @contextmanager
 def files_limited_to(num_bytes: int) -> Iterator[None]:
-    """The system writes what fits and refuses the rest, as on a full disk."""
+    """Limit the size of files: the system writes what fits and refuses the rest, as on a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
@@ -39,25 +39,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_best_model_before_it_is_whole_where_a_new_one_cannot_be_written(
+def test_the_earlier_best_model_stays_intact_if_a_new_one_cannot_be_written(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     trainer = make_trainer(make_config("mood"), tmp_path)
-    best = BestCheckpoint(tmp_path, metric="eval_loss", is_higher_better=False)
-    best.keep(trainer.model, trainer.tokenizer, TrainState())
+    best = BestModel(tmp_path, metric="eval_loss", is_higher_better=False)
+    best.save(trainer.model, trainer.tokenizer, TrainState())
     before = contents(tmp_path)
     with (
         files_limited_to(100_000),
         pytest.raises(InputError, match=r"checkpoints/best: the best model cannot be written .*resume=true"),
     ):
-        best.keep(trainer.model, trainer.tokenizer, TrainState())
+        best.save(trainer.model, trainer.tokenizer, TrainState())
     after = contents(tmp_path)
     assert {name: after[name] for name in before} == before
-    best.keep(trainer.model, trainer.tokenizer, TrainState())  # there is room again
+    best.save(trainer.model, trainer.tokenizer, TrainState())  # there is room again
     assert contents(tmp_path) == before
 
 
-def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_written(
+def test_the_earlier_published_model_stays_intact_if_a_new_one_cannot_be_written(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -65,19 +65,19 @@ def test_the_published_model_before_it_is_whole_where_a_new_one_cannot_be_writte
 
     monkeypatch.setattr(os, "link", refuse)  # else there is nothing to write
     trainer = make_trainer(make_config("mood"), tmp_path)
-    trainer.best.keep(trainer.model, trainer.tokenizer, TrainState())
+    trainer.best.save(trainer.model, trainer.tokenizer, TrainState())
     trainer.best.publish(tmp_path / "model")
     before = contents(tmp_path)
     with (
         files_limited_to(100_000),
-        pytest.raises(InputError, match=r"model: the best model cannot be written there .*it is whole in .*best"),
+        pytest.raises(InputError, match=r"model: the best model cannot be written there .*it is intact in .*best"),
     ):
         trainer.best.publish(tmp_path / "model")
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["reproduce.yaml", "provenance.json", "results.json"])
-def test_a_run_that_cannot_write_a_file_says_so_and_goes_on_later(
+def test_a_run_that_cannot_write_a_file_says_so_and_can_be_resumed(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
@@ -116,7 +116,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_during_the_run_ends_it_and_room_lets_it_go_on(
+def test_a_run_ended_by_a_full_disk_can_be_resumed_when_there_is_room(
     make_config: MakeConfig, small_disk: Path, tmp_path: Path
 ) -> None:
     config = make_config("mood", max_steps=3, num_epochs=1, eval_every=1)

@@ -1,4 +1,4 @@
-"""Processes that are killed without warning at any moment, and go on: nothing is lost, and nothing is different."""
+"""Runs that are killed without warning at any moment and resumed lose nothing, and their results are the same."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PRELOADED = [
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that begin with everything imported."""
+    """A factory of processes that start with everything imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
@@ -51,7 +51,7 @@ def config(make_config: Callable[..., ExperimentConfig]) -> ExperimentConfig:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Final weights, scores, and all that was logged, but for times; and which files there are."""
+    """Final weights, scores, logged metrics and file names of a run, without times."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     logged = [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
     weights = (folder / "model" / "model.safetensors").read_bytes()
@@ -78,7 +78,7 @@ class Runs:
         self.mean_events: dict[str, int] = {}
 
     def start(self, folder: Path, blow: Blow | None = None) -> tuple[Any, Any]:
-        """A process that begins, or goes on, in this folder, and the pipe by which it tells."""
+        """A process that starts or resumes a run in this folder, and the pipe through which it reports."""
         told, to_tell = self.processes.Pipe(duplex=False)
         config = replace(self.config, resume=folder.exists())
         process = self.processes.Process(target=run, args=(config, folder, blow, self.mean_events, to_tell))
@@ -87,7 +87,7 @@ class Runs:
         return process, told
 
     def run_undisturbed(self, folder: Path) -> float:
-        """Counts how much happens in each phase; seconds that it took."""
+        """Run without a kill, count the function calls in each phase, and return the seconds that it took."""
         began = time.monotonic()
         process, told = self.start(folder)
         num_calls, num_events = told.recv()
@@ -97,14 +97,14 @@ class Runs:
         return time.monotonic() - began
 
     def run_until(self, folder: Path, blow: Blow | None) -> tuple[int, str | None]:
-        """Exit status, and the phase in which the run was struck (None: it came to its end before)."""
+        """Exit status, and the phase in which the run was killed (None: it ended before)."""
         process, told = self.start(folder, blow)
         process.join()
         return process.exitcode, told.recv() if blow is not None and told.poll() and process.exitcode else None
 
 
 def draw_blows(draw: random.Random, num_kills: int) -> list[Blow]:
-    """As many kills in each phase, other signals among them, in a random order; publishing comes last of each ten."""
+    """Equally many kills in each phase, and some other signals, in random order; publishing comes last of each ten."""
     blows: list[Blow] = []
     for number in range(num_kills):
         phase = list(PHASES)[number % len(PHASES)]
@@ -116,7 +116,7 @@ def draw_blows(draw: random.Random, num_kills: int) -> list[Blow]:
     return [blow for ten in tens for blow in sorted(ten, key=lambda blow: blow.phase == "publishing")]
 
 
-def test_killed_at_any_place_a_run_ends_as_if_nothing_had_happened(
+def test_a_run_killed_at_any_function_call_ends_as_if_undisturbed(
     processes: Any, config: ExperimentConfig, tmp_path: Path
 ) -> None:
     runs = Runs(processes, config)
@@ -145,10 +145,10 @@ def test_killed_at_any_place_a_run_ends_as_if_nothing_had_happened(
     assert num_struck == dict.fromkeys(PHASES, NUM_KILLS // len(PHASES))
 
 
-def test_killed_at_any_time_a_run_ends_as_if_nothing_had_happened(
+def test_a_run_killed_at_any_time_ends_as_if_undisturbed(
     processes: Any, config: ExperimentConfig, tmp_path: Path
 ) -> None:
-    """From outside, also in the midst of what is no function call of Python's."""
+    """The kill comes from another process, and may hit in the middle of a call into C."""
     runs = Runs(processes, config)
     runs.run_undisturbed(tmp_path / "warm-up")
     seconds = runs.run_undisturbed(tmp_path / "whole")
@@ -171,7 +171,7 @@ def test_killed_at_any_time_a_run_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_asked_to_end_a_run_leaves_a_checkpoint_of_that_step(
+def test_a_run_asked_to_end_saves_a_checkpoint_of_that_step(
     processes: Any, config: ExperimentConfig, tmp_path: Path, name: str
 ) -> None:
     config = replace(config, trainer=replace(config.trainer, save_every=1000, num_epochs=200))

@@ -1,4 +1,4 @@
-"""One run, one process, one folder: processes that begin in a folder in which another one writes, and torchrun's."""
+"""One process at a time writes into a run's folder: a second one is refused, and so are several of torchrun."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFUSED = "another run is writing into this folder; wait for its end, or name an
 
 @contextmanager
 def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process, with one that it forked, holds the folder; both are killed at the end."""
+    """Let another process, and one that it forked, lock the folder; both are killed at the end."""
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
@@ -46,7 +46,7 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
-    """The configs that reach `actions.run`, which does nothing else."""
+    """The configs that reach `actions.run`, which is replaced by a function that only records them."""
     configs: list[ExperimentConfig] = []
     monkeypatch.setattr("multitask_bert.actions.run", configs.append)
     return configs
@@ -99,7 +99,7 @@ def test_several_jobs_without_a_search_are_refused_together(ran: list[Experiment
     assert (ran, [path.name for path in tmp_path.iterdir()]) == ([], [LOCK_FILE])
 
 
-def test_what_a_killed_run_left_behind_blocks_nobody(tmp_path: Path) -> None:
+def test_the_lock_file_of_a_killed_run_blocks_nobody(tmp_path: Path) -> None:
     with held_elsewhere(tmp_path) as process:
         with pytest.raises(InputError, match="is writing into this folder"):
             hold(tmp_path, "folder")
@@ -109,7 +109,7 @@ def test_what_a_killed_run_left_behind_blocks_nobody(tmp_path: Path) -> None:
             assert (tmp_path / LOCK_FILE).exists()
 
 
-def test_a_folder_is_held_once_per_process_and_given_back(tmp_path: Path) -> None:
+def test_a_folder_is_locked_once_per_process_and_released(tmp_path: Path) -> None:
     def is_free() -> bool:
         lock = FileLock(tmp_path / LOCK_FILE)
         try:
@@ -126,7 +126,7 @@ def test_a_folder_is_held_once_per_process_and_given_back(tmp_path: Path) -> Non
     assert is_free()
 
 
-def test_a_folder_into_which_nothing_was_written_is_not_left_behind(tmp_path: Path) -> None:
+def test_a_locked_folder_that_stays_empty_is_removed(tmp_path: Path) -> None:
     for name in ("deep/empty", "full"):
         with holding(tmp_path / name):
             (tmp_path / "full").mkdir(exist_ok=True)
@@ -134,7 +134,7 @@ def test_a_folder_into_which_nothing_was_written_is_not_left_behind(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.rglob("*")) == [LOCK_FILE, "deep", "file", "full"]
 
 
-def test_a_file_system_without_locks_is_a_warning(
+def test_a_file_system_without_locks_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a command may change of a run that goes on, and what it may not."""
+"""Which keys a command may change of a run that is resumed, and which not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 from multitask_bert.errors import InputError
-from multitask_bert.saving.resume import config_to_go_on_with, keys_of, refuse_another_config
+from multitask_bert.saving.resume import config_to_resume, keys_of, refuse_changed_config
 from tests.composing import config_of
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -25,27 +25,29 @@ def begun(folder: Path, config: ExperimentConfig) -> Path:
     return folder
 
 
-def test_a_run_goes_on_with_its_own_config_but_for_what_is_given(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_is_resumed_with_its_own_config_except_for_given_changeable_keys(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     earlier = make_config(num_workers=2, patience=4)
     given = ("batching.num_workers=0", "logger=none", "trainer.patience=1", "trainer.on_non_finite=skip", "seed=9")
     now = config_of(*given)
-    config = config_to_go_on_with(begun(tmp_path, earlier), now, keys_of(given))
+    config = config_to_resume(begun(tmp_path, earlier), now, keys_of(given))
     assert (config.resume, config.batching.num_workers, config.trainer.on_non_finite) == (True, 0, "skip")
     assert (config.seed, config.trainer.patience, config.tasks) == (earlier.seed, 4, earlier.tasks)
     assert config.logger == {}
-    refuse_another_config(to_dict(earlier), config)
+    refuse_changed_config(to_dict(earlier), config)
 
 
-def test_what_is_not_given_stays_though_the_default_is_another(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_key_that_is_not_given_keeps_the_value_of_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
     earlier = make_config(num_workers=2)
-    config = config_to_go_on_with(begun(tmp_path, earlier), config_of(), ["logger"])
+    config = config_to_resume(begun(tmp_path, earlier), config_of(), ["logger"])
     assert (config.batching.num_workers, config.trainer.device) == (2, "cpu")
 
 
-def test_a_key_that_is_younger_than_the_run_may_have_its_default(make_config: MakeConfig) -> None:
+def test_a_key_that_is_newer_than_the_run_may_have_its_default(make_config: MakeConfig) -> None:
     config = make_config()
     older: dict[str, Any] = to_dict(config)
     del older["trainer"]["on_non_finite"], older["deterministic"]
-    refuse_another_config(older, config)
+    refuse_changed_config(older, config)
     with pytest.raises(InputError, match=r"deterministic was None, now False"):
-        refuse_another_config(older, replace(config, deterministic=False))
+        refuse_changed_config(older, replace(config, deterministic=False))

@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends as one that never was: the same weights, scores and log, to the bit."""
+"""A run that was stopped and resumed equals an uninterrupted one: the same weights, scores and log, to the bit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.saving.store import Snapshots
+from multitask_bert.saving.store import Checkpoint, CheckpointStore
 from multitask_bert.training import provenance
-from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.loop import Stopped
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.signals import RESUME_ME
@@ -34,24 +35,29 @@ NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches
 
 
 def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
-    return Trainer.from_config(config, folder=folder)
+    return Trainer.from_config(config, RunOutput(folder))
 
 
 def stop_after(trainer: Trainer, step: int) -> None:
-    """Ask the run to stop while its step number `step` is made."""
-    make_step = trainer._step
+    """Ask the run to stop in its step number `step`, from 1 on."""
+    after_step(trainer, step, lambda: trainer.ask_to_stop("SIGTERM"))
 
-    def step_and_ask(*given: Any) -> None:
-        make_step(*given)
-        if trainer.state.step + 1 == step:
-            trainer.ask_to_stop("SIGTERM")
 
-    trainer._step = step_and_ask  # type: ignore[method-assign]
+def after_step(trainer: Trainer, step: int, act: Callable[[], None]) -> None:
+    """Call `act` once the update of this step is made, when its losses are reported."""
+    queue = trainer.reporter.queue
+
+    def queue_and_act(metrics: Any, **options: Any) -> None:
+        queue(metrics, **options)
+        if options["step"] == step:
+            act()
+
+    trainer.reporter.queue = queue_and_act  # type: ignore[method-assign]
 
 
 def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
     """Ask the run to stop in the evaluation after this step, before its batch `number`, from 1 on."""
-    heed_stop = trainer._evaluator.before_batch
+    heed_stop = trainer.evaluator.before_batch
     seen = itertools.count(1)
 
     def ask_and_heed() -> None:
@@ -59,11 +65,11 @@ def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
             trainer.ask_to_stop("SIGTERM")
         heed_stop()
 
-    trainer._evaluator.before_batch = ask_and_heed
+    trainer.evaluator.before_batch = ask_and_heed
 
 
 def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
-    """Train, asked to stop after this step."""
+    """Train, and stop after this step."""
     trainer = make_trainer(config, folder)
     stop_after(trainer, step)
     with pytest.raises(Stopped):
@@ -73,7 +79,7 @@ def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
 
 
 def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
-    """Train, stopped after these steps, each time to go on in another process' place: with everything made anew."""
+    """Train, stopped and resumed after each of these steps, with all objects made anew, as in another process."""
     for step in stops:
         train_until(config, folder, step)
         config = replace(config, resume=True)
@@ -101,7 +107,9 @@ def assert_same(one: Trainer, other: Trainer) -> None:
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (9,), (10, 13), (17,), (18,)])
-def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: Path, stops: tuple[int, ...]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    make_config: MakeConfig, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
     config = make_config()
     whole = train(config, tmp_path / "whole")
     assert whole.state.step == NUM_STEPS
@@ -119,17 +127,19 @@ def test_it_ends_as_if_it_had_never_stopped(make_config: MakeConfig, tmp_path: P
     ],
     ids=lambda options: "-".join(options),
 )
-def test_so_it_does_with_every_option(make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_with_every_option(
+    make_config: MakeConfig, tmp_path: Path, options: dict[str, Any]
+) -> None:
     config = make_config(**options)
     whole = train(config, tmp_path / "whole")
     assert_same(whole, train(config, tmp_path / "stopped", (3, 8)))
 
 
 @pytest.mark.parametrize(("num_batches", "step"), [(1, 9), (2, 9), (3, 18)])
-def test_an_evaluation_that_is_stopped_is_made_when_the_run_goes_on(
+def test_an_evaluation_cut_short_is_made_when_the_run_is_resumed(
     make_config: MakeConfig, tmp_path: Path, num_batches: int, step: int
 ) -> None:
-    """Slurm's grace is shorter than many an evaluation; a second stop over the same one changes nothing."""
+    """Slurm's grace period may be shorter than an evaluation. A second stop in the same evaluation changes nothing."""
     config = make_config(eval_batch_size=4)
     whole = train(config, tmp_path / "whole")
     for _ in range(2):
@@ -144,8 +154,8 @@ def test_an_evaluation_that_is_stopped_is_made_when_the_run_goes_on(
     assert_same(whole, train(config, tmp_path / "stopped"))
 
 
-def test_without_checkpoints_an_evaluation_is_made_to_its_end(make_config: MakeConfig, tmp_path: Path) -> None:
-    """There is nothing to go on from: its model is all that would be left."""
+def test_an_evaluation_is_not_cut_short_without_checkpoints(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Without checkpoints the model of that evaluation is all that is left of the run."""
     trainer = make_trainer(make_config(keep_last=0), tmp_path)
     stop_before_batch(trainer, 1, 9)
     with pytest.raises(Stopped):
@@ -155,14 +165,16 @@ def test_without_checkpoints_an_evaluation_is_made_to_its_end(make_config: MakeC
 
 
 @pytest.mark.parametrize("rule", ["temperature", "annealed"])
-def test_so_it_does_with_drawn_tasks(make_config: MakeConfig, tmp_path: Path, rule: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_with_sampled_tasks(
+    make_config: MakeConfig, tmp_path: Path, rule: str
+) -> None:
     config = make_config()
     config.mixing.rule = rule
     whole = train(config, tmp_path / "whole")
     assert_same(whole, train(config, tmp_path / "stopped", (12,)))
 
 
-def test_a_run_that_left_no_checkpoint_begins_anew(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_resumed_run_without_a_checkpoint_starts_over(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     whole = train(config, tmp_path / "whole")
     (tmp_path / "killed").mkdir()
@@ -170,8 +182,8 @@ def test_a_run_that_left_no_checkpoint_begins_anew(make_config: MakeConfig, tmp_
     assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
 
 
-def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
-    """As where a run is killed some steps after its last checkpoint."""
+def test_steps_after_the_checkpoint_are_logged_once(make_config: MakeConfig, tmp_path: Path) -> None:
+    """A run killed some steps after its last checkpoint leaves such lines."""
     config = make_config()
     whole = train(config, tmp_path / "whole")
     train_until(config, tmp_path / "killed", 5)
@@ -180,7 +192,7 @@ def test_what_was_logged_after_the_checkpoint_is_logged_once(make_config: MakeCo
     assert_same(whole, train(replace(config, resume=True), tmp_path / "killed"))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = make_config(save_every=4)
@@ -192,10 +204,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     assert "step_00000010: damaged (tensors.safetensors is not what was written, says checksums.json)" in caplog.text
 
 
-def test_a_best_model_that_is_damaged_is_made_again(
+def test_a_damaged_best_model_is_made_again(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a bit flipped it would load, and be tested as if nothing were."""
+    """With a flipped bit, the weights would load without an error."""
     config = make_config(save_every=4)
     whole = train(config, tmp_path / "whole")
     assert whole.state.best_step == 9
@@ -203,11 +215,11 @@ def test_a_best_model_that_is_damaged_is_made_again(
     flip_a_bit(tmp_path / "stopped" / "checkpoints" / "best" / "model.safetensors")
     assert_same(whole, train(replace(config, resume=True), tmp_path / "stopped"))
     assert "the best model so far is lost (damaged: model.safetensors is not what was written" in caplog.text
-    assert "going on from step 8" in caplog.text
+    assert "resuming from step 8" in caplog.text
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
-def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_it_is_removed(
+def test_a_damaged_best_model_older_than_all_checkpoints_is_refused_until_it_is_removed(
     make_config: MakeConfig, tmp_path: Path, is_removed: bool
 ) -> None:
     config = make_config(save_every=4, keep_last=1)
@@ -220,12 +232,12 @@ def test_where_no_checkpoint_is_before_it_a_damaged_best_model_is_refused_until_
         assert (trainer.state.step, trainer.state.best_step) == (18, 18)
         MultiTaskModel.load(best)
     else:
-        with pytest.raises(InputError, match=r"checkpoints/best: damaged: .* of step 9, .*remove this folder to go on"):
+        with pytest.raises(InputError, match=r"checkpoints/best: damaged: .* of step 9, .*remove this folder to"):
             train(replace(config, resume=True), tmp_path)
 
 
-def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
-    """As where it was killed while it was tested."""
+def test_a_finished_run_that_lost_its_best_model_saves_the_last(make_config: MakeConfig, tmp_path: Path) -> None:
+    """A run that is killed during its evaluation on test is in this state."""
     config = make_config(keep_last=1)
     train(config, tmp_path)
     shutil.rmtree(tmp_path / "checkpoints" / "best")
@@ -233,22 +245,22 @@ def test_a_run_that_is_over_and_has_lost_its_best_model_keeps_the_last(make_conf
     assert trainer.state.best_step == trainer.state.step == NUM_STEPS
 
 
-def test_a_best_model_that_is_damaged_during_the_run_is_not_taken(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_best_model_damaged_during_the_run_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = make_trainer(make_config(num_epochs=1), tmp_path)
-    evaluate = trainer._evaluate_and_keep_best
+    save = trainer.best.save
 
-    def evaluate_and_damage() -> None:
-        evaluate()
+    def save_and_damage(*arguments: Any) -> None:
+        save(*arguments)
         flip_a_bit(tmp_path / "checkpoints" / "best" / "model.safetensors")
 
-    trainer._evaluate_and_keep_best = evaluate_and_damage  # type: ignore[method-assign]
-    with pytest.raises(InputError, match=r"checkpoints/best: the best model is lost \(damaged: .*resume=true looks"):
+    trainer.best.save = save_and_damage  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"checkpoints/best: the best model is lost \(damaged: .*makes it again"):
         trainer.train()
     trainer.close()
 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 3])
-def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_path: Path, num_kept: int) -> None:
+def test_keep_last_sets_how_many_checkpoints_stay(make_config: MakeConfig, tmp_path: Path, num_kept: int) -> None:
     trainer = make_trainer(make_config(save_every=2, keep_last=num_kept), tmp_path)
     trainer.train()
     trainer.close()
@@ -256,16 +268,16 @@ def test_as_many_checkpoints_stay_as_are_wanted(make_config: MakeConfig, tmp_pat
     assert found == [f"step_{step:08d}" for step in (14, 16, 18)][3 - num_kept :]
 
 
-def test_another_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_changed_config_is_refused_and_the_difference_named(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     train_until(config, tmp_path, 3)
     other = replace(make_config(log_every=3), resume=True)  # when lines are handed over changes nothing
     other.optimizer.lr = 0.25
-    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Go on"):
+    with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25\. Resume"):
         make_trainer(other, tmp_path).train()
 
 
-def test_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
+def test_a_resumed_run_with_other_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_root: Path) -> None:
     config = make_config()
     train_until(config, tmp_path, 3)
     config = replace(make_config(), resume=True)
@@ -278,17 +290,17 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(make_config(save_every=2), tmp_path)
-    write = Snapshots.write
+    write = CheckpointStore.write
 
-    def fill_the_disk(self: Snapshots, step: int, snapshot: Any) -> None:
-        if step == 6:
+    def fill_the_disk(self: CheckpointStore, checkpoint: Checkpoint) -> None:
+        if checkpoint.step == 6:
             monkeypatch.setattr("safetensors.torch.save_file", raise_full)
-        write(self, step, snapshot)
+        write(self, checkpoint)
 
     def raise_full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Snapshots, "write", fill_the_disk)
+    monkeypatch.setattr(CheckpointStore, "write", fill_the_disk)
     with pytest.raises(InputError, match=r"step 6 cannot be written .*No space left.*resume=true"):
         trainer.train()
     trainer.close()
@@ -297,7 +309,9 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(
     ]  # fmt: skip
 
 
-def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_half_written_files_of_a_killed_run_are_removed_when_it_is_resumed(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
     (tmp_path / ".results.json.123.partial").write_text('{"metr')
     run_training(replace(config, resume=True), tmp_path, tags={})
@@ -305,9 +319,7 @@ def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(make_conf
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_a_complete_run_that_was_killed_over_its_checkpoints_removes_them(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
+def test_resuming_a_complete_run_removes_leftover_checkpoints(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
     score = run_training(config, tmp_path, tags={})
     (tmp_path / "checkpoints" / "last" / "step_00000002").mkdir(parents=True)
@@ -315,7 +327,7 @@ def test_a_complete_run_that_was_killed_over_its_checkpoints_removes_them(
     assert not (tmp_path / "checkpoints" / "last").exists()
 
 
-def test_a_signal_before_training_is_answered_at_once_and_nothing_is_broken(
+def test_a_signal_before_training_ends_the_run_at_once_and_it_can_be_resumed(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)

@@ -1,4 +1,4 @@
-"""A run's folder holds what it takes to have the same run again, and to see what would not be the same."""
+"""A run can be reproduced from its folder, and what has changed since is named."""
 
 from __future__ import annotations
 
@@ -44,21 +44,23 @@ def reproduce(run_dir: Path, folder: Path, **changes: Any) -> None:
     actions.reproduce(replace(ExperimentConfig(action="reproduce", run_dir=str(run_dir)), **changes), folder)
 
 
-def test_the_same_comes_out_and_is_said(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reproduction_with_identical_results_says_so(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reproduce(run_dir, tmp_path / "again")
     assert f"again beside {run_dir}: the same, to the bit" in capsys.readouterr().out
     finals = [provenance.read(folder)["final"] for folder in (run_dir, tmp_path / "again")]
     assert finals[0] == finals[1]
 
 
-def test_where_each_part_of_the_config_came_from_is_kept_and_goes_over_to_a_reproduction(
+def test_the_config_files_of_a_run_are_recorded_and_copied_to_its_reproduction(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     files = {"tasks/mood": "/mine/tasks/mood.yaml", "model/tiny": "/ours/model/tiny.yaml"}
     run, again = tmp_path / "run", tmp_path / "again"
     config = make_config(num_epochs=1)
     for folder, found in ((run, files), (again, {"config": "/ours/config.yaml"})):
-        run_folder.keep_config(config, folder)
+        run_folder.save_config(config, folder)
         OmegaConf.save({"hydra": {"runtime": {"files": found}}}, folder / ".hydra" / "hydra.yaml")
     actions.train(config, run)
     reproduce(run, again)
@@ -67,13 +69,13 @@ def test_where_each_part_of_the_config_came_from_is_kept_and_goes_over_to_a_repr
     assert provenance.read(run / "seed_1")["config_files"] == files
 
 
-def test_data_elsewhere_is_the_same_data(run_dir: Path, tmp_path: Path, data_root: Path) -> None:
+def test_data_in_another_folder_is_the_same_data(run_dir: Path, tmp_path: Path, data_root: Path) -> None:
     shutil.copytree(data_root, tmp_path / "copy")
     reproduce(run_dir, tmp_path / "again", data_root=str(tmp_path / "copy"))
     assert provenance.read(tmp_path / "again")["data"] == provenance.read(run_dir)["data"]
 
 
-def test_data_that_changed_is_named_before_anything_is_trained(
+def test_changed_data_is_named_before_anything_is_trained(
     run_dir: Path, tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(data_root, tmp_path / "copy")
@@ -81,13 +83,13 @@ def test_data_that_changed_is_named_before_anything_is_trained(
     train_file.write_text(train_file.read_text(encoding="utf-8").replace("\tgood", "\tbad", 1), encoding="utf-8")
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it was trained"))
     with pytest.raises(
-        InputError, match=r"has changed since.*\n  data\.mood\.train: \w+…, now \w+…\nput it back"
+        InputError, match=r"have changed since.*\n  data\.mood\.train: \w+…, now \w+…\nrestore them"
     ) as told:
         reproduce(run_dir, tmp_path / "again", data_root=str(tmp_path / "copy"))
     assert "people" not in str(told.value)
 
 
-def test_weights_that_changed_are_named(run_dir: Path) -> None:
+def test_changed_weights_are_named(run_dir: Path) -> None:
     before = provenance.read(run_dir)
     with pytest.raises(InputError, match=r"\n  weights: \w+…, now 0000\n"):
         refuse_other_inputs(before, {**before, "weights": "0000"})
@@ -110,7 +112,7 @@ def test_scores_in_the_interval_are_the_same_within_the_spread(run_dir: Path, tm
     assert verdict(read_earlier(run_dir), read_earlier(other))[0] == DIFFERENT
 
 
-def test_what_came_out_different_ends_with_status_1_and_the_circumstances_that_changed(
+def test_a_different_result_ends_with_status_1_and_names_what_else_differs(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     described = provenance.read(run_dir)
@@ -131,13 +133,13 @@ def test_what_came_out_different_ends_with_status_1_and_the_circumstances_that_c
     "content", [None, "{", "{}", "[]", '{"final": {}}', '{"final": {"weights": "a", "metrics": "b"}}']
 )
 @pytest.mark.parametrize("name", ["provenance.json", "results.json"])
-def test_a_run_that_did_not_end_or_is_damaged_is_refused_before_anything_is_trained(
+def test_an_unfinished_or_damaged_run_is_refused_before_anything_is_trained(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | None
 ) -> None:
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it was trained"))
     path = run_dir / name
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=f"run_dir={run_dir}: .*(has no {name}|is damaged|did not end)"):
+    with pytest.raises(InputError, match=f"run_dir={run_dir}: .*(has no {name}|is damaged|is not finished)"):
         reproduce(run_dir, tmp_path / "again")
 
 
@@ -146,7 +148,7 @@ def test_a_complete_run_is_not_mistaken_for_one_with_another_config(
 ) -> None:
     config = replace(make_config(num_epochs=1), resume=True)
     actions.train(config, run_dir)
-    assert "this run is complete; there is nothing to go on with" in capsys.readouterr().out
+    assert "this run is complete; there is nothing to resume" in capsys.readouterr().out
     config.optimizer.lr = 0.25
     with pytest.raises(InputError, match=r"optimizer\.lr was 5e-05, now 0\.25"):
         actions.train(config, run_dir)
@@ -167,7 +169,9 @@ def test_reproduce_yaml_composes_to_the_very_config(
     assert "${" not in OmegaConf.to_yaml(to_dict(config))
 
 
-def test_what_can_be_changed_of_a_whole_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_of_reproduce_yaml_can_be_overridden_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_folder.write_reproduction(from_tree(composed()), tmp_path)
     command = ("--config-dir", str(tmp_path), "--config-name", "reproduce")
     error = error_of(*command, "logger=none")
@@ -188,16 +192,16 @@ def test_provenance_tells_code_packages_machine_and_hashes(run_dir: Path) -> Non
     assert len(described["final"]["weights"]) == len(described["weights"]) == 64
 
 
-def test_scores_that_were_changed_after_the_run_are_not_compared(run_dir: Path, tmp_path: Path) -> None:
+def test_scores_that_were_edited_after_the_run_are_refused(run_dir: Path, tmp_path: Path) -> None:
     results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
     results["metrics"]["test"]["eval_mean_f1"] = 0.99
     (run_dir / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    with pytest.raises(InputError, match=r"scores in results\.json are not those of which provenance\.json has"):
+    with pytest.raises(InputError, match=r"scores in results\.json do not match the hash in provenance\.json"):
         reproduce(run_dir, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
-def test_another_config_is_refused_where_no_checkpoint_is_left_too(make_config: MakeConfig, run_dir: Path) -> None:
+def test_a_changed_config_is_refused_even_without_a_checkpoint(make_config: MakeConfig, run_dir: Path) -> None:
     for name in ("results.json", "provenance.json"):
         (run_dir / name).unlink()
     with pytest.raises(InputError, match=r"batching\.batch_size was 8, now 4"):

@@ -1,4 +1,4 @@
-"""`verify=true`: a study's seeds, each in a folder of its own, and whether their mean is what the study says."""
+"""`verify=true` runs a study's seeds, each in its own folder, and compares their mean with the expected score."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from multitask_bert.heads import check_heads
 from multitask_bert.saving.run_folder import read_reproduction
 from multitask_bert.studies.verification import VERIFICATION, Compared, compare, interval_of_mean, verify_study
 from multitask_bert.training import provenance
-from multitask_bert.training.checkpoint import Stopped
-from multitask_bert.training.trainer import Trainer
+from multitask_bert.training.loop import Stopped, TrainingLoop
 
 MakeConfig = Callable[..., ExperimentConfig]
 KEY = "eval_mood_polarity_f1"
 
 
 def study(*, seeds: tuple[int, ...] = (1, 2), **expected: Any) -> StudyConfig:
-    """What is expected of the task `mood`: anything, unless `expected` says otherwise."""
+    """A study that expects any score of the task `mood`, unless `expected` says otherwise."""
     score = ExpectedScore(**{"score": 0.5, "tolerance": 0.6, **expected})
     return StudyConfig(source="a page", table="its table", seeds=list(seeds), expected={KEY: score}, caveats="some")
 
 
 @pytest.fixture
 def config(make_config: MakeConfig) -> ExperimentConfig:
-    """A run of two steps over `mood`, to be verified."""
+    """The config of a study over `mood` with runs of two steps."""
     return replace(make_config("mood", max_steps=2), verify=True, study=study())
 
 
@@ -82,7 +81,7 @@ def test_scores_of_tasks_that_are_not_in_the_run_are_left_out_and_named(config: 
     assert ([one.key for one in found.scores], found.left_out, found.is_passed) == ([KEY], [other], True)
 
 
-def test_a_score_that_did_not_come_out_is_named(config: ExperimentConfig) -> None:
+def test_an_expected_score_that_no_run_reports_is_named(config: ExperimentConfig) -> None:
     with pytest.raises(InputError, match=f"{KEY}: the run with seed 7 has no such score on test; it has eval_loss"):
         compare(config, {7: {"test": {"eval_loss": 1.0}}})
 
@@ -116,14 +115,14 @@ def test_each_seed_leaves_a_whole_run_and_the_scores_are_compared(
     assert again[KEY] == pytest.approx(scores[2], abs=1e-6)
 
 
-def test_a_seed_of_a_verification_is_the_run_that_it_would_be_alone(config: ExperimentConfig, tmp_path: Path) -> None:
+def test_a_seed_of_a_verification_equals_the_run_of_that_seed_alone(config: ExperimentConfig, tmp_path: Path) -> None:
     actions.verify(config, tmp_path / "all")
     actions.train(replace(config, verify=False, seed=2), tmp_path / "alone")
     finals = [provenance.read(folder)["final"] for folder in (tmp_path / "all" / "seed_2", tmp_path / "alone")]
     assert finals[0] == finals[1]
 
 
-def test_what_is_not_as_expected_ends_with_status_1(
+def test_a_failed_verification_ends_with_status_1(
     config: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.study = study(score=2.0, tolerance=0.1, seeds=(1,))
@@ -133,20 +132,20 @@ def test_what_is_not_as_expected_ends_with_status_1(
     assert read(tmp_path / VERIFICATION)["passed"] is False
 
 
-def test_stopped_at_the_second_seed_it_goes_on_there(
+def test_a_verification_stopped_at_the_second_seed_is_resumed_there(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = replace(config, trainer=replace(config.trainer, max_steps=4, save_every=1))
     actions.verify(config, tmp_path / "whole")
-    make_step = Trainer._step
+    make_step = TrainingLoop._step
 
-    def step_and_ask(self: Trainer, *given: Any) -> None:
+    def step_and_ask(self: TrainingLoop, *given: Any) -> None:
         make_step(self, *given)
-        if self.config.seed == 2 and self.state.step == 1:
-            self.ask_to_stop("SIGTERM")
+        if self.trainer.config.seed == 2 and self.state.step == 1:
+            self.trainer.ask_to_stop("SIGTERM")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step_and_ask)
+        patch.setattr(TrainingLoop, "_step", step_and_ask)
         with pytest.raises(SystemExit, match="75"):
             actions.verify(config, tmp_path / "stopped")
     told = capsys.readouterr().out
@@ -155,7 +154,7 @@ def test_stopped_at_the_second_seed_it_goes_on_there(
     actions.verify(replace(config, resume=True), tmp_path / "stopped")
     printed = capsys.readouterr().out
     assert "seed_1: this run is complete" in printed
-    assert "going on from step 2 of 4" in printed
+    assert "resuming from step 2 of 4" in printed
     assert (tmp_path / "stopped" / "seed_1" / "metrics.jsonl").read_bytes() == first
     for seed in (1, 2):
         finals = [provenance.read(tmp_path / name / f"seed_{seed}")["final"] for name in ("whole", "stopped")]
@@ -166,12 +165,12 @@ def test_stopped_at_the_second_seed_it_goes_on_there(
 def test_two_verifications_do_not_share_a_folder(config: ExperimentConfig, tmp_path: Path) -> None:
     (tmp_path / "seed_2").mkdir()
     (tmp_path / "seed_2" / "metrics.jsonl").touch()
-    with pytest.raises(InputError, match=r"holds runs of a verification already; go on with it \(resume=true\)"):
+    with pytest.raises(InputError, match=r"holds runs of a verification already; resume it \(resume=true\)"):
         verify_study(config, tmp_path, lambda *_: pytest.fail("it was trained"))
 
 
 def test_a_run_that_is_stopped_stops_the_verification(config: ExperimentConfig, tmp_path: Path) -> None:
-    """Also where nothing turns it into an exit status."""
+    """`Stopped` passes through, also where nothing turns it into an exit status."""
 
     def stop(*_: Any) -> None:
         raise Stopped("SIGTERM")

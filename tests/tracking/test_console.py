@@ -1,4 +1,4 @@
-"""What a person sees: tables and a bar in a terminal, plain lines elsewhere."""
+"""The console prints tables and a progress bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def everything(console: Console) -> None:
     console.close()
 
 
-def test_elsewhere_every_line_can_be_read_by_itself() -> None:
+def test_without_a_terminal_every_line_can_be_read_by_itself() -> None:
     lines = shown(io.StringIO(), everything).splitlines()
     assert "mood train: 1,500 examples, 30,000 pieces; truncated 7, no label polarity 3" in lines
     assert "mood dev (cut from train): 100 examples, 2,000 pieces; truncated 0, no label 0" in lines
@@ -128,7 +128,7 @@ def test_the_last_screen_shows_the_best_scores_again_when_others_came_after() ->
 
 
 @pytest.mark.parametrize("metric", ["eval_mean_f1", "eval_mood_polarity_f1"])
-def test_the_score_of_a_single_head_is_not_said_again_as_the_best(metric: str) -> None:
+def test_the_score_of_a_single_head_is_not_printed_again_as_the_best(metric: str) -> None:
     results = {"mood": TaskResult({"polarity": 0.25}, {"polarity": {"f1": 0.5}})}
     lines = shown(io.StringIO(), lambda console: console.show_end(STATE, metric, {"best": results}, {})).splitlines()
     assert [line for line in lines if "0.5000" in line] == [

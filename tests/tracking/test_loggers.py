@@ -1,4 +1,4 @@
-"""The loggers that need no server: what they wrote, read back by other means."""
+"""The loggers that need no server; what they write is read back by other means."""
 
 from __future__ import annotations
 
@@ -121,9 +121,7 @@ def test_an_unwritable_folder_is_one_warning_and_no_error(
     assert logger_class.__name__ in record.getMessage()
 
 
-def test_a_disk_that_fills_up_is_one_warning_and_the_run_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_is_one_warning_and_the_run_continues(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / METRICS_FILE).symlink_to("/dev/full")
@@ -137,7 +135,7 @@ def test_a_disk_that_fills_up_is_one_warning_and_the_run_goes_on(
 
 
 def scalars_in(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard itself reads."""
+    """The scalars that TensorBoard itself reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder)).Reload()
@@ -154,7 +152,7 @@ def test_a_file_in_place_of_the_tensorboard_folder_is_one_warning(
     logger.close()
     (record,) = caplog.records
     assert str(tmp_path / "tensorboard") in record.getMessage()
-    assert record.getMessage().endswith("the run goes on")
+    assert record.getMessage().endswith("the run continues")
 
 
 def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(
@@ -171,10 +169,10 @@ def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(
     assert "No such file or directory" in record.getMessage()
 
 
-def test_a_disk_that_is_full_for_a_while_leaves_a_gap_and_curves_that_can_be_read(
+def test_a_disk_that_is_full_for_a_while_leaves_a_gap_in_readable_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The limit of a file's size stands for the disk's: the system writes what fits, and refuses the rest."""
+    """A limit on file sizes simulates a full disk: the system writes what fits, and refuses the rest."""
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(event_file, "FLUSH_SECONDS", 0)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -195,7 +193,7 @@ def test_a_disk_that_is_full_for_a_while_leaves_a_gap_and_curves_that_can_be_rea
     assert scalars_in(tmp_path / "tensorboard") == {"train/loss": [(1, 0.5), (50, 0.25)]}
 
 
-def test_a_run_that_goes_on_shows_each_step_once_in_tensorboard(tmp_path: Path) -> None:
+def test_a_resumed_run_shows_each_step_once_in_tensorboard(tmp_path: Path) -> None:
     for first, start in (0, run_in(tmp_path)), (3, replace(run_in(tmp_path), step=3, num_bytes_kept=0)):
         logger = TensorBoardLogger()
         logger.start(start)

@@ -13,7 +13,8 @@ import torch
 from multitask_bert.config.schema import AveragingConfig, ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.inference.predictor import Predictor
-from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.loop import Stopped, TrainingLoop
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded
@@ -29,58 +30,62 @@ def averaging(make_config: MakeConfig, kind: str, *, start: float = 0.0, **train
     return config
 
 
-def weights_by_step(config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[int, Weights], Trainer]:
-    """All weights after each step of a run, and the trainer after it."""
+def weights_by_step(
+    config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[int, Weights], TrainingLoop]:
+    """All weights after each step of a run, and its training loop."""
     found: dict[int, Weights] = {}
-    step = Trainer._step
+    step = TrainingLoop._step
+    loops: list[TrainingLoop] = []
 
-    def watched(self: Trainer, *arguments: Any) -> None:
+    def watched(self: TrainingLoop, *arguments: Any) -> None:
         step(self, *arguments)
-        found[self.state.step + 1] = {name: weight.clone() for name, weight in self.model.state_dict().items()}
+        weights = self.trainer.model.state_dict()
+        found[self.state.step + 1] = {name: weight.clone() for name, weight in weights.items()}
+        loops.append(self)
 
-    monkeypatch.setattr(Trainer, "_step", watched)
-    trainer = Trainer.from_config(config)
-    trainer.train()
-    monkeypatch.setattr(Trainer, "_step", step)
-    return found, trainer
-
-
-def in_use(trainer: Trainer, name: str) -> slice | torch.Tensor:
-    """Rows of the word embeddings that training touches; of other weights, all."""
-    return trainer._stream.used_ids() if name.endswith("word_embeddings.weight") else slice(None)
+    monkeypatch.setattr(TrainingLoop, "_step", watched)
+    Trainer.from_config(config).train()
+    monkeypatch.setattr(TrainingLoop, "_step", step)
+    return found, loops[0]
 
 
-def averages_of(trainer: Trainer) -> Weights:
+def in_use(loop: TrainingLoop, name: str) -> slice | torch.Tensor:
+    """An index of the rows that training touches: some of the word embeddings, all of other weights."""
+    return loop.stream.used_ids() if name.endswith("word_embeddings.weight") else slice(None)
+
+
+def averages_of(loop: TrainingLoop) -> Weights:
     return {
-        name.replace("word_embeddings.rows", "word_embeddings.weight"): w for name, w in trainer.average.tensors.items()
+        name.replace("word_embeddings.rows", "word_embeddings.weight"): w for name, w in loop.average.tensors.items()
     }
 
 
 def test_ema_is_the_recursion_over_the_steps_after_its_start(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_step, trainer = weights_by_step(averaging(make_config, "ema", start=0.25), monkeypatch)
+    by_step, loop = weights_by_step(averaging(make_config, "ema", start=0.25), monkeypatch)
     num_steps = len(by_step)
     expected: Weights = {}
     for step, weights in by_step.items():
         if step > 0.25 * num_steps:
             expected = {n: 0.75 * expected[n] + 0.25 * w if expected else w for n, w in weights.items()}
-    averages = averages_of(trainer)
+    averages = averages_of(loop)
     assert averages.keys() == expected.keys()
     for name, weight in averages.items():
-        torch.testing.assert_close(weight, expected[name][in_use(trainer, name)], atol=1e-6, rtol=1e-5, msg=name)
+        torch.testing.assert_close(weight, expected[name][in_use(loop, name)], atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_last_is_the_mean_over_the_evaluations_after_its_start(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = averaging(make_config, "last", start=0.5, eval_every=3)
-    by_step, trainer = weights_by_step(config, monkeypatch)
+    by_step, loop = weights_by_step(config, monkeypatch)
     num_steps = len(by_step)
     taken = [w for step, w in by_step.items() if step > num_steps / 2 and (step % 3 == 0 or step == num_steps)]
     assert len(taken) > 2
-    for name, weight in averages_of(trainer).items():
-        mean = torch.stack([weights[name] for weights in taken]).mean(0)[in_use(trainer, name)]
+    for name, weight in averages_of(loop).items():
+        mean = torch.stack([weights[name] for weights in taken]).mean(0)[in_use(loop, name)]
         torch.testing.assert_close(weight, mean, atol=1e-6, rtol=1e-5, msg=name)
 
 
@@ -104,10 +109,14 @@ def test_the_better_of_plain_and_averaged_weights_is_kept_and_training_is_not_di
 
 
 @pytest.mark.parametrize("kind", ["ema", "last"])
-def test_a_resumed_run_has_the_same_average(make_config: MakeConfig, kind: str, tmp_path: Path) -> None:
-    whole = Trainer.from_config(averaging(make_config, kind), folder=tmp_path / "whole")
+def test_a_resumed_run_has_the_same_average(
+    make_config: MakeConfig, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, loops = TrainingLoop.run, []
+    monkeypatch.setattr(TrainingLoop, "run", lambda self: (loops.append(self), run(self)))
+    whole = Trainer.from_config(averaging(make_config, kind), RunOutput(tmp_path / "whole"))
     whole.train()
-    stopped = Trainer.from_config(averaging(make_config, kind), folder=tmp_path / "stopped")
+    stopped = Trainer.from_config(averaging(make_config, kind), RunOutput(tmp_path / "stopped"))
     stopped.model.register_forward_pre_hook(
         lambda *_: stopped.ask_to_stop("SIGTERM") if stopped.state.step == 14 else None
     )
@@ -115,24 +124,25 @@ def test_a_resumed_run_has_the_same_average(make_config: MakeConfig, kind: str, 
         stopped.train()
     config = averaging(make_config, kind)
     config.resume = True
-    resumed = Trainer.from_config(config, folder=tmp_path / "stopped")
+    resumed = Trainer.from_config(config, RunOutput(tmp_path / "stopped"))
     resumed.train()
     for trainer in (whole, stopped, resumed):
         trainer.close()
-    assert whole.average.tensors.keys() == resumed.average.tensors.keys()
-    assert all(torch.equal(w, resumed.average.tensors[name]) for name, w in whole.average.tensors.items())
+    averages, _, resumed_averages = (loop.average.tensors for loop in loops)
+    assert averages.keys() == resumed_averages.keys()
+    assert all(torch.equal(weight, resumed_averages[name]) for name, weight in averages.items())
     assert (resumed.state.best_score, resumed.state.best_weights) == (whole.state.best_score, whole.state.best_weights)
 
 
 @pytest.mark.parametrize(("field", "value"), [("start", 1.0), ("start", -0.1), ("decay", 1.0), ("kind", "mean")])
-def test_an_average_that_cannot_be_is_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
+def test_an_invalid_averaging_option_is_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
     config = make_config()
     setattr(config.averaging, field, value)
     with pytest.raises(InputError, match=f"averaging.{field}"):
         Trainer.from_config(config)
 
 
-def test_each_heads_own_best_is_noted_kept_and_tested(
+def test_the_best_step_of_each_head_is_recorded_saved_and_tested(
     make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = averaging(make_config, "none", num_epochs=6, keep_best_per_head=True)

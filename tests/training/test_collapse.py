@@ -1,4 +1,4 @@
-"""Heads that have learnt nothing: recognised, counted, and begun anew once."""
+"""Heads that have learned nothing are recognised and counted, and their run is restarted once."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction, TargetBatch
 from multitask_bert.training.collapse import collapse_of, read_restart
+from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 
@@ -40,7 +41,7 @@ def test_one_answer_to_everything_is_named() -> None:
     assert collapse(moods_head(), MOODS, ["bad", *["good"] * 19]) is None
 
 
-def test_one_answer_is_no_failure_where_it_is_right_or_hardly_anything_is_known() -> None:
+def test_one_answer_is_no_collapse_if_it_is_right_or_hardly_any_label_is_known() -> None:
     assert collapse(moods_head(), ["good"] * 20, ["good"] * 20) is None
     assert collapse(moods_head(), MOODS[:9], ["good"] * 9) is None
     assert collapse(moods_head(), [None] * 11 + MOODS[-9:], ["good"] * 20) is None
@@ -55,7 +56,7 @@ def test_a_loss_above_that_of_the_frequencies_counts_only_where_the_score_is_no_
     assert collapse(head, MOODS, worse, loss=2.0) is None  # 18 of 20 are right, 14 with one answer
 
 
-def test_a_headline_of_the_users_own_is_compared_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_headline_metric_is_compared_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTITASK_BERT_ALLOW", "owner/agreement")
     monkeypatch.setattr("multitask_bert.utils.metrics.compute_module", lambda place, inputs: 0.25)
     head = moods_head(metrics=["owner/agreement"])
@@ -141,13 +142,13 @@ def test_a_head_that_learns_is_not_named(make_config: MakeConfig, tmp_path: Path
 
 
 @pytest.mark.usefixtures("_heads_begin_at_zero")
-def test_a_run_that_learns_nothing_is_begun_anew_once_with_a_longer_warmup(
+def test_a_run_that_learns_nothing_is_restarted_once_with_a_longer_warmup(
     make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from omegaconf import OmegaConf
 
     run_training(collapsing(make_config, restart_collapsed=True), tmp_path, tags={})
-    assert "mood.polarity learnt nothing so far; begun anew, with scheduler.warmup_ratio=0.3" in capsys.readouterr().out
+    assert "mood.polarity learned nothing so far; restarting with scheduler.warmup_ratio=0.3" in capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["restarted"]["warmup_ratio"] == 0.3
     assert results["steps"] == 8
@@ -158,23 +159,23 @@ def test_a_run_that_learns_nothing_is_begun_anew_once_with_a_longer_warmup(
 
 
 @pytest.mark.usefixtures("_heads_begin_at_zero")
-def test_a_run_that_was_begun_anew_and_stopped_goes_on_with_the_longer_warmup(
+def test_a_restarted_run_that_was_stopped_is_resumed_with_the_longer_warmup(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     config = collapsing(make_config, restart_collapsed=True)
     run_training(config, whole, tags={})
-    step = Trainer._step
+    step = TrainingLoop._step
 
-    def stop_in_the_second_attempt(self: Trainer, *arguments: Any) -> None:
+    def stop_in_the_second_attempt(self: TrainingLoop, *arguments: Any) -> None:
         step(self, *arguments)
         if (stopped / "first_attempt").is_dir() and self.state.step == 5:
-            self.ask_to_stop("SIGTERM")
+            self.trainer.ask_to_stop("SIGTERM")
 
-    monkeypatch.setattr(Trainer, "_step", stop_in_the_second_attempt)
+    monkeypatch.setattr(TrainingLoop, "_step", stop_in_the_second_attempt)
     with pytest.raises(SystemExit):
         run_training(config, stopped, tags={})
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(TrainingLoop, "_step", step)
     config.resume = True
     run_training(config, stopped, tags={})
     rates = [
@@ -185,7 +186,7 @@ def test_a_run_that_was_begun_anew_and_stopped_goes_on_with_the_longer_warmup(
     assert len(rates[0]) == 8
 
 
-def test_a_run_that_ends_while_it_gets_better_fast_is_told_so() -> None:
+def test_a_run_that_ends_while_its_score_rises_steeply_gets_advice() -> None:
     assert advice_on_steep_end([0.1, 0.3, 0.34]) is not None
     assert "by 4.0 points" in str(advice_on_steep_end([0.1, 0.3, 0.34]))
     for scores in ([0.1, 0.3, 0.305], [0.3, 0.1, 0.34], [0.5], [], [0.5, 0.5, 0.9], [0.1, math.nan, 0.9]):
@@ -193,7 +194,7 @@ def test_a_run_that_ends_while_it_gets_better_fast_is_told_so() -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"warmup_ratio": "a"}', '{"warmup_ratio": 5.0, "reason": "x"}'])
-def test_a_damaged_note_of_a_restart_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_restart_file_is_named_in_the_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "restart.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=r"restart\.json: "):
         read_restart(tmp_path)

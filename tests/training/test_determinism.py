@@ -1,4 +1,4 @@
-"""Two runs with the same seed are one and the same: weights and scores to the bit, however they are loaded."""
+"""Two runs with the same seed have the same weights and scores, to the bit, however their batches are loaded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data import loading
-from multitask_bert.training.checkpoint import Stopped
+from multitask_bert.training.loop import Stopped
 from multitask_bert.training.trainer import Trainer
-from tests.saving.test_resuming import assert_same, make_trainer, stop_after, train, train_until
+from tests.saving.test_resuming import after_step, assert_same, make_trainer, stop_after, train, train_until
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def test_the_number_of_loader_workers_changes_nothing(
     assert_same(one, train(with_workers(config, 2), tmp_path / "two"))
 
 
-def test_the_number_of_loader_workers_may_change_when_a_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_the_number_of_loader_workers_may_change_when_a_run_is_resumed(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(layout="packed", micro_batch_size=3)
     train_until(with_workers(config, 2), tmp_path / "stopped", 4)
     train_until(with_workers(config, 0, resume=True), tmp_path / "stopped", 11)
@@ -51,7 +51,7 @@ def test_the_number_of_loader_workers_may_change_when_a_run_goes_on(make_config:
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_loader_worker_that_is_killed_costs_nothing(
-    make_config: MakeConfig, tmp_path: Path, short_of_breath: None, caplog: pytest.LogCaptureFixture, step: int
+    make_config: MakeConfig, tmp_path: Path, slow_workers: None, caplog: pytest.LogCaptureFixture, step: int
 ) -> None:
     config = make_config(micro_batch_size=3)
     whole = train(config, tmp_path / "whole")
@@ -64,8 +64,8 @@ def test_a_loader_worker_that_is_killed_costs_nothing(
     assert "a worker process was killed (SIGKILL)" in record.getMessage()
 
 
-def test_a_run_that_lost_a_worker_can_be_stopped_and_goes_on(
-    make_config: MakeConfig, tmp_path: Path, short_of_breath: None
+def test_a_run_that_lost_a_worker_can_be_stopped_and_resumed(
+    make_config: MakeConfig, tmp_path: Path, slow_workers: None
 ) -> None:
     config = make_config()
     whole = train(config, tmp_path / "whole")
@@ -79,22 +79,19 @@ def test_a_run_that_lost_a_worker_can_be_stopped_and_goes_on(
 
 
 def kill_the_workers_after(trainer: Trainer, step: int) -> None:
-    """As the system does when memory runs out."""
-    make_step = trainer._step
+    """Kill the loader's workers after this step, as the system does when memory runs out."""
 
-    def step_and_kill(*given: Any) -> None:
-        make_step(*given)
-        if trainer.state.step + 1 == step:
-            for worker in multiprocessing.active_children():
-                assert worker.pid is not None
-                os.kill(worker.pid, signal.SIGKILL)
+    def kill_the_workers() -> None:
+        for worker in multiprocessing.active_children():
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
 
-    trainer._step = step_and_kill  # type: ignore[method-assign]
+    after_step(trainer, step, kill_the_workers)
 
 
 @pytest.fixture
-def short_of_breath(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loader worker sends two batches of an epoch, and is then too slow for whoever kills it."""
+def slow_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a loader worker send two batches of an epoch and then sleep, so that it is killed before it is done."""
     work = loading._work
 
     def work_a_little(make: Any, batches: Any, pipe: Any, others: Any) -> None:

@@ -53,7 +53,7 @@ TWO_HEADS = {"intent": HeadConfig("classification"), "slots": HeadConfig("taggin
 
 
 @pytest.mark.parametrize("joint_accuracy", [True, False])
-def test_the_keys_that_are_announced_are_those_that_evaluating_gives(joint_accuracy: bool, tokenizer: Any) -> None:
+def test_the_reported_keys_are_those_that_evaluating_gives(joint_accuracy: bool, tokenizer: Any) -> None:
     torch.manual_seed(0)
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"snips": SNIPS})
     examples = [sentence("play", ("O", "B-SONG")), sentence("rate", ("O", "O"))]
@@ -90,7 +90,7 @@ def test_the_joint_accuracy_counts_in_neither_mean() -> None:
         ({**TWO_HEADS, "joint": HeadConfig("classification")}, "tasks.mine.heads.joint: its accuracy would have"),
     ],
 )
-def test_a_joint_accuracy_that_cannot_be_is_refused(heads: dict[str, HeadConfig], problem: str) -> None:
+def test_an_impossible_joint_accuracy_is_refused(heads: dict[str, HeadConfig], problem: str) -> None:
     with pytest.raises(InputError) as error:
         check_heads(ExperimentConfig(tasks={"mine": task_with(**heads)}))
     assert problem in str(error.value)
@@ -105,7 +105,7 @@ def test_heads_that_read_the_text_in_different_ways_cannot_share_a_task(kind: st
 
 
 @pytest.mark.parametrize("tune", [True, False])
-def test_thresholds_are_chosen_where_they_may_be_and_stay_for_the_test(tune: bool, tokenizer: Any) -> None:
+def test_thresholds_are_tuned_only_where_asked_and_stay_for_the_test_set(tune: bool, tokenizer: Any) -> None:
     torch.manual_seed(1)
     head = make_head(HeadConfig("multilabel", threshold="tuned_per_label"), LabelSet(("a", "b")))
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"t": {"h": head}})
@@ -122,7 +122,7 @@ def test_thresholds_are_chosen_where_they_may_be_and_stay_for_the_test(tune: boo
     assert evaluate(tune=False).predictions == first.predictions
 
 
-def test_what_is_known_is_scored_also_where_nothing_of_it_can_be_learnt(tokenizer: Any) -> None:
+def test_labels_out_of_the_models_reach_are_scored_and_have_no_loss(tokenizer: Any) -> None:
     torch.manual_seed(1)
     head = make_head(HeadConfig("span", stride=2), LabelSet(("answer",)))
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"t": {"h": head}})

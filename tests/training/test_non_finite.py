@@ -16,8 +16,10 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.heads import Head
 from multitask_bert.model import acceleration
-from multitask_bert.saving.store import FAILED, Snapshots
-from multitask_bert.training.non_finite import MAX_SKIPPED_IN_A_ROW, NonFiniteLossError
+from multitask_bert.saving.store import FAILED, CheckpointStore
+from multitask_bert.training.non_finite import NonFiniteLossError
+from multitask_bert.training.output import RunOutput
+from multitask_bert.training.recovery import MAX_SKIPPED_IN_A_ROW
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded
 
@@ -27,7 +29,7 @@ POISON = "siku 7 mbaya"  # in one text of mood/train.tsv
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make the loss of one training text what it should not be, whichever batch it is in."""
+    """Make the loss of one training text NaN or infinite, whichever batch it is in."""
 
     def poison(trainer: Trainer, value: float = math.nan) -> None:
         pieces = trainer.tokenizer(POISON, add_special_tokens=False)["input_ids"]
@@ -62,16 +64,14 @@ def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
 def test_the_run_stops_before_the_update_and_names_head_and_example(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None], value: float
 ) -> None:
-    trainer = Trainer.from_config(make_config(), folder=tmp_path)
+    trainer = Trainer.from_config(make_config(), RunOutput(tmp_path))
     poisoned(trainer, value)
     after: dict[int, dict[str, torch.Tensor]] = {}
-    step = trainer._step
 
-    def remembering(*given: Any) -> None:
+    def remember(*_: Any) -> None:
         after[trainer.state.step] = weights_of(trainer)
-        step(*given)
 
-    trainer._step = remembering  # type: ignore[method-assign]
+    trainer.model.register_forward_pre_hook(remember)
     with pytest.raises(NonFiniteLossError) as refusal:
         trainer.train()
     trainer.close()
@@ -92,16 +92,16 @@ def _rows(trainer: Trainer) -> list[str]:
     return (Path(trainer.config.data_root) / "mood" / "train.tsv").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_state_before_the_step_is_kept_to_look_at(
+def test_the_state_before_a_failed_step_is_saved(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
 ) -> None:
-    trainer = Trainer.from_config(make_config(save_every=1), folder=tmp_path)
+    trainer = Trainer.from_config(make_config(save_every=1), RunOutput(tmp_path))
     poisoned(trainer)
     with pytest.raises(NonFiniteLossError):
         trainer.train()
     trainer.close()
-    failed = Snapshots(tmp_path, name=FAILED).read()
-    last = Snapshots(tmp_path).read()
+    failed = CheckpointStore(tmp_path, name=FAILED).read()
+    last = CheckpointStore(tmp_path).read()
     assert failed is not None
     assert last is not None
     assert failed.state["train"]["step"] == last.state["train"]["step"] == trainer.state.step
@@ -110,13 +110,13 @@ def test_the_state_before_the_step_is_kept_to_look_at(
     assert all(torch.equal(tensor, last.tensors[name]) for name, tensor in failed.tensors.items())
 
 
-def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
+def test_a_resumed_run_fails_at_the_same_step_again_or_skips_it(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None]
 ) -> None:
     config = make_config(num_epochs=1)
     messages = []
     for resume in (False, True):
-        trainer = Trainer.from_config(replace(config, resume=resume), folder=tmp_path)
+        trainer = Trainer.from_config(replace(config, resume=resume), RunOutput(tmp_path))
         poisoned(trainer)
         with pytest.raises(NonFiniteLossError) as refusal:
             trainer.train()
@@ -124,13 +124,13 @@ def test_a_run_that_goes_on_comes_to_the_same_step_again_or_leaves_it_out(
         messages.append(str(refusal.value))
     assert messages[0] == messages[1]
     skipping = replace(config, resume=True, trainer=replace(config.trainer, on_non_finite="skip"))
-    trainer = Trainer.from_config(skipping, folder=tmp_path)
+    trainer = Trainer.from_config(skipping, RunOutput(tmp_path))
     poisoned(trainer)
     assert trainer.train().num_skipped == 1
     trainer.close()
 
 
-def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
+def test_a_skipped_step_is_counted_and_the_schedule_advances(
     make_config: MakeConfig, tmp_path: Path, poisoned: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     config = make_config(num_epochs=1, on_non_finite="skip")
@@ -141,7 +141,7 @@ def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
     assert (state.step, state.num_skipped) == (9, 1)
     (skipped,) = recorder.values("train_skipped_steps")
     assert set(recorder.values("train_loss")) == set(range(1, 10)) - {skipped}
-    assert "the step is left out" in caplog.text
+    assert "the step is skipped" in caplog.text
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
     rates = recorder.values("train_lr")
     plain, plain_recorder = recorded(make_config(num_epochs=1), tmp_path / "plain")
@@ -150,8 +150,8 @@ def test_a_step_can_be_left_out_as_if_it_were_not_in_the_data(
     assert rates == {step: rate for step, rate in expected.items() if step != skipped}, "the schedule goes on"
 
 
-def test_too_many_such_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
-    trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), folder=tmp_path)
+def test_too_many_skipped_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), RunOutput(tmp_path))
     make_loss_nan(trainer.model.heads)
     with pytest.raises(NonFiniteLossError, match=f"step {MAX_SKIPPED_IN_A_ROW + 1}: "):
         trainer.train()
@@ -169,20 +169,20 @@ def make_loss_nan(heads: dict[str, dict[str, Head]]) -> None:
         head.loss = broken  # type: ignore[method-assign]
 
 
-def test_a_run_that_diverges_stops_with_weights_that_are_numbers(make_config: MakeConfig, tmp_path: Path) -> None:
-    """A rate far too high: without the look at the gradient, the weights would be lost first."""
+def test_a_diverging_run_stops_with_finite_weights(make_config: MakeConfig, tmp_path: Path) -> None:
+    """The learning rate is far too high: without a check of the gradient, the weights would diverge first."""
     config = make_config(max_grad_norm=1e30)
     config.optimizer._target_, config.optimizer.lr, config.optimizer.options = "torch.optim.SGD", 1e25, {}
     config.scheduler.warmup_ratio = 0.0
-    trainer = Trainer.from_config(config, folder=tmp_path)
+    trainer = Trainer.from_config(config, RunOutput(tmp_path))
     with pytest.raises(NonFiniteLossError, match=r"lower optimizer\.lr"):
         trainer.train()
     trainer.close()
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
 
 
-def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
-    trainer = Trainer.from_config(make_config(), folder=tmp_path)
+def test_a_gradient_that_is_not_finite_stops_the_run_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
+    trainer = Trainer.from_config(make_config(), RunOutput(tmp_path))
     weights = dict(trainer.model.encoder.named_parameters())
     weights["backbone.embeddings.LayerNorm.weight"].register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(NonFiniteLossError, match=r"step 1: the gradient is infinite or not a number; nothing was"):
@@ -191,7 +191,7 @@ def test_a_gradient_that_is_no_number_stops_as_a_loss_does(make_config: MakeConf
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
 
 
-def test_a_scaler_that_leaves_out_every_update_ends_the_run(
+def test_a_scaler_that_skips_every_update_ends_the_run(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in fp16 on a GPU, where a gradient overflows at any scale."""

@@ -1,4 +1,4 @@
-"""A step that does not fit into a device's memory is made in smaller parts, and the run goes on."""
+"""A step that does not fit into the device's memory is made in smaller micro-batches, and the run continues."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 from tests.saving.test_resuming import assert_same, train_until
 from tests.training.test_steps import assert_same_weights
@@ -29,12 +30,12 @@ OTHERS = [
 
 
 class SmallMemory:
-    """Stands for a device: forward passes over more places end as on a GPU whose memory is full."""
+    """Simulates a device: forward passes over more than `num_tokens` tokens fail as on a GPU whose memory is full."""
 
     def __init__(
-        self, trainer: Trainer, num_places: int, *, in_backward: bool = False, error: RuntimeError = TORCHS_OWN
+        self, trainer: Trainer, num_tokens: int, *, in_backward: bool = False, error: RuntimeError = TORCHS_OWN
     ) -> None:
-        self.num_places, self.num_failures, self.error = num_places, 0, error
+        self.num_tokens, self.num_failures, self.error = num_tokens, 0, error
         self.shapes: list[int] = []  # of training batches that fitted
         self._model, self._is_too_big = trainer.model, False
         if in_backward:  # after some gradients are there already
@@ -44,7 +45,7 @@ class SmallMemory:
         trainer.model.register_forward_pre_hook(lambda _, inputs: self._look(inputs[0], fail=not in_backward))
 
     def _look(self, batch: Any, *, fail: bool) -> None:
-        self._is_too_big = batch.input_ids_BS.numel() > self.num_places
+        self._is_too_big = batch.input_ids_BS.numel() > self.num_tokens
         if self._is_too_big and fail:
             self._fail()
         if self._model.training and not self._is_too_big:
@@ -57,7 +58,9 @@ class SmallMemory:
 
 @pytest.mark.parametrize("in_backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_the_same_is_learnt_in_smaller_parts(make_config: MakeConfig, layout: str, in_backward: bool) -> None:
+def test_smaller_micro_batches_after_running_out_of_memory_learn_the_same(
+    make_config: MakeConfig, layout: str, in_backward: bool
+) -> None:
     config = make_config(dropout=0.0, layout=layout, max_steps=6)
     whole = Trainer.from_config(config)
     whole.train()
@@ -69,14 +72,14 @@ def test_the_same_is_learnt_in_smaller_parts(make_config: MakeConfig, layout: st
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=["cublas", "driver", "cpu"])
-def test_memory_that_is_full_is_told_in_several_ways(make_config: MakeConfig, error: RuntimeError) -> None:
+def test_every_kind_of_out_of_memory_error_is_recognised(make_config: MakeConfig, error: RuntimeError) -> None:
     trainer = Trainer.from_config(make_config(max_steps=3))
     memory = SmallMemory(trainer, 30, error=error)
     trainer.train()
     assert memory.num_failures > 0
 
 
-def test_any_other_error_of_a_forward_pass_stays_what_it_is(make_config: MakeConfig) -> None:
+def test_other_errors_of_a_forward_pass_are_raised_unchanged(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     memory = SmallMemory(trainer, 30, error=RuntimeError("CUDA error: device-side assert triggered"))
     with pytest.raises(RuntimeError, match="device-side assert"):
@@ -86,24 +89,25 @@ def test_any_other_error_of_a_forward_pass_stays_what_it_is(make_config: MakeCon
     assert memory.num_failures == 2
 
 
-def test_what_was_found_out_once_holds_for_the_rest_of_the_run(
-    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_reduced_limit_holds_for_the_rest_of_the_run(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, num_workers: int
 ) -> None:
-    """And with dropout the run is the one that asks for such parts from the start."""
-    trainer = Trainer.from_config(make_config())
+    """With dropout, too, the run is the same as one that has this limit from the start."""
+    trainer = Trainer.from_config(make_config(num_workers=num_workers))
     memory = SmallMemory(trainer, 40)
     with caplog.at_level(logging.WARNING):
         trainer.train()
     (warning,) = [record.message for record in caplog.records if record.message.startswith("step ")]
-    num_places = int(warning.rpartition("=")[2].split()[0])
-    assert max(memory.shapes) <= num_places <= 40
-    asked = Trainer.from_config(make_config(micro_batch_tokens=num_places))
+    num_tokens = int(warning.rpartition("=")[2].split()[0])
+    assert max(memory.shapes) <= num_tokens <= 40
+    asked = Trainer.from_config(make_config(micro_batch_tokens=num_tokens))
     asked.train()
     for name, weight in asked.model.state_dict().items():
         assert torch.equal(trainer.model.state_dict()[name], weight), name
 
 
-def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
+def test_an_optimizer_that_does_not_fit_is_an_error_with_the_way_out(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -115,14 +119,14 @@ def test_an_optimizer_that_does_not_fit_is_told_with_the_way_out(
         trainer.train()
 
 
-def test_an_example_that_does_not_fit_alone_is_told_with_the_way_out(make_config: MakeConfig) -> None:
+def test_an_example_that_does_not_fit_alone_is_an_error_with_the_way_out(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     SmallMemory(trainer, 3)
-    with pytest.raises(InputError, match=r"one example of . places does not fit .*gradient_checkpointing=true"):
+    with pytest.raises(InputError, match=r"one example of . tokens does not fit .*gradient_checkpointing=true"):
         trainer.train()
 
 
-def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> None:
+def test_an_evaluation_out_of_memory_continues_in_smaller_batches(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     expected = trainer.evaluate()
     memory, was_training = SmallMemory(trainer, 60), trainer.model.train().training
@@ -134,22 +138,22 @@ def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> No
     assert memory.num_failures == num_failures, "what was found out once is kept"
 
 
-def test_a_run_that_goes_on_cuts_its_steps_as_it_did_before(
+def test_a_resumed_run_has_the_same_micro_batches_as_before(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever memory is free by then: dropout would draw other numbers."""
+    """However much memory is free by then: with other micro-batches, dropout would draw other numbers."""
     config = make_config()
 
-    def free(num_places: int) -> None:
-        monkeypatch.setattr("multitask_bert.model.acceleration.tokens_that_fit", lambda *_, **__: num_places)
+    def free(num_tokens: int) -> None:
+        monkeypatch.setattr("multitask_bert.model.acceleration.tokens_that_fit", lambda *_, **__: num_tokens)
 
     free(16)
-    whole = Trainer.from_config(config, folder=tmp_path / "whole")
+    whole = Trainer.from_config(config, RunOutput(tmp_path / "whole"))
     whole.train()
     whole.close()
     train_until(config, tmp_path / "stopped", 7)
     free(10**6)
-    resumed = Trainer.from_config(replace(config, resume=True), folder=tmp_path / "stopped")
+    resumed = Trainer.from_config(replace(config, resume=True), RunOutput(tmp_path / "stopped"))
     resumed.train()
     resumed.close()
     assert_same(whole, resumed)

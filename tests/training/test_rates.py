@@ -1,4 +1,4 @@
-"""Rates by part, freezing and numbers of updates, in whole runs."""
+"""Learning rates by part, freezing and the number of updates, tested in whole runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.model.parts import parts_of
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
 
@@ -19,7 +20,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 
 def moved_parts(config: ExperimentConfig) -> set[str]:
-    """The parts of which a weight is another after the run."""
+    """The parts of which a weight changed in the run."""
     trainer = Trainer.from_config(config)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
@@ -45,7 +46,9 @@ def test_unfreezing_adds_layers_by_epoch(make_config: MakeConfig) -> None:
     assert moved[1] == moved[2] == {"layer_1", "mood.polarity"}
 
 
-def test_embeddings_that_join_later_train_as_if_all_rows_had(make_config: MakeConfig, monkeypatch: Any) -> None:
+def test_unfrozen_embeddings_train_the_same_with_and_without_unused_rows(
+    make_config: MakeConfig, monkeypatch: Any
+) -> None:
     """The rows in use are a parameter of their own; unfreezing must reach it, and decay the others only then."""
     config = make_config("mood", num_epochs=3, dropout=0.0, eval_every=1000)
     config.optimizer.unfreezing, config.optimizer.lr, config.optimizer.weight_decay = [0, 1], 1e-3, 0.1
@@ -56,7 +59,7 @@ def test_embeddings_that_join_later_train_as_if_all_rows_had(make_config: MakeCo
         torch.testing.assert_close(used[name], weight, atol=2e-6, rtol=1e-4, msg=name)
 
 
-def test_a_rate_of_its_own_is_logged_beside_the_encoders(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_the_rate_of_a_part_is_logged_beside_the_encoders(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("mood", max_steps=4)
     config.optimizer.head_lr_factor, config.optimizer.layer_decay = 10.0, 0.5
     config.scheduler.shape, config.scheduler.warmup_ratio = "constant", 0.0
@@ -68,7 +71,7 @@ def test_a_rate_of_its_own_is_logged_beside_the_encoders(make_config: MakeConfig
     assert recorder.values("train_lr_embeddings") == dict.fromkeys(range(1, 5), pytest.approx(1.25e-5))
 
 
-def test_a_plan_that_is_longer_than_the_run_is_refused_before_anything_is_loaded(make_config: MakeConfig) -> None:
+def test_an_unfreezing_plan_longer_than_the_run_is_refused_before_anything_is_loaded(make_config: MakeConfig) -> None:
     config = make_config("mood", num_epochs=2)
     config.optimizer.unfreezing = [0, 1, 1]
     config.data_root = "/nowhere"
@@ -80,7 +83,7 @@ def test_a_plan_that_is_longer_than_the_run_is_refused_before_anything_is_loaded
     ("head_lr_factor", 0.0), ("head_lr_factor", -1.0), ("head_lr_factor", float("nan")), ("layer_decay", 0.0),
     ("layer_decay", 1.5), ("frozen_layers", -1), ("unfreezing", [2, 1]), ("head_weight_decay", -0.1),
 ])  # fmt: skip
-def test_values_that_cannot_be_right_are_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
+def test_invalid_optimizer_options_are_refused_by_name(make_config: MakeConfig, field: str, value: Any) -> None:
     config = make_config("mood")
     setattr(config.optimizer, field, value)
     with pytest.raises(InputError, match=f"optimizer.{field}"):
@@ -90,16 +93,16 @@ def test_values_that_cannot_be_right_are_refused_by_name(make_config: MakeConfig
 def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_one(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    from multitask_bert.training.checkpoint import Stopped
+    from multitask_bert.training.loop import Stopped
 
     def config() -> ExperimentConfig:
         made = make_config(num_epochs=3)
         made.optimizer.head_lr_factor, made.optimizer.layer_decay, made.optimizer.unfreezing = 5.0, 0.8, [0, 1]
         return made
 
-    whole = Trainer.from_config(config(), folder=tmp_path / "whole")
+    whole = Trainer.from_config(config(), RunOutput(tmp_path / "whole"))
     whole.train()
-    stopped = Trainer.from_config(config(), folder=tmp_path / "stopped")
+    stopped = Trainer.from_config(config(), RunOutput(tmp_path / "stopped"))
     num_steps = 0
 
     def stop_in_the_second_epoch(*_: Any) -> None:
@@ -114,7 +117,7 @@ def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_
     stopped.close()
     going_on = config()
     going_on.resume = True
-    resumed = Trainer.from_config(going_on, folder=tmp_path / "stopped")
+    resumed = Trainer.from_config(going_on, RunOutput(tmp_path / "stopped"))
     resumed.train()
     for trainer in (whole, resumed):
         trainer.close()

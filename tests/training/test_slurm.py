@@ -1,4 +1,4 @@
-"""The batch script for Slurm, run by a real bash, with a `scontrol` that writes down what it is told."""
+"""The batch script for Slurm, run by a real bash, with a fake `scontrol` that records its arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bash") is None,
 
 
 class Cluster:
-    """Starts the script as Slurm does; `requeued` is what was asked of it."""
+    """Starts the script as Slurm does; `asked` has the arguments that `scontrol` got."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ def wait_until(what: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) -> None:
+def test_a_job_whose_time_is_up_is_queued_again_and_resumed(cluster: Cluster) -> None:
     folder = cluster.folder / "slurm-17"
     metrics = folder / "metrics.jsonl"
     job = cluster.start(*SHORT)
@@ -75,7 +75,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) ->
     job = cluster.start(*SHORT)  # the same command, with the same number
     output, _ = job.communicate(timeout=300)
     assert (job.returncode, cluster.asked) == (0, "requeue 17\n"), output
-    assert "going on from step" in output
+    assert "resuming from step" in output
     assert (folder / "results.json").exists()
 
 
@@ -83,7 +83,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 75, 130, 137])
-def test_what_a_run_ends_with_is_what_the_job_ends_with(cluster: Cluster, status: int) -> None:
+def test_the_exit_status_of_the_run_is_that_of_the_job(cluster: Cluster, status: int) -> None:
     job = cluster.start(python=cluster.add_command("ends", f"exit {status}"))
     job.communicate(timeout=60)
     assert (job.returncode, cluster.asked) == (status, "")
@@ -110,7 +110,7 @@ def test_only_a_run_that_saved_as_time_was_up_is_queued_again(
     assert (job.returncode, cluster.asked) == (status, asked), output
 
 
-def test_the_run_is_told_its_settings_and_to_go_on(cluster: Cluster) -> None:
+def test_the_run_gets_its_settings_and_resume(cluster: Cluster) -> None:
     job = cluster.start("tasks=a b", "seed=2", python=cluster.add_command("tells", 'printf "%s\\n" "$@"'))
     output, _ = job.communicate(timeout=60)
     told = ["run.py", "tasks=a b", "seed=2", f"hydra.run.dir={cluster.folder}/slurm-17", "resume=true"]

@@ -1,4 +1,4 @@
-"""How a step is cut, packed, rounded and accelerated changes its cost, not what is learnt."""
+"""How a step is split, packed, rounded and accelerated changes its cost, not what is learned."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.model import acceleration
 from multitask_bert.model.acceleration import fit_batching, tokens_that_fit
+from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.trainer import Trainer
 from tests.training.test_trainer import recorded, weights_after_training
 from tests.waiting import CountReads
@@ -38,7 +39,9 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
     {"gradient_checkpointing": True},
     {"tf32": True},
 ], ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()))  # fmt: skip
-def test_the_same_is_learnt(make_config: MakeConfig, update: str, options: dict[str, Any]) -> None:
+def test_every_way_to_split_or_pack_a_step_learns_the_same(
+    make_config: MakeConfig, update: str, options: dict[str, Any]
+) -> None:
     plain = weights_after_training(make_config(**EXACT, update=update))
     assert_same_weights(plain, weights_after_training(make_config(**EXACT, update=update, **options)))
 
@@ -128,7 +131,9 @@ def test_half_precision_learns_nearly_the_same_and_keeps_weights_whole(make_conf
     assert_same_weights(whole, half, atol=1e-3)
 
 
-def test_compiling_is_asked_of_the_encoder(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_encoder_is_compiled_where_the_config_asks_for_it(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: asked.append(options))
     Trainer.from_config(make_config())
@@ -137,7 +142,7 @@ def test_compiling_is_asked_of_the_encoder(make_config: MakeConfig, monkeypatch:
     assert asked == [{"dynamic": True}]
 
 
-def test_memory_decides_how_much_goes_through_at_once(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_sets_the_size_of_micro_batches(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Trainer.from_config(make_config()).model
     cpu = torch.device("cpu")
     monkeypatch.setattr(acceleration, "_free_bytes", lambda _: 2**30)
@@ -147,7 +152,7 @@ def test_memory_decides_how_much_goes_through_at_once(make_config: MakeConfig, m
     assert tokens_that_fit(model, cpu, max_length=32) == 32
 
 
-def test_an_encoder_that_cannot_be_packed_says_that_it_stays_padded(
+def test_an_encoder_that_cannot_be_packed_warns_that_it_stays_padded(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer.from_config(make_config(layout="packed", max_steps=1))
@@ -157,7 +162,9 @@ def test_an_encoder_that_cannot_be_packed_says_that_it_stays_padded(
     assert "batching.layout=packed: encoders of type bert stay padded" in caplog.text
 
 
-def test_what_is_compiled_says_that_it_stays_padded(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_compiled_encoder_warns_that_it_stays_padded(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     trainer = Trainer.from_config(make_config(layout="packed"))
     with caplog.at_level(logging.WARNING):
         fitted = fit_batching(trainer.config.batching, trainer.model, trainer.device, is_compiled=True)
@@ -166,21 +173,21 @@ def test_what_is_compiled_says_that_it_stays_padded(make_config: MakeConfig, cap
 
 
 @pytest.mark.parametrize("options", [{}, {"update": "round", "layout": "packed"}], ids=["task", "round-packed"])
-def test_nothing_asks_for_a_value_between_two_log_points(
+def test_no_step_reads_a_value_between_two_log_points(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     config = make_config(**options, max_steps=8, num_epochs=2, eval_every=100, log_every=100)
     config.optimizer.options = {"fused": True}  # as conf/optimizer/adamw.yaml has it
     trainer = Trainer.from_config(config)
     reads: list[int] = []
-    step = Trainer._step
+    step = TrainingLoop._step
 
-    def counting(self: Trainer, *arguments: Any) -> None:
+    def counting(self: TrainingLoop, *arguments: Any) -> None:
         with CountReads() as counter:
             step(self, *arguments)
             reads.append(counter.num_reads)
 
-    monkeypatch.setattr(Trainer, "_step", counting)
+    monkeypatch.setattr(TrainingLoop, "_step", counting)
     trainer.train()
     assert reads == [0] * 8
     with CountReads() as counter:
@@ -193,19 +200,21 @@ def test_nothing_asks_for_a_value_between_two_log_points(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_a_step_on_a_gpu_does_not_wait_for_it(make_config: MakeConfig, layout: str) -> None:
+def test_a_step_on_a_gpu_does_not_wait_for_it(
+    make_config: MakeConfig, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = make_config(device="cuda", layout=layout, max_steps=8, num_epochs=2, eval_every=100, log_every=100)
     trainer = Trainer.from_config(config)
-    step = trainer._step
+    step = TrainingLoop._step
 
-    def strict(*arguments: Any) -> None:
+    def strict(self: TrainingLoop, *arguments: Any) -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
-            step(*arguments)
+            step(self, *arguments)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    trainer._step = strict  # type: ignore[method-assign]
+    monkeypatch.setattr(TrainingLoop, "_step", strict)
     assert trainer.train().step == 8
 
 
@@ -222,7 +231,7 @@ def test_evaluation_batches_keep_to_their_budget(make_config: MakeConfig) -> Non
 
 
 @pytest.mark.parametrize(("seconds", "is_warned"), [(9.0, True), (0.4, False)])
-def test_a_processor_that_is_slow_in_16_bits_is_warned_of(
+def test_a_processor_that_is_slow_in_16_bits_gives_a_warning(
     make_config: MakeConfig,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""The Trainer: each property beside an independent way to the same numbers."""
+"""The Trainer, compared with independent ways to the same numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best
 from multitask_bert.tracking.loggers import RunLogger, RunStart
 from multitask_bert.training.optimization import make_optimizer
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
 
 
 class Recorder(RunLogger):
-    """A logger that remembers."""
+    """A logger that keeps everything in memory."""
 
     def __init__(self) -> None:
         self.metrics: list[tuple[int, dict[str, float]]] = []
@@ -42,8 +43,8 @@ class Recorder(RunLogger):
 
 
 def recorded(config: ExperimentConfig, folder: Path) -> tuple[Trainer, Recorder]:
-    """A trainer with one logger that remembers."""
-    trainer, recorder = Trainer.from_config(config, folder=folder), Recorder()
+    """A trainer whose only logger is a `Recorder`."""
+    trainer, recorder = Trainer.from_config(config, RunOutput(folder)), Recorder()
     trainer.reporter.loggers = [recorder]
     return trainer, recorder
 
@@ -208,7 +209,7 @@ def test_evaluations_come_when_they_are_due(
 
 
 def scripted(trainer: Trainer, metric: str, scores: list[float]) -> None:
-    """Let the evaluations of a trainer find these scores."""
+    """Make the evaluations of a trainer give these scores, one after the other."""
     script, evaluate = iter(scores), trainer.evaluate
     trainer.evaluate = lambda test=False: evaluate(test) | {metric: next(script)}  # type: ignore[method-assign]
 
@@ -226,7 +227,7 @@ def test_training_stops_after_the_patience_and_gives_back_the_best_weights(
     make_config: MakeConfig, tmp_path: Path, metric: str, scores: list[float], best_step: int, last_step: int
 ) -> None:
     config = make_config(max_steps=5, eval_every=1, patience=2, metric_for_best=metric)
-    trainer = Trainer.from_config(config, folder=tmp_path)
+    trainer = Trainer.from_config(config, RunOutput(tmp_path))
     trainer.reporter.loggers = []
     scripted(trainer, metric, scores)
     at_step: dict[int, dict[str, torch.Tensor]] = {}
@@ -245,14 +246,14 @@ def test_training_stops_after_the_patience_and_gives_back_the_best_weights(
     assert any(not torch.equal(weight, final[name]) for name, weight in at_step[last_step].items())
 
 
-def test_a_best_that_is_not_a_number_is_warned_of_once(
+def test_a_best_score_that_is_not_a_number_is_warned_of_once(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     trainer = Trainer.from_config(make_config("mood", max_steps=3, eval_every=1))
     scripted(trainer, "eval_mean_f1", [math.nan, math.nan, 0.5])
     assert trainer.train().best_score == 0.5
     warnings = [record.getMessage() for record in caplog.records if "is not a number" in record.getMessage()]
-    assert warnings == ["step 1: eval_mean_f1 is not a number; this model is kept until an evaluation gives one"]
+    assert warnings == ["step 1: eval_mean_f1 is not a number; this model counts as the best until one is"]
 
 
 def test_training_learns_what_is_there_to_learn(make_config: MakeConfig) -> None:
@@ -281,7 +282,7 @@ def test_closing_twice_tells_the_loggers_once(make_config: MakeConfig, tmp_path:
     assert recorder.run.config["trainer"]["max_steps"] == 1
 
 
-def test_a_run_that_breaks_is_told_as_failed(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_that_raises_is_reported_as_failed(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer, recorder = recorded(make_config(max_steps=3), tmp_path)
 
     def fail(*_: Any) -> None:
@@ -294,9 +295,7 @@ def test_a_run_that_breaks_is_told_as_failed(make_config: MakeConfig, tmp_path: 
     assert recorder.statuses == ["FAILED"]
 
 
-def test_nothing_is_asked_of_the_device_between_two_log_points(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_tensor_is_read_between_two_log_points(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config("mood", max_steps=3, log_every=3)
     config.optimizer.options = {"fused": True}  # as in conf/optimizer/adamw.yaml
     trainer = Trainer.from_config(config)
@@ -346,7 +345,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(make_config: MakeConfig, t
         trainer.train()
 
 
-def test_heads_of_one_task_may_be_weighed_apart(make_config: MakeConfig) -> None:
+def test_heads_of_one_task_may_have_different_weights(make_config: MakeConfig) -> None:
     config = make_config("mood")
     config.tasks["mood"].heads["second"] = HeadConfig("classification", column="mood", weight=2.0)
     trainer = Trainer.from_config(config)
@@ -356,7 +355,7 @@ def test_heads_of_one_task_may_be_weighed_apart(make_config: MakeConfig) -> None
 
 
 @pytest.mark.parametrize(("metric", "best"), [("f1", "eval_mean_f1"), ("accuracy", "eval_mean_score")])
-def test_the_best_goes_by_f1_where_a_head_has_one(make_config: MakeConfig, metric: str, best: str) -> None:
+def test_the_best_model_is_chosen_by_f1_if_a_head_has_one(make_config: MakeConfig, metric: str, best: str) -> None:
     config = make_config("mood")
     config.tasks["mood"].heads["polarity"].metrics = [metric]
     assert metric_for_best(config) == best

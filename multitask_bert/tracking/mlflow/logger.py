@@ -1,4 +1,4 @@
-"""The logger for MLflow: a thread that brings MLflow up to date while the run goes on (see upload.py)."""
+"""The logger for MLflow: a thread that keeps MLflow up to date during the run (see upload.py)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NUM_TRIES_AT_CLOSE = 2
 class MlflowLogger(RunLogger):
     """Keeps an MLflow run up to date from a thread of its own; the training thread never waits for MLflow.
 
-    Needs the `JsonlLogger` beside it, whose file it sends. `tracking_uri`: a server (`http://…`) or a database
-    (`sqlite:///outputs/mlflow.db`, made if missing, with the files in `mlartifacts` beside it). `timeout_seconds`: of
-    one network call. `close_timeout_seconds`: the longest that the end of a run waits. `log_model`: tells the trainer
-    that the best model is wanted as an artifact. Credentials belong in MLflow's own environment variables.
+    Sends the file of the `JsonlLogger`, which must run beside it. `tracking_uri`: a server (`http://…`) or a database
+    (`sqlite:///outputs/mlflow.db`, created if missing, with the artifacts in `mlartifacts` beside it).
+    `timeout_seconds`: of one network call. `close_timeout_seconds`: how long the end of a run waits at most.
+    `log_model`: whether to send the best model as an artifact. Credentials belong in MLflow's environment variables.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class MlflowLogger(RunLogger):
         self._upload: Upload | None = None
         self._thread: threading.Thread | None = None
         self._is_closing = threading.Event()
-        self._error: Exception | None = None  # why the last attempt failed; None after a success
+        self._error: Exception | None = None  # of the last attempt; None if it succeeded
 
     def start(self, run: RunStart) -> None:
         self._attempt(lambda: self._start(run))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Nothing to do: the line is in `metrics.jsonl`, and the thread reads it there."""
+        """Do nothing: the thread reads the metrics from `metrics.jsonl`."""
 
     def log_artifact(self, path: Path) -> None:
         upload = self._upload
@@ -73,7 +73,7 @@ class MlflowLogger(RunLogger):
         self._attempt(lambda: upload.end(status, time.time()))
         self._is_closing.set()
         thread.join(self.close_timeout_seconds)
-        self._attempt(lambda: self._tell_what_is_left(upload))
+        self._attempt(lambda: self._warn_of_unsent(upload))
 
     def _start(self, run: RunStart) -> None:
         prepare_environment(self.timeout_seconds)
@@ -81,7 +81,7 @@ class MlflowLogger(RunLogger):
         self._thread = threading.Thread(target=self._send_until_closed, name="mlflow-upload", daemon=True)
         self._thread.start()
 
-    def _tell_what_is_left(self, upload: Upload) -> None:
+    def _warn_of_unsent(self, upload: Upload) -> None:
         if not upload.state.is_complete():
             log.warning("%s", upload.what_is_left(self._error))
 
@@ -92,23 +92,23 @@ class MlflowLogger(RunLogger):
         try:
             with FileLock(self._upload.folder / LOCK_FILE, timeout=LOCK_WAIT_SECONDS):
                 self._send_in_turns(self._upload)
-        except Exception as error:  # close() tells
+        except Exception as error:  # close() warns of it
             self._error = error
 
     def _send_in_turns(self, upload: Upload) -> None:
         num_failures = num_tries_at_close = 0
         while True:
-            is_closing = self._is_closing.is_set()  # read before sending: then what is sent is all there is
+            is_closing = self._is_closing.is_set()  # read before sending: then everything is sent
             num_tries_at_close += is_closing
             try:
                 upload.send_pending()
                 if num_failures:
                     log.info("MLflow at %s answers again", upload.shown_uri)
                 num_failures, self._error = 0, None
-            except Exception as error:  # an outage; it becomes a warning only if it lasts until the end
+            except Exception as error:  # an outage; warned of only if it lasts until the end
                 self._error = error
                 if not num_failures:
-                    log.info("MLflow at %s %s; the run goes on", upload.shown_uri, what_failed(error))
+                    log.info("MLflow at %s %s; the run continues", upload.shown_uri, what_failed(error))
                 num_failures += 1
             if is_closing and (self._error is None or num_tries_at_close >= NUM_TRIES_AT_CLOSE):
                 return

@@ -1,6 +1,6 @@
-"""What MLflow is to know of a run, and what it knows already: `mlflow.json` in the run's folder.
+"""What to send of a run to MLflow, and what is sent already: `mlflow.json` in the run's folder.
 
-It says how far into `metrics.jsonl` MLflow has come; what comes after that is pending.
+It holds the offset in `metrics.jsonl` up to which everything is sent; the lines after it are pending.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.utils.files import read_json
 
 STATE_FILE = "mlflow.json"
-LOCK_FILE = "mlflow.lock"  # held by whoever sends from this folder; freed by the system when that process dies
-PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows a run below another
+LOCK_FILE = "mlflow.lock"  # locked by the process that sends from this folder
+PARENT_TAG = "mlflow.parentRunId"  # makes a run the child of another in MLflow
 PRUNED_TAG = {"pruned": "true"}
 
 
 @dataclass
 class UploadState:
-    """What `mlflow.json` holds. `change` and `mark` write it anew, from whatever thread."""
+    """The content of `mlflow.json`; `change` and `mark`, which any thread may call, write it."""
 
     folder: Path
     tracking_uri: str
@@ -32,23 +32,23 @@ class UploadState:
     params: dict[str, str]
     tags: dict[str, str]
     started_at: float  # Unix seconds
-    upload_id: str  # a tag: if the answer to "create a run" was lost, the next try finds that run by it
+    upload_id: str  # a tag of the run, to find it if the answer to "create a run" was lost
     run_id: str | None = None
-    are_params_sent: bool = False  # and the tags
+    are_params_sent: bool = False  # parameters and tags
     num_lines_sent: int = 0
-    num_bytes_sent: int = 0  # where in metrics.jsonl the next line begins
+    num_bytes_sent: int = 0  # offset of the next line in metrics.jsonl
     artifacts: dict[str, str] = field(default_factory=dict)  # path in the folder -> pending, sent or missing
-    status: str | None = None  # FINISHED, FAILED, KILLED; None: not ended
+    status: str | None = None  # FINISHED, FAILED, KILLED; None: not ended yet
     ended_at: float | None = None
     is_status_sent: bool = False
-    is_to_reopen: bool = False  # it goes on, and MLflow may still have the status with which its first part ended
+    is_to_reopen: bool = False  # the run is resumed, and may still have its old final status in MLflow
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()  # of these fields and the file; never held during a network call
+        self._lock = threading.Lock()  # for these fields and the file; never held during a network call
 
     @classmethod
     def load(cls, folder: Path) -> UploadState:
-        """Read the state that is kept in a run's folder.
+        """Read the state in a run's folder.
 
         Raises:
             ValueError: the file is damaged.
@@ -57,8 +57,8 @@ class UploadState:
             return cls(folder, **read_json(folder / STATE_FILE))
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{folder / STATE_FILE}: is damaged ({error}), so that what MLflow has of this run is not known; if "
-                f"that file is removed, a run that goes on begins anew in MLflow"
+                f"{folder / STATE_FILE}: is damaged ({error}), so what MLflow has of this run is unknown; if that file "
+                f"is removed, a resumed run starts a new one in MLflow"
             ) from error
 
     def change(self, **changes: Any) -> None:
@@ -73,7 +73,7 @@ class UploadState:
             self._save()
 
     def go_back(self, num_bytes: int | None) -> None:
-        """To where metrics.jsonl ends now; lines that come again are sent again, with the same steps and values."""
+        """Set the offset back to `num_bytes`, where metrics.jsonl was truncated; None: it was not truncated."""
         if num_bytes is not None and self.num_bytes_sent > num_bytes:
             with (self.folder / METRICS_FILE).open("rb") as file:
                 num_lines = file.read(num_bytes).count(b"\n")
@@ -84,7 +84,7 @@ class UploadState:
         if path.is_file():
             with path.open("rb") as file:
                 file.seek(self.num_bytes_sent)
-                yield from (line for line in file if line.endswith(b"\n"))  # the last may be half written
+                yield from (line for line in file if line.endswith(b"\n"))  # the last line may be incomplete
 
     def num_pending_lines(self) -> int:
         return sum(1 for _ in self.pending_lines())

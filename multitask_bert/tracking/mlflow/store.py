@@ -1,4 +1,4 @@
-"""MLflow's surroundings: its environment variables, and the one SQLite file that is its store by default."""
+"""MLflow's environment variables, and the SQLite database that is its store by default."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from multitask_bert.utils.addresses import SQLITE
 
 
 def prepare_environment(timeout_seconds: float) -> None:
-    """Bound MLflow's network calls and keep it quiet; what the user has set in the environment wins."""
+    """Limit MLflow's network calls and silence it; environment variables of the user win."""
     for name, value in {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(timeout_seconds))),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # we try again ourselves, and can be stopped between two tries
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # we retry ourselves, and can stop between two tries
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -31,7 +31,7 @@ def prepare_environment(timeout_seconds: float) -> None:
 
 
 def create_database(path: Path) -> None:
-    """Make MLflow's SQLite database if there is none: once, however many processes ask, and whole or not at all."""
+    """Create MLflow's SQLite database unless it exists; safe to call from several processes at once."""
     if path.is_file():
         return
     from filelock import FileLock
@@ -42,15 +42,15 @@ def create_database(path: Path) -> None:
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
             new = path.with_name(f"{path.name}.new")
-            new.unlink(missing_ok=True)  # of a process that was killed over it
+            new.unlink(missing_ok=True)  # left by a process that was killed
             SqlAlchemyStore(uri_for_mlflow(new), artifact_root(path)).engine.dispose()
             new.replace(path)
 
 
 def uri_for_mlflow(database: Path) -> str:
-    """An address of this file that MLflow and SQLAlchemy of any version read alike.
+    """The URI of an SQLite file that MLflow and every version of SQLAlchemy read alike.
 
-    They differ on `?` and `%` in a path; such a folder gets a link, of a name without them, until the process ends.
+    They differ on `?` and `%` in a path: a folder with these gets a temporary link without them.
     """
     if not any(sign in database.as_posix() for sign in "?%"):
         return f"{SQLITE}{database.as_posix()}"
@@ -58,12 +58,13 @@ def uri_for_mlflow(database: Path) -> str:
 
 
 def artifact_root(database: Path) -> str:
+    """The URI of the folder of artifacts beside a database."""
     return (database.absolute().parent / "mlartifacts").as_uri()
 
 
 @cache
 def _linked(folder: Path) -> Path:
-    """A temporary folder with a `link` to this one."""
+    """A temporary folder, removed when the process ends, with a `link` to this one."""
     temporary = Path(tempfile.mkdtemp(prefix="multitask_bert-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     (temporary / "link").symlink_to(folder, target_is_directory=True)

@@ -1,4 +1,4 @@
-"""The run in MLflow that stands above those of a sweep's trials, kept up to date from the sweep's folder."""
+"""The sweep's own run in MLflow, parent of its trials' runs; sent from the sweep's folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from multitask_bert.utils.addresses import without_password
 
 log = logging.getLogger(__name__)
 
-WAIT_SECONDS = 30.0  # for the run's id, where another controller makes the run
+WAIT_SECONDS = 30.0  # for the run's id, if another controller creates the run
 
 
 class MlflowSweep:
-    """One run for the whole sweep; several controllers share it, and the first of them writes to it.
+    """One run for the whole sweep; of several controllers, the first writes to it.
 
-    An outage is told when it begins and in the end, and the sweep goes on. Where MLflow never took this run, those of
-    the trials stand beside each other, until `upload_sweep` puts them below it.
+    An outage is warned of when it begins and at the end, and the sweep continues. If MLflow never got this run, those
+    of the trials have no parent until `upload_sweep` sends it.
     """
 
     def __init__(self, tracking_uri: str, experiment: str, timeout_seconds: float) -> None:
@@ -35,18 +35,18 @@ class MlflowSweep:
         self._upload: Upload | None = None  # None: another controller writes
         self._lines = JsonlLogger()
         self._lock: FileLock | None = None
-        self._error: Exception | None = None  # the last one
+        self._error: Exception | None = None  # the latest
 
     @classmethod
     def from_config(cls, logger: Mapping[str, Any]) -> MlflowSweep | None:
-        """As the trials' own logger; None where they have none for MLflow."""
+        """With the settings of the trials' MLflow logger; None if they have none."""
         entry = logger.get("mlflow")
         if entry is None:
             return None
         return cls(entry["tracking_uri"], entry.get("experiment", "multitask_bert"), entry.get("timeout_seconds", 10.0))
 
     def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> str | None:
-        """Begin the run, or go on with it; its id, None where MLflow cannot be reached."""
+        """Start or resume the run; return its id, None if MLflow cannot be reached."""
         prepare_environment(self.timeout_seconds)
         lock = FileLock(folder / LOCK_FILE)
         try:
@@ -66,7 +66,7 @@ class MlflowSweep:
             self._send()
 
     def prune(self, folder: Path) -> None:
-        """Tag the trainings of a trial: when they ended, it was not known that no other seed would follow."""
+        """Tag the runs of a trial as pruned, which is known only after they ended."""
         for path in sorted(folder.rglob(STATE_FILE)):
             self._try(partial(upload_run, path.parent, PRUNED_TAG))
 
@@ -83,22 +83,22 @@ class MlflowSweep:
     def _send(self) -> None:
         assert self._upload is not None
         if self._error is not None and self._upload.state.run_id is None:
-            return  # each try would wait as long as the first
+            return  # each try would wait as long as the first one
         self._try(self._upload.send_pending)
 
     def _try(self, send: Callable[[], object]) -> None:
         try:
             send()
-        except Exception as error:  # whatever MLflow throws: the sweep is worth more than its log
+        except Exception as error:  # the sweep matters more than its log
             if self._error is None:
                 log.warning(
-                    "MLflow at %s %s; the sweep goes on", without_password(self.tracking_uri), what_failed(error)
+                    "MLflow at %s %s; the sweep continues", without_password(self.tracking_uri), what_failed(error)
                 )
             self._error = error
 
 
 def _id_from_other(folder: Path) -> str | None:
-    """The id of the run that another controller made, or is making."""
+    """The id of the run that another controller has created or is creating; None if that takes too long."""
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         if (folder / STATE_FILE).is_file() and (run_id := UploadState.load(folder).run_id) is not None:

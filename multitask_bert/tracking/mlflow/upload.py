@@ -1,7 +1,7 @@
-"""MLflow, fed by reading `metrics.jsonl` of a run's folder from behind the run.
+"""Sending a run to MLflow: what is in `metrics.jsonl` and not yet there, during the run or later.
 
-1. `MlflowLogger.start` (logger.py) writes `mlflow.json`: what MLflow is to know, and what it knows already.
-2. Its thread sends what is pending every few seconds and notes in `mlflow.json` how far it came.
+1. `MlflowLogger.start` (logger.py) writes `mlflow.json`: what to send, and what is sent already.
+2. Its thread sends what is pending every few seconds and updates `mlflow.json`.
 3. What an outage or a kill left unsent, `upload_run` sends later: it continues from the same `mlflow.json`.
 """
 
@@ -38,18 +38,18 @@ LOCK_WAIT_SECONDS = 15.0
 # MLflow's limits (mlflow/utils/validation.py)
 MAX_PARAMS_PER_BATCH = 100
 MAX_METRICS_PER_BATCH = 1000
-INTERNAL_ERROR = "INTERNAL_ERROR"  # what a database does not take; also what goes wrong on the way or in the server
+INTERNAL_ERROR = "INTERNAL_ERROR"  # a value that the database refuses, but also any failure of the server
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", INTERNAL_ERROR)  # MLflow's codes for bad content
 
 
 def upload_run(folder: Path, tags: Mapping[str, str] | None = None) -> str:
-    """Send what MLflow does not have yet of a run's folder; one line that says what was sent.
+    """Send to MLflow what it does not have yet of a run; return a line that says what was sent.
 
-    A run that never reported its end counts as KILLED. `tags`: what became known after its end; one that it has stays.
+    A run that never reported its end counts as KILLED. `tags`: added where the run has no tag of that name.
 
     Raises:
-        ValueError: the run was not logged to MLflow, or is still going on.
-        ConnectionError: MLflow did not take everything; nothing is lost, the same call continues later.
+        ValueError: the run was not logged to MLflow, or is still running.
+        ConnectionError: MLflow did not accept everything; nothing is lost, the same call continues later.
     """
     from filelock import FileLock, Timeout
 
@@ -62,11 +62,11 @@ def upload_run(folder: Path, tags: Mapping[str, str] | None = None) -> str:
                 upload.add_tags(new)
             return _upload_all(upload)
     except Timeout:
-        raise ValueError(f"{folder}: the run is still going on and sends to MLflow itself; wait for its end") from None
+        raise ValueError(f"{folder}: the run is still running and sends to MLflow itself; wait for its end") from None
 
 
 def upload_sweep(folder: Path) -> Iterator[str]:
-    """The same of a sweep's own run, and of those of its trials below it; a line for each.
+    """Send a sweep's own run and those of its trials, which become its children; yield a line for each.
 
     Raises:
         ValueError, ConnectionError: as `upload_run`.
@@ -79,23 +79,23 @@ def upload_sweep(folder: Path) -> Iterator[str]:
 
 
 class Upload:
-    """One run on its way to MLflow. `send_pending` may fail or be killed anywhere; called again, it continues.
+    """One run that is sent to MLflow. `send_pending` may fail or be killed anywhere; called again, it continues.
 
-    One thread sends; others may add artifacts and the end meanwhile.
+    One thread sends; others may add artifacts and the end of the run meanwhile.
     """
 
     def __init__(self, state: UploadState, tracking_uri: str | None = None) -> None:
-        """`tracking_uri`: that of the state with its password, which no file holds; None: there is none."""
+        """`tracking_uri`: the state's with its password, which is in no file; None if it has no password."""
         self.folder = state.folder
         self.state = state
         self.shown_uri = without_password(state.tracking_uri)
         self._tracking_uri = tracking_uri or state.tracking_uri
         self._client: Any = None
-        self._left_out: set[str] = set()  # names of what MLflow refused; each is told once
+        self._left_out: set[str] = set()  # names of entries that MLflow refused, each warned of once
 
     @classmethod
     def begin(cls, run: RunStart, tracking_uri: str, experiment: str) -> Upload:
-        """A new upload, or the one to the same place that an earlier start in this folder began."""
+        """A new upload, or the continued one if the folder's earlier upload went to the same experiment."""
         if database := sqlite_path(tracking_uri):
             tracking_uri = sqlite_uri(database.absolute())  # upload_run may be called from elsewhere
         kept_uri = without_password(tracking_uri)
@@ -118,7 +118,7 @@ class Upload:
         return cls(UploadState.load(folder))
 
     def add_artifact(self, path: Path) -> None:
-        """Send this file or folder, again if it was sent before."""
+        """Mark a file or folder to be sent, also if it was sent before."""
         path, folder = path.resolve(), self.folder.resolve()
         self.state.mark((path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix(), "pending")
 
@@ -130,7 +130,7 @@ class Upload:
         self.state.change(status=status, ended_at=when, is_status_sent=False)
 
     def what_is_left(self, error: Exception | None) -> str:
-        """The sentence for the user: what failed, what is kept where, and the way out."""
+        """A sentence for the user: what failed, what is still unsent, and how to send it."""
         num_artifacts = len(self.state.pending_artifacts())
         what = f"{self.state.num_pending_lines()} metric lines" + (
             f" and {num_artifacts} artifacts" if num_artifacts else ""
@@ -141,9 +141,9 @@ class Upload:
         )
 
     def send_pending(self) -> None:
-        """Bring MLflow up to date; progress is noted after each call that succeeded."""
+        """Bring MLflow up to date; the state is saved after each successful call."""
         state = self.state
-        status = state.status  # read first: whatever was logged before the end goes before the end
+        status = state.status  # read first: what was logged before the end is sent before the end
         client = self._connect()
         if state.run_id is None:
             self.state.change(run_id=self._find_or_create_run(client))
@@ -153,8 +153,7 @@ class Upload:
         if not state.are_params_sent:
             self._send_params(client)
         for metrics, num_lines, num_bytes in self._metric_batches():
-            for start in range(0, len(metrics), MAX_METRICS_PER_BATCH):
-                self._send_batch(client, "metrics", metrics[start : start + MAX_METRICS_PER_BATCH])
+            self._send_all(client, "metrics", metrics, MAX_METRICS_PER_BATCH)
             self.state.change(
                 num_lines_sent=state.num_lines_sent + num_lines, num_bytes_sent=state.num_bytes_sent + num_bytes
             )
@@ -211,47 +210,47 @@ class Upload:
     def _send_params(self, client: Any) -> None:
         from mlflow.entities import Param, RunTag
 
-        params = [Param(key, value) for key, value in self.state.params.items()]
-        tags = [RunTag(key, value) for key, value in self.state.tags.items()]
-        for start in range(0, len(params), MAX_PARAMS_PER_BATCH):
-            self._send_batch(client, "params", params[start : start + MAX_PARAMS_PER_BATCH])
-        for start in range(0, len(tags), MAX_PARAMS_PER_BATCH):
-            self._send_batch(client, "tags", tags[start : start + MAX_PARAMS_PER_BATCH])
+        self._send_all(client, "params", [Param(*item) for item in self.state.params.items()], MAX_PARAMS_PER_BATCH)
+        self._send_all(client, "tags", [RunTag(*item) for item in self.state.tags.items()], MAX_PARAMS_PER_BATCH)
         self.state.change(are_params_sent=True)
 
-    def _send_batch(self, client: Any, kind: str, entries: list[Any], *, is_repeated: bool = False) -> None:
-        """Send metrics, params or tags in one call; where MLflow refuses it, in halves.
+    def _send_all(self, client: Any, field: str, entries: list[Any], max_per_call: int) -> None:
+        for start in range(0, len(entries), max_per_call):
+            self._send_batch(client, field, entries[start : start + max_per_call])
 
-        One that it refuses alone (twice, where its error does not say that the content is wrong) is left out with a
+    def _send_batch(self, client: Any, field: str, entries: list[Any], *, is_repeated: bool = False) -> None:
+        """Send `metrics`, `params` or `tags` in one call; if MLflow refuses them, in halves.
+
+        A single entry that it refuses (twice, if the error does not say that the content is wrong) is left out, with a
         warning.
         """
         from mlflow.exceptions import MlflowException
 
         try:
-            client.log_batch(self.state.run_id, **{kind: entries})
+            client.log_batch(self.state.run_id, **{field: entries})
         except MlflowException as error:
             if error.error_code not in REFUSALS or not self._takes_tags(client):
                 raise
             if len(entries) > 1:
                 middle = len(entries) // 2
-                self._send_batch(client, kind, entries[:middle])
-                self._send_batch(client, kind, entries[middle:])
+                self._send_batch(client, field, entries[:middle])
+                self._send_batch(client, field, entries[middle:])
             elif error.error_code == INTERNAL_ERROR and not is_repeated:
-                self._send_batch(client, kind, entries, is_repeated=True)
+                self._send_batch(client, field, entries, is_repeated=True)
             elif (name := entries[0].key) not in self._left_out:
                 self._left_out.add(name)
                 log.warning("%s: MLflow at %s leaves it out: %s", name, self.shown_uri, what_failed(error))
 
     def _takes_tags(self, client: Any) -> bool:
-        """Whether the run takes what it has already; if not, what failed is no fault of what was sent."""
+        """Whether the run accepts a tag that it has already; if not, what was sent is not the cause of a failure."""
         try:
             client.set_tag(self.state.run_id, UPLOAD_TAG, self.state.upload_id)
-        except Exception:  # whatever it is: the error that led here says more
+        except Exception:  # the error that led here says more
             return False
         return True
 
     def _metric_batches(self) -> Iterator[tuple[list[Any], int, int]]:
-        """Whole lines up to MLflow's limit (or one longer line): metrics, number of lines, number of bytes."""
+        """Metrics of whole lines up to MLflow's limit (or of one longer line), number of lines, number of bytes."""
         metrics: list[Any] = []
         num_lines = num_bytes = 0
         for line in self.state.pending_lines():
@@ -271,7 +270,7 @@ def as_params(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """With names and lengths that MLflow accepts."""
+    """Tags with names and lengths that MLflow accepts."""
     return {key_of(key): text_of(value, MAX_TAG_LENGTH) for key, value in tags.items()}
 
 
@@ -300,17 +299,18 @@ def _metrics_of(line: bytes) -> list[Any]:
         step, timestamp = values.pop("step"), _milliseconds(values.pop("time"))
         return [Metric(key_of(name), float(value), timestamp, step) for name, value in values.items()]
     except (ValueError, TypeError, KeyError, AttributeError):
-        log.warning("%s: a line is not readable and is not sent to MLflow: %.80r", METRICS_FILE, line)
+        log.warning("%s: an unreadable line is not sent to MLflow: %.80r", METRICS_FILE, line)
         return []
 
 
 def what_failed(error: BaseException | None) -> str:
+    """What to say of an error, as the predicate of a sentence about MLflow; None: it was only too slow."""
     if error is None:
-        return "did not take everything in time"
+        return "did not accept everything in time"
     cause: BaseException | None = error
     while cause is not None:
         is_of_network = type(cause).__module__.startswith(("requests.", "urllib3."))
-        is_answer = getattr(cause, "response", None) is not None  # such as 403: it was reached, and refused
+        is_answer = getattr(cause, "response", None) is not None  # such as 403: the server was reached, and refused
         if isinstance(cause, ConnectionError | TimeoutError) or (is_of_network and not is_answer):
             return "could not be reached"
         cause = cause.__cause__ or cause.__context__

@@ -1,4 +1,4 @@
-"""What MLflow is given for names that it does not take, held against MLflow's own checks."""
+"""Names that MLflow would refuse become names that pass MLflow's own checks."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def is_taken(key: str) -> bool:
 
 
 def read_back(key: str) -> str:
-    """The name that a key was made from: each Unicode name between colons is its character again."""
+    """The name that a key was made from, with the character for each Unicode name between colons."""
     return re.sub(r":([a-z0-9 -]+):", lambda match: unicodedata.lookup(match[1]), key)
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_mlflow_takes_the_key_of_any_label(label: str) -> None:
+def test_mlflow_accepts_the_key_of_any_label(label: str) -> None:
     assert is_taken(key_of(label))
     assert is_taken(key_of(f"eval_task_head_f1_of_{label}"))
 
 
 @pytest.mark.parametrize("name", ["train_loss", "a/b", "1 - 2", "a:b", "tasks.ner.source.format", "neutralité", "喜び"])
-def test_a_name_that_mlflow_takes_stays_as_it_is(name: str) -> None:
+def test_a_name_that_mlflow_accepts_stays_as_it_is(name: str) -> None:
     assert is_taken(name)
     assert key_of(name) == name
 
@@ -62,7 +62,7 @@ def test_keys_are_read_as_the_characters_that_they_stand_for() -> None:
     assert key_of("nul\0") == "nul:u0000:"
 
 
-def test_long_names_and_values_are_cut_to_what_mlflow_takes() -> None:
+def test_long_names_and_values_are_truncated_to_what_mlflow_accepts() -> None:
     keys = {key_of("x" * 300 + end) for end in "abc"}
     assert len(keys) == 3
     assert {len(key) for key in keys} == {MAX_KEY_LENGTH}
@@ -71,5 +71,5 @@ def test_long_names_and_values_are_cut_to_what_mlflow_takes() -> None:
     assert len({name_of("x" * 600 + end, 500) for end in "abc"}) == 3
 
 
-def test_what_no_database_takes_in_a_value_is_written_out() -> None:
+def test_characters_that_databases_refuse_are_escaped_in_values() -> None:
     assert text_of("a\0b\ud800", 100) == r"a\x00b\ud800"

@@ -1,4 +1,4 @@
-"""MLflow for real: an SQLite store, a server that goes away and comes back, and a server that says nothing."""
+"""Uploads to a real MLflow: an SQLite store, a server with an outage, and a server that never answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Point = tuple[str, int, int, str]  # metric, step, milliseconds, value
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """What a logger sets in the environment ends with the test."""
+    """Restore the environment after a test, since loggers change it."""
     before = dict(os.environ)
     for name in before:
         if name.startswith("MLFLOW_"):
@@ -61,7 +61,7 @@ def _own_environment() -> Iterator[None]:
 
 
 def begin(folder: Path, tracking_uri: str, **options: Any) -> tuple[JsonlLogger, MlflowLogger]:
-    """The two loggers of a run that has just begun."""
+    """The JSONL and the MLflow logger of a run that has just started."""
     folder.mkdir(parents=True, exist_ok=True)
     loggers = JsonlLogger(), MlflowLogger(tracking_uri, "greetings", **{"flush_seconds": 0.2, **options})
     for logger in loggers:
@@ -70,7 +70,7 @@ def begin(folder: Path, tracking_uri: str, **options: Any) -> tuple[JsonlLogger,
 
 
 def log_steps(loggers: tuple[RunLogger, ...], steps: range) -> float:
-    """Two metrics per step; the longest that MLflow's logger kept the training thread, in seconds."""
+    """Log two metrics per step; return the longest time that MLflow's logger blocked this thread, in seconds."""
     longest = 0.0
     for step in steps:
         metrics = {"train_loss": 1.0 / (step + 1), "eval_ner_f1@1": math.nan if step == 3 else float(step)}
@@ -82,7 +82,7 @@ def log_steps(loggers: tuple[RunLogger, ...], steps: range) -> float:
 
 
 def points_in_file(folder: Path) -> list[Point]:
-    """What `metrics.jsonl` says; NaN as text, so that it equals itself."""
+    """The points in `metrics.jsonl`; values as text, so that NaN equals itself."""
     points = []
     for text in (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
@@ -162,7 +162,7 @@ def test_run_in_sqlite_holds_exactly_what_was_logged(
 
 
 class InterruptedClient:
-    """An MLflow client whose call number `when` fails: before it is made, or after, so that the answer is lost."""
+    """An MLflow client whose call number `when` fails: before the call, or after it, so that the answer is lost."""
 
     def __init__(self, client: MlflowClient, when: int, *, is_made: bool) -> None:
         self._client, self._num_left, self._is_made = client, when, is_made
@@ -243,7 +243,7 @@ def test_outage_that_ends_during_the_run_leaves_no_gap_and_no_warning(
     assert points_in_mlflow(client, the_only_run(client)) == points_in_file(tmp_path / "run")
     messages = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert messages == [
-        ("INFO", f"MLflow at sqlite:///{database} could not be reached; the run goes on"),
+        ("INFO", f"MLflow at sqlite:///{database} could not be reached; the run continues"),
         ("INFO", f"MLflow at sqlite:///{database} answers again"),
     ]
 
@@ -295,8 +295,8 @@ def test_run_that_starts_again_in_its_folder_continues_its_mlflow_run(database: 
     assert points_in_mlflow(client, run) == points_in_file(tmp_path / "run")
 
 
-def test_run_that_goes_on_after_an_outage_is_not_left_as_running(database: Path, tmp_path: Path) -> None:
-    """The second part never reached MLflow: what was kept has both its beginning and its end."""
+def test_run_resumed_after_an_outage_is_not_left_as_running(database: Path, tmp_path: Path) -> None:
+    """The resumed part never reached MLflow: start and end of it are sent together."""
     folder, uri = tmp_path / "run", f"sqlite:///{database}"
     loggers = begin(folder, uri)
     for logger in loggers:
@@ -308,7 +308,7 @@ def test_run_that_goes_on_after_an_outage_is_not_left_as_running(database: Path,
 
 
 def test_a_sweep_is_uploaded_with_its_trials_below_it(database: Path, tmp_path: Path) -> None:
-    """MLflow was out of reach from the beginning: no trial could be told of a run above it."""
+    """MLflow was unreachable from the start, so that no trial knew the id of its parent."""
     uri, sweep = f"sqlite:///{database}", tmp_path / "sweep"
     for folder in (sweep, sweep / "trial_0000", sweep / "trial_0001" / "seed_1"):
         jsonl = JsonlLogger()
@@ -417,7 +417,7 @@ class PickyClient:
 
 
 @pytest.mark.parametrize("error_code", [INVALID_PARAMETER_VALUE, BAD_REQUEST, INTERNAL_ERROR])
-def test_what_a_server_refuses_is_left_out_alone_and_named(
+def test_only_the_refused_entry_of_a_batch_is_left_out_and_named(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error_code: int
 ) -> None:
     client = PickyClient(MlflowClient(f"sqlite:///{database}"), error_code)
@@ -462,20 +462,20 @@ def test_folder_that_was_not_logged_to_mlflow_is_refused_with_the_reason(tmp_pat
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"run_id": "1"}'])
-def test_a_damaged_list_of_uploads_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_state_file_is_named_in_the_error(tmp_path: Path, content: str) -> None:
     (tmp_path / STATE_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=r"mlflow\.json: is damaged"):
         upload_run(tmp_path)
 
 
-def test_folder_of_a_run_that_still_goes_on_is_refused(
+def test_folder_of_a_run_that_is_still_running_is_refused(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loggers = begin(tmp_path / "run", f"sqlite:///{database}")
     while not (tmp_path / "run" / LOCK_FILE).exists():
         time.sleep(0.01)
     monkeypatch.setattr(mlflow_upload, "LOCK_WAIT_SECONDS", 0.1)
-    with pytest.raises(ValueError, match="still going on"):
+    with pytest.raises(ValueError, match="still running"):
         upload_run(tmp_path / "run")
     for logger in loggers:
         logger.close()
@@ -588,7 +588,7 @@ def test_server_that_is_late_and_then_hangs_for_a_while_gets_everything_without_
     folder, port = tmp_path / "run", free_port()
     loggers = begin(folder, f"http://127.0.0.1:{port}", timeout_seconds=1.0)
     assert log_steps(loggers, range(20)) < 0.05
-    wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
+    wait_until(lambda: "could not be reached; the run continues" in caplog.text)
 
     def is_sent(num_lines: int) -> bool:
         return bool(json.loads((folder / STATE_FILE).read_text())["num_lines_sent"] == num_lines)
@@ -598,7 +598,7 @@ def test_server_that_is_late_and_then_hangs_for_a_while_gets_everything_without_
         with frozen(database):
             caplog.clear()
             assert log_steps(loggers, range(20, 40)) < 0.05
-            wait_until(lambda: "could not be reached; the run goes on" in caplog.text)
+            wait_until(lambda: "could not be reached; the run continues" in caplog.text)
         wait_until(lambda: is_sent(40))
         for logger in loggers:
             logger.close()
