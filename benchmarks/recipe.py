@@ -47,7 +47,7 @@ class Task:
         if not self.is_tagging:
             return int(target.values[0])
         labels = [IGNORED] * len(encoded.input_ids)
-        for anchor, value in zip(target.anchors, target.values, strict=True):
+        for anchor, value in zip(target.token_indices, target.values, strict=True):
             labels[anchor] = value
         return labels
 

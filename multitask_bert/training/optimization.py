@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from multitask_bert.config.schema import OptimizerConfig, SchedulerConfig
 from multitask_bert.errors import InputError
-from multitask_bert.model.devices import SoonRead, is_out_of_memory
+from multitask_bert.model.devices import AsyncScalar, is_out_of_memory
 from multitask_bert.model.embeddings import UsedRows
 from multitask_bert.model.parts import parts_of, rate_factors, weight_decay_of
 from multitask_bert.trust.classes import named_class
@@ -67,7 +67,7 @@ class Updater:
             return True
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
-        return self.scaler.is_enabled() or math.isfinite(SoonRead(norm).get())
+        return self.scaler.is_enabled() or math.isfinite(AsyncScalar(norm).get())
 
     def is_stuck(self) -> bool:
         """Whether a scaler has left out one update after the other, until nothing is scaled up any more."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multitask_bert.errors import InputError
-from multitask_bert.model.devices import SoonRead, is_out_of_memory
+from multitask_bert.model.devices import AsyncScalar, is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch
 from multitask_bert.training.balancing import Balancer
@@ -123,17 +123,17 @@ def _all_parts(
     balancer: Balancer,
     divisors: Mapping[HeadKey, float],
     device: torch.device,
-) -> tuple[Tensor, dict[HeadKey, Tensor], SoonRead]:
+) -> tuple[Tensor, dict[HeadKey, Tensor], AsyncScalar]:
     total = torch.zeros((), device=device)
     by_head: dict[HeadKey, Tensor] = {}
-    known = SoonRead(total)
+    known = AsyncScalar(total)
     for batch in micro_batches:
         outputs = model(batch.to(device))
         losses = {key: out.loss_sum / max(1, divisors[key]) for key, out in outputs.items()}
         loss = balancer.combine(losses)
         total += loss.detach()
         if batch is micro_batches[-1]:
-            known = SoonRead(total)
+            known = AsyncScalar(total)
         updater.backward(loss)
         for key, value in losses.items():
             by_head[key] = by_head.get(key, 0.0) + value.detach()

@@ -24,11 +24,11 @@ from multitask_bert.data.processor import SplitReport
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads, metric_for_best
-from multitask_bert.heads.trial import try_metrics
+from multitask_bert.heads.scoring import check_custom_metrics
 from multitask_bert.model.acceleration import accelerate, be_deterministic, empty_cache, fit_batching
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.embeddings import training_used_rows
-from multitask_bert.model.encoder import what_is_kept
+from multitask_bert.model.encoder import describe_earlier_model
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import freeze
 from multitask_bert.records import Batch, EncodedExample, TaskResult
@@ -147,15 +147,15 @@ class Trainer:
         seed_everything(config.seed)
         preparation = prepare(config)
         data, heads = preparation.data, preparation.heads
-        try_metrics(heads)
+        check_custom_metrics(heads)
         if console is not None:
             console.show_data(data.reports)
-            if (kept := what_is_kept(config.model)) is not None:
+            if (kept := describe_earlier_model(config.model)) is not None:
                 console.say(kept)
         model = MultiTaskModel(
             preparation.load_encoder(), heads, pooling=config.model.pooling, head_init=config.model.head_init,
             max_length=config.batching.max_length,
-            kinds={task: dataset[0].example.kind for task, dataset in data.train.items()},
+            input_types={task: dataset[0].example.input_type for task, dataset in data.train.items()},
         )  # fmt: skip
         return cls(
             config, model, preparation.tokenizer, dict(data.train), dict(data.dev),

@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from multitask_bert.data import caching, processor, storage
 from multitask_bert.data.caching import WHOLE, Cache, fingerprint_of
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.reading import SPLITS, TaskReader
-from multitask_bert.data.storage import StoredExamples, StoredWindows
+from multitask_bert.data.splits import InMemorySplit
+from multitask_bert.data.storage import StoredExamples, StoredSplit
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -36,7 +38,7 @@ def process(
 
 
 def contents(data: ProcessedData) -> dict[str, list[EncodedExample]]:
-    return {split: list(getattr(data, split)["mine"].examples) for split in SPLITS if getattr(data, split)}
+    return {split: list(getattr(data, split)["mine"]) for split in SPLITS if getattr(data, split)}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("this was to be found in the cache")
 
-    monkeypatch.setattr(processor, "pack_all", fail)
+    monkeypatch.setattr(processor, "tokenize_in_chunks", fail)
     monkeypatch.setattr(TaskReader, "_read_files", fail)
 
 
@@ -88,7 +90,7 @@ def test_what_is_cached_equals_what_is_made_without_a_cache(tmp_path: Path, toke
     # By repr: the targets of answers and of several labels hold NaN, which equals nothing.
     assert repr(contents(made)) == repr(contents(found)) == repr(contents(without))
     assert made.reports == found.reports == without.reports
-    assert isinstance(found.train["mine"].examples, StoredWindows)
+    assert isinstance(found.train["mine"], StoredSplit)
 
 
 def test_a_second_start_reads_and_encodes_nothing_and_says_so(
@@ -257,10 +259,10 @@ def test_labels_are_checked_against_a_saved_models_heads_from_the_cache_too(tmp_
         process(task, tokenizer, cache, known_heads={"mine": other})
 
 
-def test_stored_data_travels_to_another_process_as_its_place(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_stored_split_is_pickled_as_its_path(tmp_path: Path, tokenizer: Any) -> None:
     files = {"train": "text,label\n" + "a b c,good\nd,bad\n" * 500, "dev": "text,label\na,good\n"}
     data = process(make_task(tmp_path, "csv", files, test_fraction=0), tokenizer, tmp_path / "cache")
-    stored = data.train["mine"].examples
+    stored = data.train["mine"]
     sent = pickle.dumps(stored)
     assert len(sent) < 5000
     assert list(pickle.loads(sent)) == list(stored)
@@ -271,19 +273,20 @@ def test_small_sets_are_held_in_memory(tmp_path: Path, tokenizer: Any, monkeypat
     on_disk = contents(process(task, tokenizer, tmp_path / "cache"))
     monkeypatch.setattr(storage, "NUM_IN_MEMORY", 3)
     data = process(task, tokenizer, tmp_path / "cache")
-    assert isinstance(data.train["mine"].examples, list)
+    assert isinstance(data.train["mine"], InMemorySplit)
     assert contents(data) == on_disk
 
 
-def test_stored_examples_are_a_sequence(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_stored_split_and_its_examples_are_indexed_like_lists(tmp_path: Path, tokenizer: Any) -> None:
     data = process(make_task(tmp_path, "csv"), tokenizer, tmp_path / "cache")
-    stored = data.train["mine"].examples
-    assert isinstance(stored, StoredWindows)
-    assert isinstance(stored.examples, StoredExamples)
+    stored = data.train["mine"]
+    assert isinstance(stored, StoredSplit)
+    examples = stored.examples()
+    assert isinstance(examples, StoredExamples)
     everything = list(stored)
     assert (len(stored), stored[-1], stored[np.int64(1)]) == (3, everything[2], everything[1])
-    assert stored[1:] == everything[1:]
-    assert stored.lengths() == [len(one.input_ids) for one in everything]
+    assert examples[1:] == [one.example for one in everything[1:]]
+    assert (len(examples), examples[-1]) == (3, everything[2].example)
     with pytest.raises(IndexError):
         stored[3]
 
@@ -314,3 +317,23 @@ def test_a_folder_of_the_cache_lies_in_it_whatever_the_task_is_called(
         assert len(data.train[name]) == 3
         assert [path.parent for path in folder.rglob(WHOLE)] == [next(folder.iterdir())]
     assert [path.name for path in folder.parent.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "windows", "choices"])
+def test_a_split_says_the_same_of_itself_on_disk_and_in_memory(tmp_path: Path, tokenizer: Any, kind: str) -> None:
+    task = rich_task(tmp_path, kind)
+    made, found = (process(task, tokenizer, tmp_path / "cache") for _ in range(2))
+    assert made.reports == found.reports
+    for split in contents(made):
+        stored = found_on_disk(tmp_path / "cache", split, found.heads["mine"])
+        in_memory = InMemorySplit(list(stored))
+        assert len(stored) == len(in_memory) > 0
+        assert stored.lengths() == in_memory.lengths()
+        assert stored.used_ids().tolist() == in_memory.used_ids().tolist()
+        assert list(stored.examples()) == list(in_memory.examples())
+        assert stored.num_truncated() == in_memory.num_truncated()
+
+
+def found_on_disk(cache: Path, split: str, heads: Mapping[str, Head]) -> StoredSplit:
+    (folder,) = cache.glob(f"*/{split}")
+    return StoredSplit(folder, heads, keeps_offsets=True)

@@ -15,14 +15,14 @@ import psutil
 import pytest
 from torch.utils.data import Dataset
 
-from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.loading import Loader
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.records import Batch, EncodedExample
 from tests.data.test_batching import PAD, assert_equal_batches, plan, random_examples
 
 ROOT = Path(__file__).parent.parent.parent
-DATASET = TaskDataset(random_examples(60))
-BATCHES = [{"ner": batch} for batch in plan(4, 2, lengths=lengths_of(DATASET))]
+DATASET = InMemorySplit(random_examples(60))
+BATCHES = [{"ner": batch} for batch in plan(4, 2, lengths=DATASET.lengths())]
 
 
 def loader(num_workers: int, dataset: Dataset[EncodedExample] = DATASET, **options: object) -> Loader:
@@ -64,8 +64,8 @@ def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says
     assert_same(loaded, list(loader(0).load(BATCHES)))
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"batching.num_workers={num_workers}: a worker process was killed (SIGKILL), mostly for want of memory; from "
-        f"here on this process makes the batches itself, and they are the same (batching.num_workers=0 does so from "
+        f"batching.num_workers={num_workers}: a worker process was killed (SIGKILL), most likely out of memory; from "
+        f"here on the main process makes the batches itself, which stay the same (batching.num_workers=0 does so from "
         f"the beginning)"
     )
     assert_same(list(ahead.load(BATCHES)), loaded)  # the next epoch

@@ -27,7 +27,7 @@ def test_orphan_i_tags_are_accepted_in_iob2(tmp_path: Path, tokenizer: Any) -> N
     data = make_processor(make_task(tmp_path, "conll", {**CONLL, "train": train})).process(tokenizer, max_length=16)
     head = data.heads["mine"]["entities"]
     assert head.labels.names == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    (example,) = data.train["mine"].examples
+    (example,) = data.train["mine"]
     assert [head.labels.names[value] for value in example.targets["entities"].values] == [
         "I-PER", "O", "I-LOC", "B-PER", "I-LOC",
     ]  # fmt: skip
@@ -52,13 +52,13 @@ def test_reports_count_examples_pieces_cut_texts_and_missing_labels(tmp_path: Pa
     task = make_task(tmp_path, "csv", files, heads=heads, test_fraction=0.0)
     data = make_processor(task).process(tokenizer, max_length=6)
 
-    def num_pieces(*texts: str) -> int:
+    def num_tokens(*texts: str) -> int:
         return sum(min(6, len(tokenizer.tokenize(text)) + 2) for text in texts)
 
     assert data.reports == [
-        SplitReport("mine", "train", 4, num_pieces("sawa", "vibaya sana sana sana sana", "sijui", "baridi"), 1,
+        SplitReport("mine", "train", 4, num_tokens("sawa", "vibaya sana sana sana sana", "sijui", "baridi"), 1,
                     {"mood": 2, "tone": 2}, was_cut_from_train=False),
-        SplitReport("mine", "dev", 1, num_pieces("nzuri sana"), 0, {}, was_cut_from_train=False),
+        SplitReport("mine", "dev", 1, num_tokens("nzuri sana"), 0, {}, was_cut_from_train=False),
     ]  # fmt: skip
     assert data.test == {}
 
@@ -107,7 +107,7 @@ def test_known_heads_decide_what_labels_may_occur(tmp_path: Path, tokenizer: Any
     files = {**CSV, split: "id,text,label\n1,sijui,meh\n2,sawa,good\n"}
     data = make_processor(make_task(tmp_path, "csv", files), known_heads=known).process(tokenizer, max_length=16)
     assert data.heads["mine"] == known["mine"]
-    assert [e.targets["mood"].values for e in getattr(data, split)["mine"].examples] == [(0,), (1,)]
+    assert [e.targets["mood"].values for e in getattr(data, split)["mine"]] == [(0,), (1,)]
     (tmp_path / "train.txt").write_text("id,text,label\n1,sawa,fine\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"task mine: .*train.txt:2: label 'fine' .*known: meh, good, bad"):
         make_processor(make_task(tmp_path, "csv", {}, **{s: f"{s}.txt" for s in CSV}), known_heads=known).process(

@@ -1,4 +1,4 @@
-"""Traps that public data sets hold, each in a file made for it, from the file to targets at pieces."""
+"""Traps that public data sets hold, each in a file made for it, from the file to targets at tokens."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_words_that_give_no_pieces_keep_their_tag(tmp_path: Path, tokenizer: Any
     train = f"Asha\tB-PER\n{word}\tB-LOC\nleo\tO\n\n{word}\tB-LOC\n"
     data = process(tmp_path, "conll", {**CONLL, "train": train}, tokenizer)
     names = data.heads["mine"]["entities"].labels.names
-    found = [[names[v] for v in encoded.targets["entities"].values] for encoded in data.train["mine"].examples]
+    found = [[names[v] for v in encoded.targets["entities"].values] for encoded in data.train["mine"]]
     assert found == [["B-PER", "B-LOC", "O"], ["B-LOC"]]
 
 
@@ -139,7 +139,7 @@ def test_a_missing_label_is_unknown_and_neither_a_zero_nor_a_class(tmp_path: Pat
         "score": HeadConfig(type="regression", column="score"),
     }
     data = process(tmp_path, "csv", files, tokenizer, heads=heads, **NO_TEST)
-    missing, _ = data.dev["mine"].examples
+    missing, _ = data.dev["mine"]
     assert {name: target.num_known for name, target in missing.targets.items()} == dict.fromkeys(heads, 0)
     assert missing.targets["mood"].values == (UNKNOWN,)
     assert data.heads["mine"]["mood"].labels.names == ("bad", "good")
@@ -174,15 +174,15 @@ def answers(*pairs: tuple[str, int]) -> dict[str, Any]:
 
 
 def covered(window: EncodedExample) -> str:
-    """The part of the context from the first to the last piece that the target marks."""
+    """The part of the context from the first to the last token that the target marks."""
     target = window.targets["answer"]
-    first = next(a for a, (begin, _) in zip(target.anchors, target.values, strict=True) if begin == 1)
-    last = next(a for a, (_, end) in zip(target.anchors, target.values, strict=True) if end == 1)
+    first = next(a for a, (begin, _) in zip(target.token_indices, target.values, strict=True) if begin == 1)
+    last = next(a for a, (_, end) in zip(target.token_indices, target.values, strict=True) if end == 1)
     return (window.example.text_pair or "")[window.offsets[first][0] : window.offsets[last][1]]
 
 
 def test_an_answer_that_starts_inside_a_piece_is_learnt_as_the_whole_piece(tmp_path: Path, tokenizer: Any) -> None:
-    context = "Mwaka1999 alizaliwa Asha."  # the answer begins inside a word, and ends inside a piece
+    context = "Mwaka1999 alizaliwa Asha."  # the answer begins inside a word, and ends inside a token
     file = squad_file(answers(("aliza", 10)), context=context)
     data = process(tmp_path, "squad", {**SQUAD, "train": file}, tokenizer, heads=SPAN, **NO_TEST)
     marked = covered(data.train["mine"][0])
@@ -206,7 +206,7 @@ def test_contexts_of_three_thousand_words_are_read_to_their_end(tmp_path: Path, 
     context = " ".join(words)
     file = squad_file(answers(("neno2999", context.index("neno2999"))), context=context)
     data = process(tmp_path, "squad", {**SQUAD, "train": file}, tokenizer, heads=SPAN, **NO_TEST)
-    windows = [window for window in data.train["mine"].examples if window.example is data.train["mine"][0].example]
+    windows = [window for window in data.train["mine"] if window.example is data.train["mine"][0].example]
     assert len(windows) > 100
     ends = {end for window in windows for _, end in window.offsets}
     assert {context.index(word) + len(word) for word in words} <= ends
@@ -218,7 +218,7 @@ def test_a_question_that_is_too_long_is_cut_and_the_context_is_not(tokenizer: An
     heads = {"answer": make_head(HeadConfig(type="span", stride=8), LabelSet(("answer",)))}
     example = Example("f:1", "kwa nini " * 99, {"answer": (("leo", 13),)}, text_pair="Asha alikuja leo.")
     windows = encode_examples([example], heads, tokenizer, max_length=32)
-    assert all(window.is_cut and len(window.input_ids) <= 32 for window in windows)
+    assert all(window.is_truncated and len(window.input_ids) <= 32 for window in windows)
     assert any(window.targets["answer"].num_known and covered(window) == "leo" for window in windows)
     assert windows[0].example is example
 

@@ -15,12 +15,12 @@ from multitask_bert.data.encoding import encode_examples
 from multitask_bert.errors import InputError
 from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, TargetBatch, Tokens
 from tests.tiny_bert import SIZES, assert_same_loss_and_gradients, batch_of, inputs_of, same_model
 
 HEAD = ChoiceHead(HeadConfig("choice"), LabelSet(()))
 LETTERS = HeadConfig("choice", labels=["A", "B", "C"])
-THREE = Pieces((101, 102, 101, 102, 101, 102), (0,) * 6, ((-1, -1),) * 6, (False,) * 6, sequence_starts=(0, 2, 4))
+THREE = Tokens((101, 102, 101, 102, 101, 102), (0,) * 6, ((-1, -1),) * 6, (False,) * 6, sequence_starts=(0, 2, 4))
 EXAMPLE = Example("quiz.jsonl:4", "Which?", {}, choices=("red", "green", "blue"))
 
 

@@ -20,7 +20,7 @@ HEAD = head_with(stride=16)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_predicted_span_is_the_best_of_all(max_answer_length: int, seed: int, tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, ONE)
-    num_places = len(window.targets["h"].anchors)
+    num_places = len(window.targets["h"].token_indices)
     logits_ML = np.random.default_rng(seed).normal(size=(num_places, 2))
     found = head_with(max_answer_length=max_answer_length).decode(logits_ML, window)
     spans = [
@@ -29,9 +29,9 @@ def test_the_predicted_span_is_the_best_of_all(max_answer_length: int, seed: int
         if first <= last < first + max_answer_length
     ]
     first, last = max(spans, key=lambda span: logits_ML[span[0], 0] + logits_ML[span[1], 1])
-    anchors = window.targets["h"].anchors
+    anchors = window.targets["h"].token_indices
     place = window.offsets[anchors[first]][0], window.offsets[anchors[last]][1]
-    assert found.place == place
+    assert found.span == place
     assert found.value == CONTEXT[place[0] : place[1]]
     assert found.scores == pytest.approx((logits_ML[first, 0] + logits_ML[last, 1], logits_ML[0].sum()))
 
@@ -74,14 +74,14 @@ def test_tokenizers_that_count_the_space_to_the_word_give_the_answer_without_it(
         if begin < end:
             (window,) = windows_of(tokenizer, ((CONTEXT[begin:end], begin),), max_length=256)
             found = head_with(max_answer_length=99).decode(np.array(window.targets["h"].values), window)
-            assert (found.value, found.place) == (CONTEXT[begin:end], (begin, end))
+            assert (found.value, found.span) == (CONTEXT[begin:end], (begin, end))
 
 
 def test_an_answer_keeps_the_accents_on_its_last_letter(tokenizer: Any) -> None:
     context = "Amina alikunywa cafe\u0301\u0323 mjini."
     (window,) = windows_of(tokenizer, (("cafe", 16),), context)
     found = HEAD.decode(np.array(window.targets["h"].values), window)
-    assert (found.value, found.place) == ("cafe\u0301\u0323", (16, 22))
+    assert (found.value, found.span) == ("cafe\u0301\u0323", (16, 22))
 
 
 def test_a_context_without_pieces_has_no_answer() -> None:
@@ -89,7 +89,7 @@ def test_a_context_without_pieces_has_no_answer() -> None:
         Example("here", "q", {}, text_pair=""), (101, 102, 102), (0, 0, 0), (), {"h": Target((0,), (), 1)}
     )
     found = HEAD.join([HEAD.decode(np.zeros((1, 2)), window)])
-    assert (found.value, found.place) == ("", None)
+    assert (found.value, found.span) == ("", None)
     assert HEAD.present(found, window)["answer"] is None
 
 

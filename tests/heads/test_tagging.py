@@ -10,15 +10,15 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads.iob2 import may_follow
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, Tokens
 
 SPANS = TaggingHead(HeadConfig("tagging"), LabelSet(("O", "B-LOC", "I-LOC", "B-PER", "I-PER")))
 PLAIN = TaggingHead(HeadConfig("tagging", scheme="plain"), LabelSet(("ADJ", "NOUN", "VERB")))
 SENTENCE = Example("train.txt:10", "Amina yuko Dar", {}, words=("Amina", "yuko", "Dar"))
 
 
-def pieces(*word_starts: int) -> Pieces:
-    return Pieces((), (), (), (), word_starts=word_starts)
+def tokens(*word_starts: int) -> Tokens:
+    return Tokens((), (), (), (), word_starts=word_starts)
 
 
 def encoded(*word_starts: int) -> EncodedExample:
@@ -57,21 +57,23 @@ def test_an_entity_type_that_train_lacks_names_its_line_and_the_known_types() ->
 def test_an_orphan_i_tag_is_accepted() -> None:
     tags = TaggingHead.parse(SPANS.config, ("O", "I-LOC", "O"), SENTENCE.where)
     SPANS.check_label(tags, SENTENCE)
-    assert SPANS.encode(tags, pieces(1, 2, 3)).values == (0, 2, 0)
+    assert SPANS.encode(tags, tokens(1, 2, 3)).values == (0, 2, 0)
 
 
 def test_only_the_first_piece_of_a_word_has_a_target() -> None:
-    assert SPANS.encode(("B-PER", "O", "B-LOC"), pieces(1, 4, 5)) == Target(
-        anchors=(1, 4, 5), values=(3, 0, 1), num_known=3
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), tokens(1, 4, 5)) == Target(
+        token_indices=(1, 4, 5), values=(3, 0, 1), num_known=3
     )
 
 
 def test_a_word_that_truncation_cut_off_has_no_target() -> None:
-    assert SPANS.encode(("B-PER", "O", "B-LOC"), pieces(1, 4, -1)) == Target(anchors=(1, 4), values=(3, 0), num_known=2)
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), tokens(1, 4, -1)) == Target(
+        token_indices=(1, 4), values=(3, 0), num_known=2
+    )
 
 
 def test_missing_tags_are_unknown_and_not_o() -> None:
-    assert SPANS.encode(None, pieces(1, 2)) == Target(anchors=(1, 2), values=(UNKNOWN, UNKNOWN), num_known=0)
+    assert SPANS.encode(None, tokens(1, 2)) == Target(token_indices=(1, 2), values=(UNKNOWN, UNKNOWN), num_known=0)
 
 
 def test_a_prediction_has_a_tag_for_every_word_and_o_for_those_cut_off() -> None:

@@ -1,4 +1,4 @@
-"""Inputs beside training data: the same pieces, words at their places in the text that was given."""
+"""Inputs beside training data: the same tokens, words at their places in the text that was given."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_words_cut_from_a_text_are_where_their_places_say(tokenizer: Any) -> Non
     assert example.words == ("Amina", ",", "Juma")
     assert example.word_offsets is not None
     assert [example.text[begin:end] for begin, end in example.word_offsets] == ["Amina", ",", "Juma"]
-    pieces = tokenizer.convert_ids_to_tokens(found.input_ids)
-    assert [pieces[start] for start in found.word_starts] == ["amin", ",", "ju"]
+    tokens = tokenizer.convert_ids_to_tokens(found.input_ids)
+    assert [tokens[start] for start in found.word_starts] == ["amin", ",", "ju"]
 
 
 @pytest.mark.parametrize(("text", "num_groups"), [("Amina, Juma", 1), ("Amina \u200b Juma", 2), ("Amina [UNK]", 1)])

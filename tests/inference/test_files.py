@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from multitask_bert.errors import InputError
-from multitask_bert.inference.files import open_input, open_output, read_inputs, write_lines
+from multitask_bert.inference.files import open_bytes
+from multitask_bert.inference.lines import read_inputs
+from multitask_bert.inference.output import open_output, write_lines
 
 OWN = [{"text": "tweet"}, {"text": "premise", "text_pair": "hypothesis"}]
 
@@ -68,7 +70,7 @@ def test_a_table_gives_the_columns_of_texts(name: str, content: str, expected: l
 
 def test_a_table_may_hold_questions_with_their_contexts() -> None:
     (item,) = read_inputs(io.BytesIO(b"context,question\nAmina,nani?\n"), "a.csv")
-    assert (item.kind, item.example.text, item.example.text_pair) == ("question", "nani?", "Amina")
+    assert (item.input_type, item.example.text, item.example.text_pair) == ("question", "nani?", "Amina")
 
 
 def test_other_columns_come_back() -> None:
@@ -146,7 +148,7 @@ def test_a_field_may_be_long(name: str) -> None:
             1,
             r"a\.jsonl:2: not JSON \(a number with too",
         ),
-        ("a.txt", "a\n".encode("utf-16-le"), 0, r"a\.txt:1: holds a zero byte, so it is no text in UTF-8"),
+        ("a.txt", "a\n".encode("utf-16-le"), 0, r"a\.txt:1: holds a zero byte, so it is not text in UTF-8"),
         ("a.jsonl", b"[" * 100000, 0, r"a\.jsonl:1: not JSON \(nested too deeply\)"),
         ("a.jsonl", b'{"text": "\\ud800"}', 0, r"a\.jsonl:1: `text` holds half a surrogate pair"),
         ("-", b'a\n{"text"}\n', 1, r"standard input:2: not JSON"),
@@ -197,7 +199,7 @@ def test_no_more_than_a_line_is_read_ahead(name: str) -> None:
 )
 def test_an_input_that_cannot_be_opened_is_refused(tmp_path: Path, place: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_input(str(tmp_path / place))
+        open_bytes(str(tmp_path / place))
 
 
 def test_an_output_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
@@ -246,7 +248,7 @@ def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
 def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InputError, match="input=-: standard input is closed; give a"):
-        open_input("-")
+        open_bytes("-")
 
 
 def test_standard_output_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert.config.schema import HeadConfig
-from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.heads import HEAD_TYPES, Head, make_head
 from multitask_bert.inference.inputs import read_input
 from multitask_bert.inference.predictor import Predictor
@@ -53,7 +53,7 @@ def predictor(tokenizer: Any) -> Predictor:
     kinds = {"answers": "pair", "causes": "choices", "likeness": "pair"}
     kinds |= dict.fromkeys(("feelings", "moods", "people"), "text")
     encoder = Encoder(AutoModel.from_config(BertConfig(**shape)))
-    model = MultiTaskModel(encoder, HEADS, pooling="mean", max_length=MAX_LENGTH, kinds=kinds)
+    model = MultiTaskModel(encoder, HEADS, pooling="mean", max_length=MAX_LENGTH, input_types=kinds)
     with torch.no_grad():
         for weight in model.head_modules.parameters():
             weight.normal_(std=2.0)
@@ -87,7 +87,7 @@ def test_what_is_shown_is_what_evaluation_decodes(
     ]
     encoded = encode_examples(examples, HEADS[task], tokenizer, max_length=MAX_LENGTH)
     result = evaluate_task(
-        predictor.model, task, TaskDataset(encoded), batch_size=2, pad_id=0, device=torch.device("cpu")
+        predictor.model, task, InMemorySplit(encoded), batch_size=2, pad_id=0, device=torch.device("cpu")
     )
     first_windows = [next(one for one in encoded if one.example is example) for example in examples]
     for prediction, window, record in zip(result.predictions[name], first_windows, records[task], strict=True):

@@ -10,8 +10,9 @@ import pytest
 
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
+from multitask_bert.inference.files import open_inputs
 from multitask_bert.inference.inputs import Input
-from multitask_bert.inference.own_files import open_inputs, own_sources
+from multitask_bert.inference.sources import task_sources
 from multitask_bert.labels import LabelSet
 
 CONLL = "Asha B-PER\nalifika O\n\nDodoma B-LOC\n"
@@ -30,7 +31,7 @@ def inputs(
         "data_root": str(place.parents[1]),
         "tasks": {"t": {"source": {"train": "train.txt", **source}, "heads": {"h": head}}},
     }
-    (own,) = own_sources(tree)
+    (own,) = task_sources(tree)
     heads: dict[str, Mapping[str, Head]] = {"t": {"h": make_head(own.heads["h"], labels)}}
     with open_inputs(str(place), [own]) as read:
         return list(read(heads))
@@ -106,7 +107,7 @@ def test_a_folder_is_read_where_the_run_has_parallel_files_and_refused_elsewhere
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "seq.in").write_text("Asha leo\n", encoding="utf-8")
     tree = {"tasks": {"t": {"source": dict(PARALLEL), "heads": {}}}}
-    with open_inputs(str(tmp_path / "new"), own_sources(tree)) as read:
+    with open_inputs(str(tmp_path / "new"), task_sources(tree)) as read:
         assert words(list(read({}))) == [("Asha", "leo")]
     with (
         pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"),

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert.config.schema import HeadConfig
-from multitask_bert.data.batching import TaskDataset
-from multitask_bert.data.encoding import Cutter, encode_examples
+from multitask_bert.data.encoding import ExampleTokenizer, encode_examples
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.inference.inputs import Input, read_input
@@ -46,7 +46,7 @@ def model() -> MultiTaskModel:
     torch.manual_seed(5)
     shape = {key: value for key, value in TINY.items() if key != "model_type"}
     model = MultiTaskModel(
-        Encoder(AutoModel.from_config(BertConfig(**shape))), HEADS, pooling="mean", max_length=48, kinds=KINDS
+        Encoder(AutoModel.from_config(BertConfig(**shape))), HEADS, pooling="mean", max_length=48, input_types=KINDS
     )
     with torch.no_grad():
         for weight in model.head_modules.parameters():
@@ -61,7 +61,7 @@ def predictor(model: MultiTaskModel, tokenizer: Any) -> Predictor:
 
 
 def evaluated(model: MultiTaskModel, tokenizer: Any, task: str, examples: list[Example]) -> TaskResult:
-    encoded = TaskDataset(encode_examples(examples, HEADS[task], tokenizer, max_length=48))
+    encoded = InMemorySplit(encode_examples(examples, HEADS[task], tokenizer, max_length=48))
     return evaluate_task(model, task, encoded, batch_size=5, pad_id=0, device=torch.device("cpu"))
 
 
@@ -147,9 +147,9 @@ def test_a_text_goes_through_the_encoder_once_for_all_heads(predictor: Predictor
 
 def test_a_text_is_tokenized_once_for_all_heads(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    tokenize, call = Cutter._tokenize, type(predictor.tokenizer).__call__
+    tokenize, call = ExampleTokenizer._tokenize, type(predictor.tokenizer).__call__
 
-    def counting(self: Cutter, texts: list[str], pairs: Any) -> Any:
+    def counting(self: ExampleTokenizer, texts: list[str], pairs: Any) -> Any:
         seen.extend(texts)
         return tokenize(self, texts, pairs)
 
@@ -157,7 +157,7 @@ def test_a_text_is_tokenized_once_for_all_heads(predictor: Predictor, monkeypatc
         seen.extend(texts)
         return call(self, texts, *rest, **options)
 
-    monkeypatch.setattr(Cutter, "_tokenize", counting)
+    monkeypatch.setattr(ExampleTokenizer, "_tokenize", counting)
     monkeypatch.setattr(type(predictor.tokenizer), "__call__", counting_calls)
     list(predictor.predict(TEXTS))
     assert sorted(seen) == sorted(TEXTS)

@@ -26,7 +26,7 @@ def make_examples(ids: range) -> list[EncodedExample]:
 
 
 def used_by(examples: list[EncodedExample]) -> torch.Tensor:
-    return torch.tensor(sorted({PAD, *(piece for example in examples for piece in example.input_ids)}))
+    return torch.tensor(sorted({PAD, *(token for example in examples for token in example.input_ids)}))
 
 
 def train(optimizer: OptimizerConfig, *, only_used: bool, ids: range = range(10, 40)) -> dict[str, torch.Tensor]:

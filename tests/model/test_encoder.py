@@ -17,10 +17,10 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model import encoder
 from multitask_bert.model.encoder import (
     check_length,
+    describe_earlier_model,
     load_encoder,
     load_encoder_config,
     load_tokenizer,
-    what_is_kept,
 )
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.utils.files import sha256_of
@@ -68,15 +68,16 @@ def test_an_encoder_from_a_model_of_ours_is_the_one_that_was_trained(tmp_path: P
     assert load_tokenizer(config)("Asha alikuja").input_ids == tokenizer("Asha alikuja").input_ids
 
 
-def test_what_is_kept_of_an_earlier_run_is_told_of_a_model_of_ours_only(tmp_path: Path, folder: Path) -> None:
+def test_only_a_model_of_an_earlier_run_is_described_as_such(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
-    told = what_is_kept(ModelConfig(str(tmp_path)))
+    told = describe_earlier_model(ModelConfig(str(tmp_path)))
     assert told is not None
-    assert told.endswith("the encoder and the tokenizer of an earlier run; its heads stay behind, all begin anew")
-    told = what_is_kept(ModelConfig(str(tmp_path), tokenizer=PACKAGED))
+    assert told.endswith("the encoder and the tokenizer of an earlier run; its heads are not used, all begin anew")
+    told = describe_earlier_model(ModelConfig(str(tmp_path), tokenizer=PACKAGED))
     assert told is not None
     assert ": the encoder of an earlier run; its heads" in told
-    assert [what_is_kept(ModelConfig(place)) for place in (str(folder), PACKAGED, "owner/name", None)] == [None] * 4
+    others = (str(folder), PACKAGED, "owner/name", None)
+    assert [describe_earlier_model(ModelConfig(name)) for name in others] == [None] * 4
 
 
 def test_a_damaged_model_of_ours_is_refused(tmp_path: Path) -> None:

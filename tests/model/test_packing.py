@@ -54,7 +54,7 @@ def make_batch(examples: Sequence[EncodedExample], layout: str) -> Batch:
 
 
 def by_sequence(hidden_BSH: Tensor, batch: Batch) -> list[Tensor]:
-    hidden, owners = hidden_BSH.flatten(0, 1), batch.example_BS.flatten()
+    hidden, owners = hidden_BSH.flatten(0, 1), batch.sequence_BS.flatten()
     return [hidden[owners == number] for number in range(batch.num_sequences)]
 
 
@@ -166,7 +166,7 @@ def test_deberta_cannot_be_packed() -> None:
 def test_an_encoder_that_loses_the_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = make_encoder("bert")
     monkeypatch.setattr(encoder.backbone.config, "_attn_implementation", "eager")
-    with pytest.raises(InputError, match=r"batching\.layout=packed: bert does not hand .* set batching=padded"):
+    with pytest.raises(InputError, match=r"batching\.layout=packed: bert does not pass .* set batching=padded"):
         encoder(make_batch(make_examples(), "packed"))
 
 

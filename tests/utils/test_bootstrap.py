@@ -70,6 +70,13 @@ def test_the_score_of_a_resample_follows_from_the_sums_of_its_examples(family: s
         assert from_sums == pytest.approx(again[name], abs=1e-9)
 
 
+@pytest.mark.parametrize(("family", "name"), EVERY_METRIC)
+def test_a_metric_used_as_an_evaluate_module_gives_the_score_of_a_run_to_the_bit(family: str, name: str) -> None:
+    golds, found = some_data(family, 40, Random(2))
+    as_module = FAMILIES[family].make(name).compute(references=golds, predictions=found)
+    assert as_module == metrics.compute_all(FAMILIES[family], [name], golds, found)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_intervals_from_counts_agree_with_plain_recomputation(family: str) -> None:
     golds, found = some_data(family, 60, Random(1))

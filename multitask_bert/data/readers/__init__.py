@@ -1,7 +1,7 @@
 """Step 1 of the flow: files become `Example`s. One function per format; `READERS` is the only list of them.
 
-A reader takes the place that `multitask_bert.data.downloads.locate` found, and yields examples as it reads. What it
-raises is always an `InputError` that names file, line and the way out. What each format looks like: docs/formats.md.
+A reader is given the path that `multitask_bert.data.reading.TaskReader.locate` found, and yields examples as it reads.
+Its only exception is an `InputError` that names file, line and the way out. The formats: docs/formats.md.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "READERS",
     "Reader",
     "files_of_a_split",
+    "gives_words",
     "read_conll",
     "read_conllu",
     "read_csv",
@@ -48,11 +49,19 @@ READERS: dict[str, Reader] = {
     "parallel": read_parallel,
     "parquet": read_parquet,
     "datasets": read_datasets,
+    "samples": read_samples,
 }
 FORMATS_OF_WORDS = ("conll", "conllu")  # a label for each word
 FORMATS_OF_BOTH = ("csv", "tsv", "jsonl", "parallel", "parquet", "datasets")  # labels for words, for texts, or for both
 
 
+def gives_words(source: SourceConfig) -> bool | None:
+    """Whether its labels are for words; False: for texts; None: for either."""
+    if source.format == "samples":
+        return source.samples == "ner"
+    return None if source.format in FORMATS_OF_BOTH else source.format in FORMATS_OF_WORDS
+
+
 def files_of_a_split(source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Sequence[str]:
-    """The names of a split's files, where the format has several; else none."""
+    """The names of a split's files, where the format has several; else empty."""
     return file_names(source, heads) if source.format == "parallel" else ()

@@ -16,7 +16,7 @@ from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.entities import EntityReader
 from multitask_bert.data.readers.text import count, is_blank, shown
-from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
+from multitask_bert.data.words import Entity, split_at_borders, split_words, tags_of
 from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, parse_label
 from multitask_bert.labels import about_quotes
@@ -67,7 +67,7 @@ class ExampleMaker:
             entities = {name: self._entities(name, head, record, text, where) for name, head in named}
             if entities:
                 every = [entity for found in entities.values() for entity in found or ()]
-                uncut = cut_words(text)
+                uncut = split_words(text)
                 self.read_entities.compare(every, uncut, text)
                 offsets = tuple(split_at_borders(uncut, every))
                 words = tuple(text[begin:end] for begin, end in offsets)

@@ -49,7 +49,7 @@ def compute_all(family: Family, names: Sequence[str], golds: Sequence[Any], foun
     """The named metrics of `found` against `golds`, in the order of the names; 0.0 where there is nothing to score."""
     if not golds:
         return dict.fromkeys(names, 0.0)
-    return {name: float(family.make(name).compute(references=golds, predictions=found)[name]) for name in names}
+    return {name: family.make(name).value(golds, found) for name in names}
 
 
 def interval(family: Family, name: str, golds: Sequence[Any], found: Sequence[Any], **options: Any) -> Interval:

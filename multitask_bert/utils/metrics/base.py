@@ -41,6 +41,10 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
         """The score that follows from summed counts -> scores_R."""
         raise NotImplementedError
 
+    def value(self, references: Any, predictions: Any) -> float:
+        """The score, as `compute` gives it, without the copy into Arrow tables that `evaluate` makes."""
+        return float(self.statistic(self.rows(references, predictions).sum(axis=0, keepdims=True))[0])
+
     def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
         """Bootstrap interval over examples; see `multitask_bert.utils.bootstrap`."""
         return interval_of_counts(self.rows(references, predictions), self.statistic, **options)
@@ -55,8 +59,7 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        sums_1K = self.rows(references, predictions).sum(axis=0, keepdims=True)
-        return {self.config_name: float(self.statistic(sums_1K)[0])}
+        return {self.config_name: self.value(references, predictions)}
 
 
 @dataclass(frozen=True)
