@@ -14,7 +14,7 @@ from multitask_bert.utils.metrics.base import CountedMetric, ratio
 class NumberMetric(CountedMetric):
     """Pearson's and Spearman's correlation (0 where a side is constant), mean squared and mean absolute error."""
 
-    kind_of_value = datasets.Value("float64")
+    prediction_feature = datasets.Value("float64")
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         gold_N, found_N = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
