@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
-NUMBER = re.compile(
-    r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII
-)  # less than `float` takes: no 1_0, ٣, inf
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # less than `float` takes: no 1_0, ٣, inf
 TRUTHS = {"true": "1", "false": "0"}
 
 

@@ -100,11 +100,11 @@ class TaggingHead(Head):
 
     def encode(self, value: Any, tokens: Tokens) -> Target:
         kept = [(start, index) for index, start in enumerate(tokens.word_starts) if start >= 0]
-        anchors = tuple(start for start, _ in kept)
+        firsts = tuple(start for start, _ in kept)
         if value is None:
-            return Target(anchors, (UNKNOWN,) * len(kept), num_known=0)
+            return Target(firsts, (UNKNOWN,) * len(kept), num_known=0)
         values = tuple(self.labels.ids.get(value[index], UNKNOWN) for _, index in kept)
-        return Target(anchors, values, num_known=sum(known != UNKNOWN for known in values))
+        return Target(firsts, values, num_known=sum(known != UNKNOWN for known in values))
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np

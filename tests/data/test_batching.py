@@ -21,8 +21,8 @@ PAD = 99
 LENGTHS = [int(length) for length in np.random.default_rng(0).integers(3, 40, size=237)]
 
 
-def target(anchors: tuple[int, ...], values: tuple[int, ...]) -> Target:
-    return Target(anchors, values, num_known=sum(value != UNKNOWN for value in values))
+def target(indices: tuple[int, ...], values: tuple[int, ...]) -> Target:
+    return Target(indices, values, num_known=sum(value != UNKNOWN for value in values))
 
 
 def plan(
@@ -47,11 +47,11 @@ def random_examples(num_examples: int) -> list[EncodedExample]:
     examples = []
     for number in range(num_examples):
         ids = tuple(draw.randint(100, 999) for _ in range(draw.randint(3, 12)))
-        anchors = () if number % 8 == 0 else tuple(sorted(draw.sample(range(len(ids)), k=2)))
-        values = tuple(draw.choice([0, 1, 2, UNKNOWN]) for _ in anchors)
+        indices = () if number % 8 == 0 else tuple(sorted(draw.sample(range(len(ids)), k=2)))
+        values = tuple(draw.choice([0, 1, 2, UNKNOWN]) for _ in indices)
         types = tuple(int(place > 4) for place in range(len(ids)))
         mood = target((0,), (draw.choice([0, 1, UNKNOWN]),))
-        examples.append(encoded(f"text {number}", ids, types, tags=target(anchors, values), mood=mood))
+        examples.append(encoded(f"text {number}", ids, types, tags=target(indices, values), mood=mood))
     return examples
 
 
@@ -152,9 +152,9 @@ def test_every_target_points_at_its_token_and_its_example() -> None:
     for head in ("tags", "mood"):
         target = batch.targets["ner", head]
         flat = [
-            (number, example.input_ids[anchor], value)
+            (number, example.input_ids[index], value)
             for number, example in enumerate(examples)
-            for anchor, value in zip(example.targets[head].token_indices, example.targets[head].values, strict=True)
+            for index, value in zip(example.targets[head].token_indices, example.targets[head].values, strict=True)
         ]
         tokens = batch.input_ids_BS.flatten()[target.token_M].tolist()
         owners = batch.sequence_BS.flatten()[target.token_M].tolist()
@@ -196,7 +196,7 @@ def test_a_head_without_any_target_in_the_batch_keeps_its_place() -> None:
 # Loaders
 
 
-def test_lengths_are_those_of_the_pieces() -> None:
+def test_lengths_are_numbers_of_tokens() -> None:
     examples = random_examples(9)
     assert InMemorySplit(examples).lengths() == [len(example.input_ids) for example in examples]
 

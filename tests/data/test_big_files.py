@@ -70,7 +70,7 @@ def test_several_processes_give_what_one_gives(tmp_path: Path, tokenizer: Any, n
         assert equal(list(tokenize_in_chunks(examples, cut, num_processes=num_processes)), expected)
 
 
-def test_a_worker_that_is_killed_is_told_with_the_way_out(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_is_an_error_with_the_way_out(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ExampleTokenizer, "__call__", lambda *_: os.kill(os.getpid(), 9))
     with pytest.raises(InputError, match=r"batching\.encoding_processes=2: .* killed.* set it to 1"):
         list(tokenize_in_chunks(EXAMPLES, ExampleTokenizer(tokenizer, 16, None), num_processes=2))
@@ -85,7 +85,7 @@ def test_small_files_are_not_worth_a_process(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
-def test_what_is_held_on_disk_equals_what_is_held_in_memory(
+def test_data_on_disk_equals_data_in_memory(
     tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, is_cached: bool
 ) -> None:
     rows = "".join(f"maneno ya mstari {n % 50},{'good' if n % 3 else 'bad'}\n" for n in range(400))
@@ -122,7 +122,7 @@ def test_a_part_of_stored_examples_is_not_copied(tmp_path: Path) -> None:
     assert b"habari" not in pickle.dumps(other)
 
 
-def test_what_takes_long_is_told_with_its_speed(
+def test_a_long_loop_is_logged_with_its_speed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):

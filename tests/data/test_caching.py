@@ -83,7 +83,7 @@ def rich_task(folder: Path, kind: str) -> TaskConfig:
 
 
 @pytest.mark.parametrize("kind", [*GOOD_FILES, "windows", "choices", "labels"])
-def test_what_is_cached_equals_what_is_made_without_a_cache(tmp_path: Path, tokenizer: Any, kind: str) -> None:
+def test_cached_data_equals_data_encoded_without_a_cache(tmp_path: Path, tokenizer: Any, kind: str) -> None:
     task = rich_task(tmp_path, kind)
     without = process(task, tokenizer, None)
     made, found = (process(task, tokenizer, tmp_path / "cache") for _ in range(2))
@@ -109,7 +109,7 @@ def num_kept(folder: Path) -> int:
     return len(list(folder.iterdir()))
 
 
-def test_whatever_changes_the_encoded_data_makes_it_anew(tmp_path: Path, tokenizer: Any) -> None:
+def test_options_that_change_the_encoded_data_make_a_new_cache_key(tmp_path: Path, tokenizer: Any) -> None:
     cache = tmp_path / "cache"
     task = make_task(tmp_path, "csv", {"train": CSV["train"], "dev": CSV["dev"]}, test_fraction=0)
     process(task, tokenizer, cache)
@@ -126,7 +126,7 @@ def test_whatever_changes_the_encoded_data_makes_it_anew(tmp_path: Path, tokeniz
     assert num_kept(cache) == 7
 
 
-def test_names_of_labels_and_ways_to_read_make_it_anew(tmp_path: Path, tokenizer: Any) -> None:
+def test_names_of_labels_and_options_of_readers_make_a_new_cache_key(tmp_path: Path, tokenizer: Any) -> None:
     cache = tmp_path / "cache"
     (tmp_path / "names.txt").write_text("bad\ngood\n", encoding="utf-8")
     rows = "id,text,label\n1,a,0\n2,b,1\n3,c,0\n"
@@ -144,7 +144,7 @@ def test_names_of_labels_and_ways_to_read_make_it_anew(tmp_path: Path, tokenizer
     assert num_kept(cache) == 7
 
 
-def test_what_is_warned_of_while_reading_is_said_again(
+def test_warnings_while_reading_are_repeated_from_the_cache(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = {"train": CSV["train"] + "7,,good\n8,c,Good\n", "dev": CSV["dev"] + "9,d,meh\n"}
@@ -160,7 +160,7 @@ def test_what_is_warned_of_while_reading_is_said_again(
         assert any(part in message for message in said[0])
 
 
-def test_what_changes_neither_text_nor_pieces_finds_the_same(tmp_path: Path, tokenizer: Any) -> None:
+def test_options_that_change_no_tokens_find_the_same_cache(tmp_path: Path, tokenizer: Any) -> None:
     task, cache = make_task(tmp_path, "csv"), tmp_path / "cache"
     process(task, tokenizer, cache)
     head = replace(task.heads["mood"], weight=2.0, dropout=0.5, metrics=["accuracy"], pooling="mean")
@@ -181,7 +181,7 @@ def test_tokenizers_that_differ_have_different_fingerprints(tokenizer: Any) -> N
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "no list", "half a list", "odd list"])
-def test_a_damaged_cache_is_made_anew(
+def test_a_damaged_cache_is_written_again(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     task, cache = make_task(tmp_path, "csv"), tmp_path / "cache"
@@ -320,7 +320,7 @@ def test_a_folder_of_the_cache_lies_in_it_whatever_the_task_is_called(
 
 
 @pytest.mark.parametrize("kind", ["csv", "windows", "choices"])
-def test_a_split_says_the_same_of_itself_on_disk_and_in_memory(tmp_path: Path, tokenizer: Any, kind: str) -> None:
+def test_a_split_on_disk_describes_itself_as_it_does_in_memory(tmp_path: Path, tokenizer: Any, kind: str) -> None:
     task = rich_task(tmp_path, kind)
     made, found = (process(task, tokenizer, tmp_path / "cache") for _ in range(2))
     assert made.reports == found.reports

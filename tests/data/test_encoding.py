@@ -103,7 +103,7 @@ def sentence_tokenizer(corpus: list[str]) -> Any:
     ("untrimmed_tokenizer", LETTERS + "ñçöÅ#@'.,:/1234567890中文🙂\u0301\ufe0f"),
     ("sentence_tokenizer", LETTERS + "ñçöÅ#@中🙂\u0301"),
 ])  # fmt: skip
-def test_pieces_and_word_starts_equal_those_of_a_list_of_words(
+def test_tokens_and_word_starts_equal_those_of_a_list_of_words(
     request: pytest.FixtureRequest, family: str, alphabet: str
 ) -> None:
     tokenizer = request.getfixturevalue(family)
@@ -117,7 +117,7 @@ def test_pieces_and_word_starts_equal_those_of_a_list_of_words(
 
 
 @pytest.mark.parametrize("max_length", [3, 4, 7, 12, 30])
-def test_cut_words_have_no_start_and_the_others_keep_theirs(tokenizer: Any, max_length: int) -> None:
+def test_truncated_words_have_no_start_and_the_others_keep_theirs(tokenizer: Any, max_length: int) -> None:
     draw = random.Random(3)
     for _ in range(60):
         words = random_words(draw, LETTERS, draw.randint(1, 15))
@@ -129,7 +129,7 @@ def test_cut_words_have_no_start_and_the_others_keep_theirs(tokenizer: Any, max_
 
 
 @pytest.mark.parametrize("max_length", [4, 8, 16])
-def test_texts_are_marked_as_cut_exactly_where_they_are_longer(tokenizer: Any, max_length: int) -> None:
+def test_texts_are_marked_as_truncated_exactly_where_they_are_longer(tokenizer: Any, max_length: int) -> None:
     draw = random.Random(4)
     texts = [" ".join(random_words(draw, LETTERS, draw.randint(1, 9))) for _ in range(200)]
     lengths = [len(tokenizer.tokenize(text)) + 2 for text in texts]
@@ -141,9 +141,7 @@ def test_texts_are_marked_as_cut_exactly_where_they_are_longer(tokenizer: Any, m
 
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("pattern", ["L", "La", "aL", "aLb", "LLaLLbLL", "abcL"])
-def test_words_without_pieces_get_a_label_and_a_slot_for_their_prediction(
-    tokenizer: Any, lost: str, pattern: str
-) -> None:
+def test_words_without_tokens_get_a_label_and_a_prediction(tokenizer: Any, lost: str, pattern: str) -> None:
     assert tokenizer.tokenize(f"a {lost}") == ["a"], "the tokenizer does not drop this word"
     words = [lost if letter == "L" else letter for letter in pattern]
     tags = [TAGS[n % 3] for n in range(len(words))]
@@ -159,7 +157,7 @@ def test_words_without_pieces_get_a_label_and_a_slot_for_their_prediction(
     assert head.decode(logits_ML, found).value == tuple(tags)
 
 
-def test_words_without_pieces_survive_in_the_kept_part_of_a_cut_text(tokenizer: Any) -> None:
+def test_words_without_tokens_stay_in_the_kept_part_of_a_truncated_text(tokenizer: Any) -> None:
     words = ["a", "\u0301", "b", "c", "\ufe0f", "d"]
     found = {length: encode(words_example(words), tokenizer, length) for length in range(4, 9)}
     tokens = ["a", "[UNK]", "b", "c", "[UNK]", "d"]
@@ -170,12 +168,12 @@ def test_words_without_pieces_survive_in_the_kept_part_of_a_cut_text(tokenizer: 
         assert cut.is_truncated == (length < 8)
 
 
-def test_a_word_without_pieces_that_makes_the_text_too_long_marks_it_as_cut(tokenizer: Any) -> None:
+def test_a_word_without_tokens_that_makes_the_text_too_long_marks_it_as_truncated(tokenizer: Any) -> None:
     found = encode(words_example(["a", "\u0301", "b"]), tokenizer, max_length=4)
     assert (found.word_starts, found.is_truncated) == ((1, 2, -1), True)
 
 
-def test_composed_and_decomposed_letters_give_the_same_pieces_and_starts(tokenizer: Any) -> None:
+def test_composed_and_decomposed_letters_give_the_same_tokens_and_word_starts(tokenizer: Any) -> None:
     words = ["Ọjọ́", "café", "été", "Ñandú", "x"]
     composed, decomposed = (
         encode(words_example([unicodedata.normalize(form, word) for word in words]), tokenizer)
@@ -187,11 +185,11 @@ def test_composed_and_decomposed_letters_give_the_same_pieces_and_starts(tokeniz
     assert -1 not in composed.word_starts
 
 
-def test_the_first_piece_of_each_word_carries_its_tag(tokenizer: Any) -> None:
+def test_the_first_token_of_each_word_carries_its_tag(tokenizer: Any) -> None:
     found = encode(words_example(["Nyerere", "alizaliwa", "Butiama"], ["B-PER", "O", "I-PER"]), tokenizer)
     tokens = tokenizer.convert_ids_to_tokens(found.input_ids)
     target = found.targets["entities"]
-    labelled = {tokens[anchor]: TAGS[value] for anchor, value in zip(target.token_indices, target.values, strict=True)}
+    labelled = {tokens[index]: TAGS[value] for index, value in zip(target.token_indices, target.values, strict=True)}
     assert labelled == {"ny": "B-PER", "ali": "O", "but": "I-PER"}
 
 
@@ -245,7 +243,7 @@ def test_encoding_in_batches_equals_encoding_one_at_a_time(tokenizer: Any, monke
     pytest.param(["🙂"], [(0, 1), (0, 1)], (0,), id="several tokens of one character"),
     pytest.param([], [(-1, -1), (0, 3)], (), id="a text without words"),
 ])  # fmt: skip
-def test_word_starts_follow_from_the_offsets_of_pieces(
+def test_word_starts_follow_from_the_offsets_of_tokens(
     words: list[str], offsets: list[tuple[int, int]], starts: tuple[int, ...]
 ) -> None:
     assert find_word_starts(offsets, word_offsets_of(words_example(words, ["O"] * len(words)))) == starts

@@ -47,7 +47,7 @@ def test_workers_give_the_same_batches_in_the_same_order(num_workers: int, layou
 
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("num_taken", [0, 1, 7])
-def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says_so(
+def test_a_killed_worker_changes_no_batch_and_gives_one_warning(
     num_workers: int, num_taken: int, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     waiting = WaitingDataset(tmp_path / "go on")
@@ -111,7 +111,7 @@ def test_an_error_in_a_worker_is_raised_here_at_its_batch() -> None:
     assert len(loaded) == place
 
 
-def test_where_no_process_can_be_started_the_batches_are_made_here(
+def test_batches_are_made_in_the_main_process_where_no_other_can_be_started(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: object) -> None:

@@ -43,7 +43,7 @@ def test_a_bad_second_task_is_refused_before_the_first_is_encoded(tmp_path: Path
         DataProcessor(tasks, data_root="unused", seed=1).process(no_tokenizer, max_length=16)
 
 
-def test_reports_count_examples_pieces_cut_texts_and_missing_labels(tmp_path: Path, tokenizer: Any) -> None:
+def test_reports_count_examples_tokens_truncated_texts_and_missing_labels(tmp_path: Path, tokenizer: Any) -> None:
     files = {
         "train": "text,label,tone\nsawa,good,\nvibaya sana sana sana sana,bad,\nsijui,,hot\nbaridi,,cold\n",
         "dev": "text,label,tone\nnzuri sana,good,hot\n",
@@ -67,7 +67,7 @@ def many(num_texts: int) -> str:
     return "text,label\n" + "".join(f"text {n},{'good' if n % 3 else 'bad'}\n" for n in range(num_texts))
 
 
-def test_missing_splits_are_cut_from_train_as_shares_of_the_whole_file(tmp_path: Path) -> None:
+def test_missing_splits_are_split_off_from_train_as_shares_of_the_whole_file(tmp_path: Path) -> None:
     task = make_task(tmp_path, "csv", {"train": many(300)}, dev_fraction=0.2, test_fraction=0.3)
     splits = make_processor(task).read("mine")
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 150, "dev": 60, "test": 90}
@@ -76,7 +76,7 @@ def test_missing_splits_are_cut_from_train_as_shares_of_the_whole_file(tmp_path:
         assert Counter(e.labels["mood"] for e in examples)["bad"] == len(examples) // 3
 
 
-def test_splits_that_are_cut_are_reported_as_such(tmp_path: Path, tokenizer: Any) -> None:
+def test_splits_that_are_split_off_are_reported_as_such(tmp_path: Path, tokenizer: Any) -> None:
     task = make_task(tmp_path, "csv", {"train": many(40), "test": many(3)})
     reports = make_processor(task).process(tokenizer, max_length=16).reports
     assert [(report.split, report.was_cut_from_train) for report in reports] == [
@@ -84,7 +84,7 @@ def test_splits_that_are_cut_are_reported_as_such(tmp_path: Path, tokenizer: Any
     ]  # fmt: skip
 
 
-def test_a_cut_depends_on_the_seed_and_not_on_names_or_other_tasks(tmp_path: Path) -> None:
+def test_a_split_depends_on_the_seed_and_not_on_names_or_other_tasks(tmp_path: Path) -> None:
     task = make_task(tmp_path, "csv", {"train": many(200)})
 
     def dev_of(name: str, seed: int, others: Mapping[str, TaskConfig]) -> list[str]:
@@ -96,7 +96,7 @@ def test_a_cut_depends_on_the_seed_and_not_on_names_or_other_tasks(tmp_path: Pat
     assert dev_of("mine", 1, {}) == dev_of("yours", 1, {})
 
 
-def test_no_test_set_is_cut_where_its_fraction_is_zero(tmp_path: Path) -> None:
+def test_no_test_set_is_split_off_where_its_fraction_is_zero(tmp_path: Path) -> None:
     task = make_task(tmp_path, "csv", {"train": many(30)}, test_fraction=0.0)
     assert set(make_processor(task).read("mine")) == {"train", "dev"}
 
@@ -132,7 +132,7 @@ def test_a_training_set_without_any_label_is_refused(tmp_path: Path, tokenizer: 
         make_processor(task).process(tokenizer, max_length=16)
 
 
-def test_a_head_with_few_labels_in_dev_is_told_to_be_hard_to_score(
+def test_a_head_with_few_labels_in_dev_gives_a_warning(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = "".join(f"maneno {n},{'good' if n % 2 else 'bad'},{n if n < 3 else ''}\n" for n in range(30))

@@ -180,7 +180,7 @@ def test_every_one_of_several_labels_of_the_part_is_in_the_rest_too() -> None:
 
 
 @pytest.mark.parametrize("label", [1.5, 3, (("Asha", 0),), (), None])
-def test_numbers_and_answers_are_cut_though_each_occurs_only_once(label: Any) -> None:
+def test_numbers_and_answers_are_split_off_though_each_occurs_only_once(label: Any) -> None:
     values = [(label if label is None or isinstance(label, tuple) else label + n) for n in range(40)]
     rest, part = split_once(texts(*((f"text {n}", value) for n, value in enumerate(values))), 0.25)
     assert (len(rest), len(part)) == (30, 10)

@@ -15,8 +15,8 @@ from multitask_bert.records import UNKNOWN, EncodedExample, Example, Target
 SIZES = {"big": 50, "small": 13}
 
 
-def target(anchors: tuple[int, ...], values: tuple[int, ...]) -> Target:
-    return Target(anchors, values, num_known=sum(value != UNKNOWN for value in values))
+def target(indices: tuple[int, ...], values: tuple[int, ...]) -> Target:
+    return Target(indices, values, num_known=sum(value != UNKNOWN for value in values))
 
 
 def numbered(task: str, n: int) -> EncodedExample:
@@ -52,7 +52,7 @@ def test_an_epoch_sees_every_example_of_every_task_once(epoch: int) -> None:
     assert len(steps) == stream.num_steps(epoch) == 13 + 4
 
 
-def test_a_budget_of_tokens_that_examples_exceed_alone_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_examples_longer_than_max_tokens_are_counted_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Lengths are 2 to 8, of 50 examples 7 or 8 each."""
     make_stream(max_tokens=8)
     assert not caplog.records
@@ -83,7 +83,7 @@ def test_an_epoch_does_not_depend_on_the_epochs_before_it() -> None:
     assert numbers(stream, 1) == numbers(make_stream(), 1)
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_orders_differ_between_epochs_and_between_seeds() -> None:
     orders = [numbers(make_stream(seed=seed), epoch) for seed in (1, 2) for epoch in (0, 1)]
     assert all(one != other for place, one in enumerate(orders) for other in orders[:place])
 

@@ -34,7 +34,7 @@ def test_choices_that_have_names_are_found_by_them() -> None:
 
 
 @pytest.mark.parametrize("raw", ["B", "-1", "1.5", 1.5])
-def test_what_is_no_number_names_its_line_and_the_way_out(raw: Any) -> None:
+def test_a_choice_that_is_not_a_number_is_refused_with_its_line_and_the_way_out(raw: Any) -> None:
     with pytest.raises(InputError, match=r"quiz\.jsonl:4: choice needs the number .*`labels: \[A, B, …\]`"):
         ChoiceHead.parse(HEAD.config, raw, "quiz.jsonl:4")
 

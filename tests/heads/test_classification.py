@@ -43,7 +43,7 @@ def test_a_label_becomes_one_target_at_the_first_token() -> None:
     assert HEAD.encode("good", TOKENS) == Target(token_indices=(0,), values=(1,), num_known=1)
 
 
-def test_a_missing_label_is_no_class() -> None:
+def test_a_missing_label_is_not_a_class() -> None:
     HEAD.check_label(None, Example("dev.tsv:7", "text", {}))
     assert HEAD.encode(None, TOKENS) == Target(token_indices=(0,), values=(UNKNOWN,), num_known=0)
 
@@ -136,7 +136,7 @@ def test_keys_by_label_are_announced_where_the_config_names_the_labels() -> None
     assert ClassificationHead.keys_of(config) == ("f1", "f1_of_good", "f1_of_bad")
 
 
-def test_somebody_elses_metric_gets_class_ids_and_reports_under_its_own_name(
+def test_a_custom_metric_gets_class_ids_and_is_reported_under_its_own_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: dict[str, object] = {}

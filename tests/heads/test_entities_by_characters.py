@@ -72,7 +72,7 @@ def character_scores(golds: Sequence[Spans], founds: Sequence[Spans]) -> dict[st
 @pytest.mark.parametrize("max_length", [64, 8])
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("alphabet", ALPHABETS)
-def test_scores_equal_those_of_the_places_that_predicting_says(
+def test_scores_equal_those_of_the_offsets_that_predicting_gives(
     tokenizer: Any, tmp_path: Path, alphabet: str, constrained: bool, max_length: int
 ) -> None:
     draw = random.Random(3)
@@ -105,7 +105,7 @@ def test_scores_equal_those_of_the_places_that_predicting_says(
         assert [ours.is_right(gold, found) for gold, found in zip(golds, predictions, strict=True)] == are_right
 
 
-def test_words_are_cut_at_entities_in_training_only(tokenizer: Any, tmp_path: Path) -> None:
+def test_words_are_split_at_entities_in_training_only(tokenizer: Any, tmp_path: Path) -> None:
     heads: dict[str, Head] = {"h": head()}
     record = {"text": "mDodomani leo", "h": [[1, 7, "X"]]}
     examples = read(tmp_path / "a.jsonl", [record], {"h": HeadConfig("tagging", column="h")})

@@ -35,7 +35,7 @@ def test_each_scheme_becomes_iob2(scheme: str, tags: str, expected: str) -> None
 
 
 @pytest.mark.parametrize("scheme", ["iob2", "iob1", "bioes"])
-def test_no_words_are_no_tags(scheme: str) -> None:
+def test_a_sentence_without_words_has_no_tags(scheme: str) -> None:
     assert to_iob2([], scheme) == ()
 
 
@@ -86,7 +86,9 @@ def test_entities_written_in_any_scheme_are_read_back(scheme: str, seed: int) ->
         ("bioes", "O B-PER", 1, "tag 'B-PER' leaves an entity of type PER without its end"),
     ],
 )
-def test_tags_against_the_scheme_are_named_with_their_place(scheme: str, tags: str, index: int, message: str) -> None:
+def test_tags_against_the_scheme_are_named_with_the_index_of_their_word(
+    scheme: str, tags: str, index: int, message: str
+) -> None:
     with pytest.raises(TagError) as error:
         to_iob2(tags.split(), scheme)
     assert error.value.index == index

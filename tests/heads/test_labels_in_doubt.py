@@ -21,7 +21,9 @@ from tests.data.task_files import make_task
 
 
 @pytest.mark.parametrize("labels", [{}, {"labels": ["joy|fear", "joy"]}, {"separator": "|"}])
-def test_another_separator_in_labels_is_told(labels: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+def test_another_separator_in_labels_gives_a_warning(
+    labels: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
     config = HeadConfig("multilabel", column="felt", **labels)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         MultilabelHead.collect(config, [MultilabelHead.parse(config, raw, "f:1") for raw in ("joy|fear", "joy")])
@@ -33,7 +35,7 @@ def test_another_separator_in_labels_is_told(labels: dict[str, object], caplog: 
     (("B-PER", "O", "B-LOC", "I-LOC", "O", "I-PER"), False),
     (("O",), False),
 ])  # fmt: skip
-def test_a_file_that_looks_like_iob1_is_told(
+def test_a_file_that_looks_like_iob1_gives_a_warning(
     tags: tuple[str, ...], is_told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):

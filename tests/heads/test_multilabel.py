@@ -82,7 +82,7 @@ def test_an_empty_list_says_that_no_label_holds(raw: Any) -> None:
 @pytest.mark.parametrize(
     "raw", ['["joy"', 3.5, [["joy"]], pytest.param(f"[{'7' * 5000}]", id="digits"), pytest.param("[" * 9999, id="deep")]
 )
-def test_what_is_no_list_of_labels_names_its_line(raw: Any) -> None:
+def test_a_field_that_is_not_a_list_of_labels_is_refused_with_its_line(raw: Any) -> None:
     with pytest.raises(InputError, match=r"train\.csv:2: "):
         MultilabelHead.parse(HEAD.config, raw, "train.csv:2")
 
@@ -102,7 +102,7 @@ def test_an_unseen_label_names_its_line_and_the_known_ones() -> None:
         HEAD.check_label({"joy": True, "love": True}, Example("dev.csv:7", "text", {}))
 
 
-def test_an_unknown_cell_is_no_zero_and_is_not_counted() -> None:
+def test_an_unknown_cell_is_not_a_zero_and_is_not_counted() -> None:
     target = HEAD.encode({"anger": True, "fear": None}, TOKENS)
     assert (target.token_indices, target.num_known) == ((0,), 2)
     np.testing.assert_equal(target.values, ((1.0, math.nan, 0.0),))
@@ -196,7 +196,7 @@ def test_tuning_without_any_known_label_changes_nothing() -> None:
     assert head.thresholds == [0.5] * 3
 
 
-def test_a_tuned_threshold_travels_with_the_weights() -> None:
+def test_a_tuned_threshold_is_saved_with_the_weights() -> None:
     head = tuned("tuned_per_label")
     assert head._module is not None
     head.tune(GOLDS, [Prediction((), scores) for scores in SCORES])

@@ -37,7 +37,7 @@ def test_a_field_is_a_number_or_missing(raw: Any, value: float | None) -> None:
 
 
 @pytest.mark.parametrize("raw", ["high", "nan", "inf", "1,5", True])
-def test_what_is_no_number_names_its_line(raw: Any) -> None:
+def test_a_label_that_is_not_a_number_is_refused_with_its_line(raw: Any) -> None:
     with pytest.raises(InputError, match=r"sick\.tsv:3: regression needs a number, but found"):
         RegressionHead.parse(PLAIN.config, raw, "sick.tsv:3")
 
@@ -48,7 +48,7 @@ def test_a_number_outside_the_range_names_its_line() -> None:
 
 
 @pytest.mark.parametrize(("value", "scaled"), [(1.0, 0.0), (5.0, 1.0), (2.0, 0.25)])
-def test_the_range_is_learnt_as_0_to_1_and_turned_back(value: float, scaled: float) -> None:
+def test_the_range_is_learnt_as_0_to_1_and_scaled_back(value: float, scaled: float) -> None:
     assert SCALED.encode(value, TOKENS) == Target((0,), (scaled,), 1)
     assert SCALED.decode(np.array([[scaled]]), ENCODED).value == value
 

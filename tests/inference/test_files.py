@@ -73,7 +73,7 @@ def test_a_table_may_hold_questions_with_their_contexts() -> None:
     assert (item.input_type, item.example.text, item.example.text_pair) == ("question", "nani?", "Amina")
 
 
-def test_other_columns_come_back() -> None:
+def test_other_columns_are_returned() -> None:
     assert shown("id,tweet,words\n7,a,b\n", "a.csv", columns=OWN) == [{"text": "a", "id": "7", "words": "b"}]
 
 
@@ -85,7 +85,7 @@ def test_other_columns_come_back() -> None:
         ("id,text,id,id.1", ["text", "id", "id.2", "id.1"]),
     ],
 )
-def test_columns_of_one_name_that_hold_no_texts_are_told_apart(header: str, names: list[str]) -> None:
+def test_columns_of_one_name_that_hold_no_texts_get_numbers(header: str, names: list[str]) -> None:
     (item,) = shown(f"{header}\na,b,c,d\n", "a.csv")
     assert list(item) == names
     assert sorted(item.values()) == ["a", "b", "c", "d"]
@@ -119,7 +119,7 @@ def test_where_quotes_are_data_they_stay() -> None:
         ('text\n"Nzuri"\nni "bora" sana\n', [("Nzuri",), ('ni "bora" sana',)]),
     ],
 )
-def test_a_tsv_is_quoted_where_all_of_it_is_well_formed_so(content: str, expected: list[tuple[str, ...]]) -> None:
+def test_a_tsv_is_quoted_where_all_of_it_is_well_formed(content: str, expected: list[tuple[str, ...]]) -> None:
     assert texts(content, "a.tsv") == expected
 
 
@@ -224,7 +224,7 @@ def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> No
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"
 
 
-def test_a_key_that_is_nested_too_deeply_to_be_written_is_told() -> None:
+def test_a_key_that_is_nested_too_deeply_to_be_written_is_refused() -> None:
     nested: list[Any] = [math.nan]
     for _ in range(900):
         nested = [nested]
@@ -232,7 +232,7 @@ def test_a_key_that_is_nested_too_deeply_to_be_written_is_told() -> None:
         write_lines([{"a": 1}, {"a": nested}], io.BytesIO())
 
 
-def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
+def test_a_prediction_that_cannot_be_written_is_refused_with_its_number() -> None:
     class Full(io.BytesIO):
         name = "out.jsonl"
 
@@ -245,26 +245,26 @@ def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
         write_lines([{"a": 1}, {"a": 2}], Full())
 
 
-def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InputError, match="input=-: standard input is closed; give a"):
         open_bytes("-")
 
 
-def test_standard_output_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_output_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(InputError, match="output=null: standard output is closed; name a file"), open_output(None):
         pass
 
 
-def test_what_json_has_no_number_for_is_written_as_null() -> None:
+def test_nan_and_infinity_are_written_as_null() -> None:
     file = io.BytesIO()
     write_lines([{"a": math.nan, "b": [1.5, math.inf], "c": {"d": (-math.inf, "NaN", None)}}], file)
     assert file.getvalue() == b'{"a": null, "b": [1.5, null], "c": {"d": [null, "NaN", null]}}\n'
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_predictions_that_cannot_be_written_are_an_error_that_says_how_far_they_came() -> None:
+def test_predictions_that_cannot_be_written_are_an_error_with_the_number_written() -> None:
     with (
         pytest.raises(InputError, match=r"^/dev/full: prediction 1 cannot be written \(No space left on device\)"),
         open_output("/dev/full") as file,
@@ -272,7 +272,7 @@ def test_predictions_that_cannot_be_written_are_an_error_that_says_how_far_they_
         write_lines([{"text": "a"}], file)
 
 
-def test_what_a_terminal_would_obey_is_escaped_in_the_lines_and_read_back_as_it_was(tmp_path: Path) -> None:
+def test_control_characters_are_escaped_in_the_lines_and_read_back_unchanged(tmp_path: Path) -> None:
     text = "\x9b31m \x1b[31m \x7f colère"
     with open_output(str(tmp_path / "out.jsonl")) as file:
         write_lines([{"text": text}], file)

@@ -57,7 +57,7 @@ def test_null_is_an_empty_text(raw: dict[str, Any], kind: str, nothing: Any) -> 
     assert is_empty(item.example) == (raw.get("words") != ["Amina"])
 
 
-def test_what_came_out_can_go_in_again() -> None:
+def test_an_output_can_be_given_as_input_again() -> None:
     shown = read_input({"id": 1, "words": ["Amina", "yuko"]}, "here").shown
     again = read_input({**shown, "truncated": True, "predictions": {"mood": {}}}, "here")
     assert (again.input_type, again.shown) == ("words", shown)
@@ -93,6 +93,6 @@ def test_a_key_truncated_of_the_users_own_stays(raw: dict[str, Any]) -> None:
         ({"text": "half \ud83d"}, r"here: `text` holds half a surrogate pair \(U\+D83D\)"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_can(raw: Any, message: str) -> None:
+def test_a_file_that_is_not_read_is_refused_with_the_formats_that_are(raw: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_input(raw, "here")

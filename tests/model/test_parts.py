@@ -127,7 +127,7 @@ def test_layers_that_an_encoder_does_not_have_are_refused(config: OptimizerConfi
         check_parts(config, make_encoder("bert").config)
 
 
-def test_layers_that_are_one_and_the_same_cannot_differ() -> None:
+def test_layers_that_share_weights_cannot_have_rates_of_their_own() -> None:
     shared = make_encoder("albert").config
     check_parts(OptimizerConfig(head_lr_factor=10.0, frozen_layers=4), shared)  # all of them, which is possible
     with pytest.raises(InputError, match="layers of albert share their weights"):

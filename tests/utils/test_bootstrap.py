@@ -162,6 +162,6 @@ def test_a_head_gives_the_interval_of_its_headline_without_missing_labels() -> N
 
 
 @pytest.mark.parametrize("kind", HEAD_TYPES)
-def test_a_headline_of_somebody_elses_has_no_interval(kind: str) -> None:
+def test_a_headline_from_a_custom_module_has_no_interval(kind: str) -> None:
     head = make_head(HeadConfig(kind, metrics=["owner/metric"]), LabelSet(("a", "b")))
     assert head.interval([], []) is None

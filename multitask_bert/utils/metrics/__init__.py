@@ -90,9 +90,7 @@ def _score_named(name: str, module: str, scores: Any) -> float:
         raise ValueError(f"metrics: {module} returns {str(scores)[:60]!r}, which is no dict; {wanted}")
     numbers = {key: value for key, value in scores.items() if isinstance(value, Real) and not isinstance(value, bool)}
     if name in scores and name not in numbers:
-        raise ValueError(
-            f"metrics: {module} returns {name}={str(scores[name])[:60]!r}, which is no number; {wanted}"
-        )
+        raise ValueError(f"metrics: {module} returns {name}={str(scores[name])[:60]!r}, which is no number; {wanted}")
     if not numbers:
         returned = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in scores.items()) or "nothing"
         raise ValueError(f"metrics: {module} returns {returned}, and no number; {wanted}")

@@ -63,12 +63,12 @@ def test_the_column_of_the_words_is_that_of_the_run(tmp_path: Path) -> None:
     "Asha\nalifika\n",
     "Asha B-ORG\nleo O\n",  # a type that the model does not know
 ])  # fmt: skip
-def test_texts_that_are_no_columns_stay_texts(tmp_path: Path, content: str) -> None:
+def test_texts_that_are_not_in_columns_stay_texts(tmp_path: Path, content: str) -> None:
     found = inputs(tmp_path / "f" / "a.txt", content, {"format": "conll"}, NER)
     assert [item.example.text for item in found] == content.splitlines()
 
 
-def test_two_words_per_line_are_texts_where_the_second_is_no_tag_of_the_model(tmp_path: Path) -> None:
+def test_two_words_per_line_are_texts_where_the_second_is_not_a_tag_of_the_model(tmp_path: Path) -> None:
     plain = {"type": "tagging", "scheme": "plain"}
     labels = LabelSet(("NOUN", "VERB"))
     source = {"format": "conll"}
@@ -98,7 +98,7 @@ SLOTS = {"type": "tagging", "column": "seq.out"}
 @pytest.mark.parametrize(("name", "source"), [
     ("new/seq.in", PARALLEL), ("f/new.in", {**PARALLEL, "train": "train.*", "words": "in"}),
 ])  # fmt: skip
-def test_a_parallel_file_of_words_is_cut_at_its_spaces(tmp_path: Path, name: str, source: Mapping[str, Any]) -> None:
+def test_a_parallel_file_of_words_is_split_at_its_spaces(tmp_path: Path, name: str, source: Mapping[str, Any]) -> None:
     found = inputs(tmp_path / name, "Asha can't  .b\nDodoma\n", source, SLOTS)
     assert words(found) == [("Asha", "can't", ".b"), ("Dodoma",)]
 
