@@ -3,10 +3,10 @@
 Round-robin takes one batch of each task in turn. When tasks differ in size, `when_exhausted` says what happens:
     spread  every example is seen once per epoch; a smaller task sits out some rounds, evenly over the epoch, so that no
             epoch ends on a long tail of one task (the default)
-    cycle   every round has a batch of every task; smaller tasks begin anew (reshuffled) until the largest is through
+    cycle   every round has a batch of every task; smaller tasks start again (reshuffled) until the largest is through
     stop    every round has a batch of every task; the epoch ends with the smallest
-The other rules draw the task of each step with p ~ batches^exponent and take as many steps as there are batches, or
-`steps_per_epoch`; an epoch is then what the annealed exponent counts in.
+The other rules draw the task of each step with p ~ batches^exponent; an epoch has as many steps as there are batches,
+or `steps_per_epoch`. The annealed exponent changes with the epoch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def plan_epoch(
 
 
 def exponent(mixing: MixingConfig, *, epoch: int, num_epochs: int) -> float:
-    """The power of the number of batches with which a task is drawn.
+    """The exponent of a task's number of batches in its probability of being drawn.
 
     annealed: a = 1 - 0.8 e/(E-1) in epoch e (from 0) of E (Stickland and Murray 2019, "BERT and PALs").
     """

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split of one task holds."""
+    """The contents of one split of one task, in numbers."""
 
     task: str
     split: str

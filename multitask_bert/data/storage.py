@@ -148,7 +148,7 @@ class StoredExamples(Sequence[Example]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = _checked_index(index, len(self))
-        # The same object again where the same is asked for again: windows of one example share it.
+        # Windows of one example share the object: `group_windows` relies on it.
         if self._last is None or self._last[0] != index:
             begin = 0 if index == 0 else int(self._ends[index - 1])
             self._last = index, _from_json(self._bytes[begin : int(self._ends[index])].tobytes())

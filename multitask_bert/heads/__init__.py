@@ -76,7 +76,7 @@ def make_head(config: HeadConfig, labels: LabelSet) -> Head:
 
 
 def check_heads(config: ExperimentConfig) -> None:
-    """Refuse heads that cannot work and a best metric that nobody reports, before anything is loaded.
+    """Refuse heads that cannot work and a best metric that no head reports, before anything is loaded.
 
     Raises:
         InputError: one line per problem, with the field's full name and what would be right.

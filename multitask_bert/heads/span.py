@@ -181,7 +181,7 @@ class SpanHead(Head):
         return Comparison(metrics.ANSWERS, texts, [found.value for _, found in known])
 
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """In the form that `squad` takes."""
+        """References and predictions in the form that the module `squad` takes."""
         known = list(enumerate(only_known(golds, predictions)))
         return {
             "references": [

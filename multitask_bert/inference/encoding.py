@@ -94,7 +94,7 @@ def _with_words(example: Example) -> Example:
 
 
 def _stripped(example: Example) -> Example:
-    """Without white space at both ends, like texts from tables; RoBERTa's tokens depend on it."""
+    """Strip white space at both ends, as from texts in tables; RoBERTa's tokens depend on it."""
     margin = len(example.text) - len(example.text.lstrip())
     offsets = example.word_offsets
     moved = None if offsets is None else tuple((begin - margin, end - margin) for begin, end in offsets)

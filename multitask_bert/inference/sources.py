@@ -44,7 +44,7 @@ class TaskSource:
 
     @property
     def endings(self) -> set[str]:
-        """Of its files' names, in lower case."""
+        """The endings of its files' names, in lower case."""
         return {path.suffix.lower() for path in self.paths}
 
     @property

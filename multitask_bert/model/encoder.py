@@ -215,7 +215,7 @@ def describe_earlier_model(config: ModelConfig) -> str | None:
     if config.pretrained is None or not (Path(expand_user_path(config.pretrained)) / ENCODER_CONFIG).is_file():
         return None
     kept = "the encoder" if config.tokenizer else "the encoder and the tokenizer"
-    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads are not used, all begin anew"
+    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads are not used"
 
 
 def check_length(max_length: int, encoder_config: PretrainedConfig) -> None:

@@ -29,5 +29,5 @@ def checkout() -> dict[str, Any]:
         changes = git("diff", "HEAD") if status else ""
         return {"commit": commit, "is_changed": bool(status), "changes": changes or None}
     except (OSError, subprocess.SubprocessError):
-        log.info("no git commit can be told: the code is not in a git checkout")
+        log.info("no git commit is known: the code is not in a git checkout")
         return {}

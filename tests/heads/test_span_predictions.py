@@ -68,7 +68,7 @@ def test_tokenizers_that_include_the_space_before_a_word_give_the_answer_without
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=pieces, cls_token="<s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>"
     )
-    begins = [0, *(span + 1 for span, letter in enumerate(CONTEXT) if letter == " ")]
+    begins = [0, *(index + 1 for index, letter in enumerate(CONTEXT) if letter == " ")]
     ends_of_words = [*(begin - 1 for begin in begins[1:]), len(CONTEXT)]
     for begin, end in itertools.product(begins, ends_of_words):
         if begin < end:

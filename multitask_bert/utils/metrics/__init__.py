@@ -100,7 +100,7 @@ def _score_named(name: str, module: str, scores: Any) -> float:
 
 
 def _way_in(error: Exception) -> str:
-    """How to mend a module that cannot be loaded."""
+    """The way out for a module that cannot be loaded."""
     if isinstance(error, FileNotFoundError | ConnectionError):
         return "name a folder that holds one"
     missing = re.search(r"install the following dependencies\[(.*?)\]", str(error))

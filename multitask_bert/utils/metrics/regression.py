@@ -50,7 +50,7 @@ class NumberMetric(CountedMetric):
 
 
 def _ranks(values_N: Floats) -> Floats:
-    """From 1; equal values share the mean of their ranks."""
+    """Ranks from 1; equal values share the mean of their ranks."""
     _, inverse_N, times_U = np.unique(values_N, return_inverse=True, return_counts=True)
     return (np.cumsum(times_U) - (times_U - 1) / 2)[inverse_N]
 
