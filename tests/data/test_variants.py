@@ -297,7 +297,7 @@ def test_no_more_than_ten_errors_come_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, "csv", content, good=CSV)
     assert str(caught.value).count("train.txt:") == 10
-    assert "10 errors, and the file was read no further" in str(caught.value)
+    assert "10 errors, and the rest of the file was not read" in str(caught.value)
 
 
 def test_a_file_without_a_good_record_is_refused_also_where_bad_ones_are_skipped(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_offsets_in_utf_16_units_give_a_warning(tmp_path: Path, caplog: pytest.L
 
 def test_offsets_that_are_off_throughout_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     entities(tmp_path, *((f"leo Asha{n} alikuja", [[4, 8, "PER"]]) for n in range(4)))
-    assert "4 of 4 entities begin or end inside of a word" in caplog.text
+    assert "4 of 4 entities begin or end inside a word" in caplog.text
 
 
 # Names.
