@@ -21,7 +21,7 @@ from benchmarks import recipe
 from benchmarks.recipe import BATCH_SIZE, Task
 from multitask_bert.actions import calm_libraries
 from multitask_bert.config.schema import HeadConfig, TaskConfig
-from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import EncodedExample, Example, Target
@@ -61,7 +61,7 @@ def ours(tasks: Sequence[Task], place: str, num_steps: int) -> float:
     config.tasks = {task.name: TaskConfig(heads={HEAD: task.head.config}) for task in tasks}
     heads = {task.name: {HEAD: task.head} for task in tasks}
     model = MultiTaskModel(load_encoder(config.model, load_encoder_config(config.model)), heads)
-    train, dev = ({task.name: TaskDataset(list(task.splits[split])) for task in tasks} for split in ("train", "dev"))
+    train, dev = ({task.name: InMemorySplit(list(task.splits[split])) for task in tasks} for split in ("train", "dev"))
     return Trainer(config, model, recipe.load_tokenizer(place), dict(train), dict(dev)).train().tokens_per_second
 
 
@@ -91,7 +91,7 @@ def random_example(draw: random.Random, length: int, labels: LabelSet) -> Encode
         input_ids=(CLS, *words, SEP),
         token_type_ids=(0,) * length,
         word_starts=(),
-        targets={HEAD: Target(anchors=(0,), values=(labels.ids[label],), num_known=1)},
+        targets={HEAD: Target(token_indices=(0,), values=(labels.ids[label],), num_known=1)},
     )
 
 

@@ -46,7 +46,7 @@ def main() -> None:
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     calm_our_libraries()
-    from multitask_bert.data.batching import TaskDataset
+    from multitask_bert.data.splits import InMemorySplit
     from multitask_bert.model.devices import pick_device
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.training.evaluation import evaluate_task
@@ -57,7 +57,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     model = model.to(device)
 
     def score(task: Task, num_examples: int | None) -> dict[str, float]:
-        dataset = TaskDataset(list(task.splits["test"][:num_examples]))
+        dataset = InMemorySplit(list(task.splits["test"][:num_examples]))
         result = evaluate_task(
             model, task.name, dataset, batch_size=EVAL_BATCH_SIZE, pad_id=tokenizer.pad_token_id, device=device
         )

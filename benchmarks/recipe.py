@@ -47,8 +47,8 @@ class Task:
         if not self.is_tagging:
             return int(target.values[0])
         labels = [IGNORED] * len(encoded.input_ids)
-        for anchor, value in zip(target.anchors, target.values, strict=True):
-            labels[anchor] = value
+        for index, value in zip(target.token_indices, target.values, strict=True):
+            labels[index] = value
         return labels
 
     def score(self, split: str, predicted: Sequence[Any]) -> dict[str, float]:

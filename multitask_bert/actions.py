@@ -149,12 +149,13 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     assert config.run_dir is not None
     assert config.input is not None
     try:
-        from multitask_bert.inference.files import open_output, write_lines
-        from multitask_bert.inference.own_files import open_inputs, own_sources
+        from multitask_bert.inference.files import open_inputs
+        from multitask_bert.inference.output import open_output, write_lines
+        from multitask_bert.inference.sources import task_sources
 
         tree = tree_of_run(Path(config.run_dir))
         precision = (tree.get("trainer") or {}).get("precision", TrainerConfig.precision)  # as its scores were computed
-        sources = own_sources(tree)
+        sources = task_sources(tree)
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             from multitask_bert.inference.predictor import Predictor
 

@@ -1,4 +1,4 @@
-"""LabelSet: the names of a head's classes and their ids; built from train, saved with the model."""
+"""LabelSet: the names of a head's classes and their ids; collected from train, saved with the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # not all of `float`: no 1_0, ٣, inf or nan
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # less than `float` takes: no 1_0, ٣, inf
 TRUTHS = {"true": "1", "false": "0"}
 
 
@@ -17,16 +17,16 @@ TRUTHS = {"true": "1", "false": "0"}
 class LabelSet:
     """Class names in the order of their ids; ids count from 0.
 
-    A whole number is one label, whether it is written `1` or `1.0`: tools that cannot hold a missing integer write the
-    second. `find` knows both.
+    A whole number is one label, whether it is written `1` or `1.0`: tools that cannot represent a missing integer write
+    the second. `find` accepts both.
     """
 
     names: tuple[str, ...]
-    counts: tuple[int, ...] = field(default=(), compare=False)  # of each in train, where they are known; not saved
+    counts: tuple[int, ...] = field(default=(), compare=False)  # in train, if known; not saved
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> LabelSet:
-        """Sorted and without repeats, so that the order of the data does not matter."""
+        """A set of sorted names without repeats, so that the order of the data does not matter."""
         spellings: dict[str, str] = {}  # by number: the shortest
         for name in sorted(set(names), key=lambda name: (-len(name), name)):
             spellings[without_zeros(name)] = name
@@ -40,11 +40,11 @@ class LabelSet:
         return replace(self, counts=tuple(counter[name] for name in self.names))
 
     def find(self, name: str) -> str | None:
-        """The label that `name` spells; None where there is none."""
+        """The label that `name` is a spelling of; None where there is none."""
         return name if name in self.ids else self._by_number.get(without_zeros(name))
 
     def spelled(self, name: str) -> str:
-        """The same label as it is spelled here; one that is not here stays as it is."""
+        """The label in the spelling of this set; an unknown one unchanged."""
         return self.find(name) or name
 
     @cached_property
@@ -63,7 +63,7 @@ class LabelSet:
 
 
 def without_zeros(name: str) -> str:
-    """`1.0` -> `1`; whatever is not a whole number with a decimal point stays as it is."""
+    """`1.0` -> `1`; anything but a whole number with a decimal point is unchanged."""
     match = WHOLE.fullmatch(name)
     return name if match is None else match[1]
 
@@ -78,15 +78,15 @@ def alike(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def folded(name: str) -> str:
-    """What a name shares with those that are `alike`."""
+    """A key that is equal for names that are `alike`."""
     key = "".join(name.casefold().split())
     return TRUTHS.get(key, key)
 
 
 def about_quotes(given: Iterable[str], there: Iterable[str]) -> str:
-    """What to add to an error where a config has other names than the data; empty where YAML is not to blame."""
+    """A hint for an error where a config has other names than the data; empty where YAML is not the cause."""
     if any(name in ("True", "False") for name in given):
         return ". In YAML, yes, no, on and off stand for True and False unless they are quoted, as 'no'"
     if any(name.isdecimal() and name[0] == "0" != name for name in there):
-        return ". In YAML, numbers that begin with 0 are read as others unless they are quoted, as '007'"
+        return ". In YAML, numbers that begin with 0 are read as other numbers unless they are quoted, as '007'"
     return ""

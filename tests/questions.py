@@ -39,7 +39,7 @@ def marked_text(window: EncodedExample) -> str | None:
         return None
     assert target.num_known == 1
     assert values.sum(axis=0).tolist() == [1.0, 1.0]
-    first, last = (target.anchors[int(place)] for place in values.argmax(axis=0))
+    first, last = (target.token_indices[int(place)] for place in values.argmax(axis=0))
     if (first, last) == (0, 0):
         return ""
     assert window.example.text_pair is not None

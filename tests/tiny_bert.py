@@ -40,7 +40,7 @@ def inputs_of(batch: Batch) -> dict[str, Tensor]:
     """What a Hugging Face model takes."""
     return {
         "input_ids": batch.input_ids_BS,
-        "attention_mask": (batch.example_BS >= 0).long(),
+        "attention_mask": (batch.sequence_BS >= 0).long(),
         "token_type_ids": batch.token_type_BS,
     }
 

@@ -1,8 +1,8 @@
-"""What is encoded once is kept: a folder per task under `MULTITASK_BERT_CACHE`, named by all that it depends on.
+"""The cache of encoded tasks: a folder per task under `MULTITASK_BERT_CACHE`, named by a hash of all it depends on.
 
 1. `key_of` hashes the files' contents, the task, the tokenizer, the options and our own code; any change is a new key.
-2. `Cache.open` gives a folder that is whole: its `whole.json`, written last, lists every file with its hash.
-3. `Cache.fill` writes beside the place and moves it there in one step. Of two runs at once both write; one is kept.
+2. `Cache.find` gives a folder that is complete: its `whole.json`, written last, lists every file with its hash.
+3. `Cache.write` writes beside the folder and renames in one step. Of two runs at once both write; one is kept.
 
 Deleting the cache costs time and nothing else.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitask_bert.config.schema import TaskConfig
-from multitask_bert.data.storage import Chunk, store
+from multitask_bert.data.storage import Chunk, write_split
 from multitask_bert.errors import InputError
 from multitask_bert.utils.files import expand_user_path, sha256_of, write_json
 
@@ -35,22 +35,22 @@ log = logging.getLogger(__name__)
 
 VARIABLE, DEFAULT = "MULTITASK_BERT_CACHE", "~/.cache/multitask_bert"
 WHOLE = "whole.json"
-MAX_NAME = 60  # characters of a task's name in that of its folder
-PARTIAL = "partial-"  # how the name of a folder begins that is not whole, or is not to stay
-ABANDONED_SECONDS = 24 * 3600  # after which a half-written folder is taken for that of a run that died
+MAX_NAME = 60  # characters of a task's name in the name of its folder
+PARTIAL = "partial-"  # how the names of folders begin that are incomplete, or temporary
+ABANDONED_SECONDS = 24 * 3600  # age at which an incomplete folder is taken for that of a run that died
 PACKAGE = Path(__file__).parents[1]
-# Fields of heads that change neither what is read nor how it is cut into pieces. Any other field makes a new key.
+# Fields of heads that change neither what is read nor how it is tokenized. Any other field makes a new key.
 WITHOUT_EFFECT = (
     "weight", "metrics", "pooling", "dropout", "hidden_size", "activation", "class_weights", "label_smoothing",
     "threshold", "constrained", "max_answer_length", "no_answer_threshold", "clip", "lr_factor", "init",
 )  # fmt: skip
 
 
-class Kept(NamedTuple):
-    """An encoded task as the cache has it."""
+class CachedTask(NamedTuple):
+    """An encoded task in the cache."""
 
-    folders: dict[str, Path]  # of each split
-    notes: Mapping[str, Any]  # what whoever put it there wrote down beside it
+    folders: dict[str, Path]  # by split
+    notes: Mapping[str, Any]  # what was written down beside the splits
 
 
 class Cache:
@@ -62,48 +62,48 @@ class Cache:
     @classmethod
     def from_environment(cls) -> Cache | None:
         """The user's cache; None where `MULTITASK_BERT_CACHE` is set to nothing, which switches it off."""
-        place = os.environ.get(VARIABLE, DEFAULT)
-        return cls(Path(expand_user_path(place))) if place else None
+        folder = os.environ.get(VARIABLE, DEFAULT)
+        return cls(Path(expand_user_path(folder))) if folder else None
 
-    def open(self, key: str) -> Kept | None:
-        """A task that is whole; None where there is none (a damaged one is removed)."""
-        place = self.folder / key
-        if not place.is_dir():
+    def find(self, key: str) -> CachedTask | None:
+        """The task with this key; None where there is none (a damaged one is removed)."""
+        folder = self.folder / key
+        if not folder.is_dir():
             return None
         try:
-            listed = json.loads((place / WHOLE).read_text(encoding="utf-8"))
-            is_whole = all(sha256_of(place / name) == sha256 for name, sha256 in listed["files"].items())
-            kept = Kept({split: place / split for split in listed["splits"]}, listed["notes"])
+            listed = json.loads((folder / WHOLE).read_text(encoding="utf-8"))
+            is_whole = all(sha256_of(folder / name) == sha256 for name, sha256 in listed["files"].items())
+            found = CachedTask({split: folder / split for split in listed["splits"]}, listed["notes"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             is_whole = False
         if is_whole:
-            return kept
-        log.warning("%s: the cached data is damaged; it is made anew", place)
-        shutil.rmtree(place, ignore_errors=True)
+            return found
+        log.warning("%s: the cached data is damaged; it is made again", folder)
+        shutil.rmtree(folder, ignore_errors=True)
         return None
 
-    def fill(self, key: str, splits: Mapping[str, Iterable[Chunk]], notes: Mapping[str, Any]) -> Kept | None:
-        """Write the splits of a task, and open them; None where the cache cannot be written."""
+    def write(self, key: str, splits: Mapping[str, Iterable[Chunk]], notes: Mapping[str, Any]) -> CachedTask | None:
+        """Write the splits of a task; None where the cache cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
             partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.folder))
         except OSError as error:
-            log.warning("%s: cannot be written (%s); what is encoded is not kept", self.folder, error.strerror)
+            log.warning("%s: cannot be written (%s); the encoded data is not cached", self.folder, error.strerror)
             return None
         try:
             for split, chunks in splits.items():
-                store(partial / split, chunks)
+                write_split(partial / split, chunks)
             files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in sorted(partial.rglob("*.*"))}
             write_json(partial / WHOLE, {"splits": list(splits), "files": files, "notes": notes})
-            place = partial.replace(self.folder / key)
-            return Kept({split: place / split for split in splits}, notes)  # just hashed: not once more
+            folder = partial.replace(self.folder / key)
+            return CachedTask({split: folder / split for split in splits}, notes)  # just hashed: not checked again
         except OSError as error:
             if not (self.folder / key).is_dir():  # else another run was quicker
-                log.warning("%s: cannot be written (%s); what is encoded is not kept", partial, error.strerror)
+                log.warning("%s: cannot be written (%s); the encoded data is not cached", partial, error.strerror)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return self.open(key)  # of the other run, if it is whole
+        return self.find(key)  # that of the other run, if it is complete
 
     def _remove_abandoned(self) -> None:
         for path in self.folder.glob(f"{PARTIAL}*"):
@@ -113,13 +113,13 @@ class Cache:
 
 def temporary_folder(parent: Path | None) -> Path:
     """A folder that is removed when the process ends; in `parent`, where that can be written."""
-    for place in (parent, None):
+    for candidate in (parent, None):
         try:
-            if place is not None:
-                place.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=place))
+            if candidate is not None:
+                candidate.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=candidate))
         except OSError as error:
-            if place is None:
+            if candidate is None:
                 raise InputError(
                     f"{tempfile.gettempdir()}: cannot be written ({error.strerror}), and the data is too big for "
                     f"memory; set TMPDIR to a folder with room"
@@ -133,9 +133,9 @@ def temporary_folder(parent: Path | None) -> Path:
 def key_of(
     name: str, task: TaskConfig, paths: Mapping[str, Path | None], fingerprint: str, *, max_length: int, seed: int
 ) -> str | None:
-    """The name of a task's folder; None where what it reads cannot be told by content (data on the hub).
+    """The name of a task's folder; None where its data is in no files of ours (on the hub, or embedded).
 
-    `paths`: where `locate` found each split; `fingerprint`: that of the tokenizer.
+    `paths`: of each split's file, as `TaskReader.locate` gives them; `fingerprint`: that of the tokenizer.
     """
     contents: dict[str, Any] = {}
     for split, path in paths.items():
@@ -156,7 +156,7 @@ def key_of(
 
 
 def fingerprint_of(tokenizer: Any) -> str | None:
-    """A hash of all that a tokenizer does, whatever it did last; None for one that has no description of itself."""
+    """A hash of what a tokenizer does, apart from options of its last call; None if it cannot describe itself."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
@@ -167,7 +167,7 @@ def fingerprint_of(tokenizer: Any) -> str | None:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The files that a place stands for: itself, those below a folder, those that a `*` stands for.
+    """The files that a path stands for: itself, those below a folder, those that a `*` matches.
 
     A split of a saved data set is a folder only where it was saved with splits; else the folder above is meant.
     """
@@ -194,7 +194,7 @@ def _users_code(task: TaskConfig) -> list[str]:
 
 @cache
 def _code_version() -> str:
-    """A hash of the code that reads and cuts, and the version of the library that cuts."""
+    """A hash of the code that reads and encodes, and of the version of the library that tokenizes."""
     import tokenizers
 
     rooms = [

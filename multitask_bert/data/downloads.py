@@ -1,4 +1,4 @@
-"""Where a task's files are; public ones that are missing are fetched and verified."""
+"""Step 1 of the flow: a task's files are found; public ones that are missing are downloaded and verified."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from multitask_bert.utils.files import expand_user_path, sha256_of, write_stream
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30.0
-MAX_BYTES = 16 * 2**30  # of a download: whoever sends more sends for ever
+MAX_BYTES = 16 * 2**30  # of a download: a longer one is taken for endless
 IN_MEMORY_BYTES = 64 * 2**20  # more than this is held in a temporary file until it is verified
 CHUNK_BYTES = 2**20
 
 
 def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[str] = ()) -> Path | None:
-    """The file of a split (train, dev or test), downloaded if it is missing; None where the task names none.
+    """The path of a split (train, dev or test), downloaded if it is missing; None where the task names none.
 
-    `parts`: the files of a split that has several; the place is then their folder, or their name with a `*`. For
-    `path` (a data set of the `datasets` library) the place is its folder or name, and below it the split.
+    `parts`: the files of a split that has several; the path is then their folder, or their name with a `*`. For
+    `source.path` (a data set of the `datasets` library) it is that folder or name, followed by the split.
 
     Raises:
         InputError: the file is missing and cannot be had; says where it belongs and where it comes from.
@@ -43,9 +43,9 @@ def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[
         return (saved if saved.is_dir() else Path(source.path)) / name
     path = folder / expand_user_path(name)
     if not parts:
-        _have(path, split, source, split, data_root)
+        _ensure(path, split, source, split, data_root)
     for part in parts:
-        _have(part_of(path, part), f"{split}/{part}", source, split, data_root)
+        _ensure(part_of(path, part), f"{split}/{part}", source, split, data_root)
     return path
 
 
@@ -54,8 +54,8 @@ def part_of(path: Path, name: str) -> Path:
     return path.with_name(path.name.replace("*", name)) if "*" in path.name else path / name
 
 
-def _have(path: Path, key: str, source: SourceConfig, split: str, data_root: str) -> None:
-    """See to it that a file is there; `key`: its own in `source.downloads`."""
+def _ensure(path: Path, key: str, source: SourceConfig, split: str, data_root: str) -> None:
+    """Download a file if it is missing; `key`: its key in `source.downloads`."""
     download = source.downloads.get(key)
     if path.is_file():
         if download is not None and sha256_of(path) != download.sha256:
@@ -69,18 +69,18 @@ def _have(path: Path, key: str, source: SourceConfig, split: str, data_root: str
             f"data_root={data_root}; put it there, or "
             f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
         )
-    # The lines of a download come from a task's file, maybe somebody else's: it may add data, and nothing else.
+    # Downloads are named in a task's file, maybe somebody else's: it may add data, and nothing else.
     inside = (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2])
     if (problem := download_place_problem(data_root, path, inside)) is not None:
         raise InputError(
             f"{path}: not downloaded, since {problem}; put the file from {download.url} there yourself, or name a "
-            f"place in a folder of data (data_root=…)"
+            f"folder for data (data_root=…)"
         )
     _fetch(download, path)
 
 
 def _fetch(download: DownloadConfig, path: Path) -> None:
-    """Write the file whole and verified, or not at all."""
+    """Download a file and write it whole and verified, or not at all."""
     log.info("downloading %s to %s", download.url, path)
     way_out = f"put the file from {download.url} there, or point data_root=… at the folder that has it"
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
@@ -96,8 +96,8 @@ def _fetch(download: DownloadConfig, path: Path) -> None:
             ) from error
         if found != download.sha256:
             raise InputError(
-                f"{path}: not written, since what came from {download.url} has sha256 {found} and not "
-                f"{download.sha256}; the published file has changed, or something stands in between"
+                f"{path}: not written, since the download from {download.url} has sha256 {found} and not "
+                f"{download.sha256}; the published file has changed, or the connection alters it"
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def _fetch(download: DownloadConfig, path: Path) -> None:
 
 
 def _receive(url: str, file: IO[bytes]) -> str:
-    """Fill a file over http or https, from its beginning to its end; the sha256 of what came."""
+    """Download into `file`, over http or https, and rewind it; the sha256 of the content."""
     digest, num_bytes = hashlib.sha256(), 0
     with _web().open(url, timeout=TIMEOUT_SECONDS) as response:
         while chunk := response.read(CHUNK_BYTES):
@@ -116,14 +116,14 @@ def _receive(url: str, file: IO[bytes]) -> str:
                 raise OSError(f"it has more than {MAX_BYTES:,} bytes")
             digest.update(chunk)
             file.write(chunk)
-        if getattr(response, "length", None):  # of what was announced, this much did not come
+        if getattr(response, "length", None):  # bytes that were announced and not received
             raise OSError(f"it broke off after {num_bytes:,} bytes")
     file.seek(0)
     return digest.hexdigest()
 
 
 def _web() -> urllib.request.OpenerDirector:
-    """Opens http and https, and is redirected to nothing else: `urlopen` also knows file, data and ftp."""
+    """Opens http and https only, also after redirects: `urlopen` would follow file, data and ftp."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,

@@ -1,7 +1,7 @@
-"""Step 4 of the flow, at last: planned batches are collated, here or by processes in the background, in their order.
+"""Step 4 of the flow, its last part: planned batches are collated in order, here or by processes in the background.
 
-Each process has a pipe of its own and shares nothing with the others, so that one that is killed, in whatever moment,
-leaves nobody waiting: its pipe ends, and this process collates the rest itself.
+Each process has a pipe of its own and shares nothing with the others. So none waits for another that was killed: the
+pipe of that one ends, and the main process collates the rest itself.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 
 class Loader:
-    """Yields batches as their micro-batches.
+    """Yields batches as lists of micro-batches.
 
-    One micro-batch is at most `micro_batch_size` examples and `micro_batch_tokens` tokens (None: no limit; one example
-    is never split); where the layout is padded, it is of one task. `num_workers`: processes that work ahead; 0: none.
-    It falls to 0, for good, when one of them dies: that is one warning, and the batches stay the same.
+    A micro-batch has at most `micro_batch_size` examples and `micro_batch_tokens` tokens (None: no limit; an example is
+    never split); in the padded layout, it has one task. `num_workers`: processes that work ahead; 0: none. If one of
+    them dies, it is set to 0 with a warning; the batches stay the same.
     """
 
     def __init__(
@@ -53,27 +53,27 @@ class Loader:
         return self._collate.max_tokens
 
     def limit(self, micro_batch_tokens: int | None) -> None:
-        """From the next `load` on, at most so many tokens in a micro-batch."""
+        """Set the most tokens in a micro-batch, from the next `load` on."""
         self._collate.max_tokens = micro_batch_tokens
 
     def load(self, batches: Sequence[Indices]) -> Iterator[list[Batch]]:
-        """The batches in the order given; examples of a batch by task and index."""
-        num_given = 0
+        """The batches in the order given."""
+        num_loaded = 0
         if self.num_workers:
             for batch in self._load_ahead(batches):
                 yield batch
-                num_given += 1
-        for indices in itertools.islice(batches, num_given, None):
+                num_loaded += 1
+        for indices in itertools.islice(batches, num_loaded, None):
             yield self.make(indices)
 
     def make(self, indices: Indices) -> list[Batch]:
-        """One batch."""
+        """Collate one batch."""
         return self._collate(
-            [(task, self.datasets[task][index]) for task, of_task in indices.items() for index in of_task]
+            [(task, self.datasets[task][index]) for task, own_indices in indices.items() for index in own_indices]
         )
 
     def _load_ahead(self, batches: Sequence[Indices]) -> Iterator[list[Batch]]:
-        """As far as the workers live."""
+        """The batches that workers make, until the last, or until a worker is lost."""
         workers: list[_Worker] = []
         num_workers = min(self.num_workers, len(batches))
         try:
@@ -83,7 +83,7 @@ class Loader:
                 yield workers[number % num_workers].next()
         except _WorkerLostError as loss:
             log.warning(
-                "batching.num_workers=%d: %s; from here on this process makes the batches itself, and they are the "
+                "batching.num_workers=%d: %s; from here on the main process makes the batches itself, which stay the "
                 "same (batching.num_workers=0 does so from the beginning)", self.num_workers, loss,
             )  # fmt: skip
             self.num_workers = 0
@@ -93,21 +93,21 @@ class Loader:
 
 
 class _WorkerLostError(Exception):
-    """What happened to it."""
+    """A worker process died or could not be started; the message says which."""
 
 
 class _Worker:
-    """A process that makes its batches in their order and sends them; the pipe holds it back when it is far ahead."""
+    """A process that makes batches in order and sends them; a full pipe keeps it from getting far ahead."""
 
     def __init__(
         self, make: Callable[[Indices], list[Batch]], batches: Sequence[Indices], others: Sequence[Connection]
     ) -> None:
-        """`others`: this process' ends of other workers' pipes.
+        """Start the process. `others`: the main process's ends of other workers' pipes.
 
         Raises:
             _WorkerLostError: the system has no room for another process.
         """
-        # Forked as in data/workers.py: the examples are there without a copy.
+        # Forked, as in data/workers.py: it has the examples without a copy.
         context: Any = multiprocessing.get_context(
             "fork" if "fork" in multiprocessing.get_all_start_methods() else None
         )
@@ -122,18 +122,18 @@ class _Worker:
             self.pipe.close()
             raise _WorkerLostError(f"a worker process cannot be started ({error.strerror})") from error
         finally:
-            to_fill.close()  # the worker's is then the only one: where it dies, the pipe ends
+            to_fill.close()  # the worker then holds the only one: if it dies, the pipe ends
 
     def next(self) -> list[Batch]:
         """Its next batch.
 
         Raises:
-            _WorkerLostError: it died before that was sent.
+            _WorkerLostError: it died before it sent the batch.
         """
         try:
             batch: list[Batch] = pickle.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):
-            raise _WorkerLostError(f"a worker process {self._fate()}") from None
+            raise _WorkerLostError(f"a worker process {self._how_it_ended()}") from None
         return batch
 
     def end(self) -> None:
@@ -142,24 +142,24 @@ class _Worker:
         self.process.join()
         self.process.close()
 
-    def _fate(self) -> str:
+    def _how_it_ended(self) -> str:
         self.process.join(10)
         status = self.process.exitcode
         if status is None or status >= 0:
             return f"ended too early (exit status {status})"
-        return f"was killed ({signal.Signals(-status).name}), mostly for want of memory"
+        return f"was killed ({signal.Signals(-status).name}), most likely out of memory"
 
 
 def _work(
     make: Callable[[Indices], list[Batch]], batches: Sequence[Indices], pipe: Connection, others: Sequence[Connection]
 ) -> None:
-    """What a worker does. An error ends it: the process that waits meets the same error, and tells it better."""
-    for name in ("SIGINT", "SIGUSR1"):  # the run ends when it has saved
+    """The worker's main function. An error ends it: the main process then meets the same error, and reports it."""
+    for name in ("SIGINT", "SIGUSR1"):  # the main process handles them, and ends its workers
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for other in others:
-        other.close()  # else, where the main process dies, the pipes of others would stay open, and they would wait
+        other.close()  # else the others' pipes would stay open after the main process died, and they would wait
     torch.set_num_threads(1)
     with suppress(Exception):
         for indices in batches:
@@ -169,7 +169,7 @@ def _work(
 
 
 class _Pickler(pickle.Pickler):
-    """Tensors as numpy's arrays: quicker than torch's own way, and without shared memory, which could run short."""
+    """Pickles tensors as numpy arrays: faster than torch's own way, and without shared memory, which may run out."""
 
     def reducer_override(self, value: Any) -> Any:
         return (torch.from_numpy, (value.numpy(),)) if isinstance(value, torch.Tensor) else NotImplemented

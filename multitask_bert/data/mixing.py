@@ -3,11 +3,11 @@
 Round-robin takes one batch of each task in turn. When tasks differ in size, `when_exhausted` says what happens:
     spread  every example is seen once per epoch; a smaller task sits out some rounds, evenly over the epoch, so that no
             epoch ends on a long tail of one task (the default)
-    cycle   every round has a batch of every task; smaller tasks begin anew (reshuffled) until the largest is through
+    cycle   every round has a batch of every task; smaller tasks start again (reshuffled) until the largest is through
     stop    every round has a batch of every task; the epoch ends with the smallest
-The other rules draw the task of each step with p ~ batches^exponent and take as many steps as there are batches, or
-`steps_per_epoch`; an epoch is then what the annealed exponent counts in.
-A rule of the user's own (docs/own_code.md) is a function that gives the rounds of an epoch.
+The other rules draw the task of each step with p ~ batches^exponent; an epoch has as many steps as there are batches,
+or `steps_per_epoch`. The annealed exponent changes with the epoch.
+A rule of the user's own (docs/own/mixing.md) is a function that returns the rounds of an epoch.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _round_of(tasks: Any, num_batches: Mapping[str, int], rule: str) -> tuple[st
 
 
 def exponent(mixing: MixingConfig, *, epoch: int, num_epochs: int) -> float:
-    """The power of the number of batches with which a task is drawn.
+    """The exponent of a task's number of batches in its probability of being drawn.
 
     annealed: a = 1 - 0.8 e/(E-1) in epoch e (from 0) of E (Stickland and Murray 2019, "BERT and PALs").
     """

@@ -1,4 +1,4 @@
-"""Step 1 of the flow: a task's examples by split, out of its files; a split that has none is cut from train."""
+"""Step 1 of the flow: a task's examples by split, read from its files; a missing split is split off from train."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multitask_bert.data import readers, storage
 from multitask_bert.data.caching import temporary_folder
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.readers.text import read_text
-from multitask_bert.data.splitting import cut, stratum_of
+from multitask_bert.data.splitting import split_off, stratum_of
 from multitask_bert.data.storage import spool
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.errors import InputError
@@ -32,27 +32,32 @@ SPLITS = ("train", "dev", "test")
 class TaskReader:
     """Reads the tasks of a run.
 
-    What is too much for memory goes into folders of its own inside `folder` (None: where temporary files go) as it is
-    read, and stays there until `clear`.
+    Splits that are too large for memory are written into folders of their own inside `folder` (None: where temporary
+    files go) as they are read, and stay there until `clear`.
     """
 
     def __init__(
         self, tasks: Mapping[str, TaskConfig], *, data_root: str, seed: int, folder: Path | None = None
     ) -> None:
-        # Heads get the names of their labels from files in `locate`; the caller's config stays as it is.
+        # `locate` fills in label names that stand in files; the caller's config is not changed.
         self.tasks = {name: replace(task, heads=dict(task.heads)) for name, task in tasks.items()}
         self.data_root, self.seed, self.folder = data_root, seed, folder
-        self._spools: list[Path] = []
+        self._spools: dict[str, list[Path]] = {}  # folders, by task
 
     def clear(self) -> None:
-        """Remove what went to disk; examples from there cannot be read any more."""
-        for folder in self._spools:
+        """Remove the examples that are on disk; they cannot be read any more."""
+        for folder in itertools.chain.from_iterable(self._spools.values()):
             shutil.rmtree(folder, ignore_errors=True)
         self._spools.clear()
 
+    def is_on_disk(self, name: str) -> bool:
+        """Whether a split of the task was too large for memory."""
+        return name in self._spools
+
     def locate(self, name: str, splits: Sequence[str] = SPLITS) -> dict[str, Path | None]:
-        """The path of the file of each of these splits, and of train where one of them is cut from it; the source is
-        checked before, and files with names of labels are read.
+        """The path of the file of each of these splits, and of train where one is split off from it.
+
+        None where the config names none. Checks the source, and reads label names.
 
         Raises:
             InputError: a source that cannot work, or a file that is not there.
@@ -62,22 +67,19 @@ class TaskReader:
 
     def _locate(self, task: TaskConfig, splits: Sequence[str]) -> dict[str, Path | None]:
         source = task.source
-        if source.format != "samples":
-            readers.reader_of(source.format)
-        if source.options and source.format in (*readers.READERS, "samples"):
+        readers.reader_of(source.format)
+        if source.options and source.format in readers.READERS:
             raise InputError(f"source.options: {source.format} has none; its settings are keys of the source itself")
-        gives_words = (
-            source.samples == "ner" if source.format == "samples" else source.format in readers.FORMATS_OF_WORDS
-        )
+        gives_words = readers.gives_words(source)
         for head_name, head in task.heads.items():
-            if head_type(head.type).reads_words != gives_words and not readers.gives_words_and_texts(source.format):
+            if gives_words not in (None, head_type(head.type).reads_words):
                 given = "words in columns" if gives_words else "texts"
                 raise InputError(
                     f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, "
                     f"which gives {given}"
                 )
         if source.format == "samples":
-            return dict.fromkeys(SPLITS)
+            return {split: Path("samples", source.samples or "", split) for split in splits}
         if source.train is None:
             raise InputError("source.train: missing; name the training file")
         if (source.path is None) == (source.format == "datasets"):
@@ -94,7 +96,7 @@ class TaskReader:
         return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in needed}
 
     def _names(self, field: str, file: str, source: SourceConfig) -> list[str]:
-        """The names in a file in the source's folder, one a line."""
+        """The label names in a file in the source's folder, one per line."""
         path = Path(expand_user_path(self.data_root)) / expand_user_path(source.folder) / expand_user_path(file)
         names = [line.strip() for line in read_text(path, source.encoding).rstrip().split("\n")]
         if not all(names) or len(set(names)) < len(names):
@@ -102,57 +104,57 @@ class TaskReader:
         return names
 
     def read(self, name: str, paths: Mapping[str, Path | None]) -> dict[str, Sequence[Example]]:
-        """The task's examples by split, out of the files that `locate` named.
+        """The task's examples by split, from the files that `locate` named.
 
         Raises:
             InputError: bad input, with file and line, or the field, and the way out.
         """
         with naming(name):
             splits = self._read_files(name, paths)
-            self._cut_missing_splits(name, splits)
+            self._add_missing_splits(name, splits)
             if "dev" not in splits:
                 raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
         return {split: splits[split] for split in SPLITS if split in splits}
 
-    def _cut_missing_splits(self, name: str, splits: dict[str, Sequence[Example]]) -> None:
+    def _add_missing_splits(self, name: str, splits: dict[str, Sequence[Example]]) -> None:
         source = self.tasks[name].source
-        left = 1.0  # of train as the file has it, which both fractions are shares of
+        share_left = 1.0  # of train as the file has it, to which both fractions refer
         for split, fraction in (("test", source.test_fraction), ("dev", source.dev_fraction)):
             if split in splits or fraction == 0:
                 continue
-            splits["train"], splits[split] = cut(splits["train"], fraction / left, seed=self.seed, purpose=split)
-            left -= fraction
-            log.info("task %s: no %s file; %d examples were cut from train", name, split, len(splits[split]))
+            splits["train"], splits[split] = split_off(
+                splits["train"], fraction / share_left, seed=self.seed, purpose=split
+            )
+            share_left -= fraction
+            log.info("task %s: no %s file; %d examples were split off from train", name, split, len(splits[split]))
             if not splits[split]:
                 raise InputError(
-                    f"{split} cannot be cut from train, where {what_there_is(splits['train'])}: each kind must stay "
-                    f"there; name a file in source.{split}, or see whether `column` and the format are the right ones"
+                    f"{split} cannot be split off from train, where {describe(splits['train'])}, of each of which one "
+                    f"must stay; name a file in source.{split}, or check `column` and the format"
                 )
 
     def _read_files(self, name: str, paths: Mapping[str, Path | None]) -> dict[str, Sequence[Example]]:
         task = self.tasks[name]
         source = task.source
-        if source.format == "samples":
-            return {split: list(readers.read_samples(split, source, task.heads)) for split in SPLITS}
         read = readers.reader_of(source.format)
         splits: dict[str, Sequence[Example]] = {}
         for split, path in paths.items():
             if path is None:
                 continue
-            splits[split] = self._hold(tracked(read(path, source, task.heads), f"reading {name} {split}"))
+            splits[split] = self._hold(name, tracked(read(path, source, task.heads), f"reading {name} {split}"))
             if not splits[split]:
                 raise InputError(
                     f"{path}: holds no examples, only a header or blank lines; put the data there, or name another file"
                 )
         return splits
 
-    def _hold(self, examples: Iterator[Example]) -> Sequence[Example]:
-        """A list; where there are too many for memory, a file."""
+    def _hold(self, name: str, examples: Iterator[Example]) -> Sequence[Example]:
+        """The examples in a list; where they are too many for memory, in a file."""
         first = list(itertools.islice(examples, storage.NUM_IN_MEMORY + 1))
         if len(first) <= storage.NUM_IN_MEMORY:
             return first
         folder = temporary_folder(self.folder)
-        self._spools.append(folder)
+        self._spools.setdefault(name, []).append(folder)
         try:
             return spool(folder / "examples", itertools.chain(first, examples))
         except OSError as error:
@@ -162,16 +164,16 @@ class TaskReader:
             ) from error
 
 
-def what_there_is(examples: Sequence[Example]) -> str:
-    """As in `3 examples have 2 different texts and 3 kinds of label`."""
+def describe(examples: Sequence[Example]) -> str:
+    """As in `3 example(s) have 2 different text(s) and 3 different label(s)`."""
     texts = {text_key(example) for example in examples}
-    kinds = {stratum_of(example) for example in examples}
-    return f"{len(examples):,} example(s) have {len(texts):,} different text(s) and {len(kinds):,} kind(s) of label"
+    strata = {stratum_of(example) for example in examples}
+    return f"{len(examples):,} example(s) have {len(texts):,} different text(s) and {len(strata):,} different label(s)"
 
 
 @contextmanager
 def naming(task: str) -> Iterator[None]:
-    """Put the task's name before the text of an `InputError`."""
+    """Prefix the message of an `InputError` with the task's name."""
     try:
         yield
     except InputError as error:

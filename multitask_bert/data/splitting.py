@@ -1,4 +1,4 @@
-"""Cutting a missing dev or test set from train: seeded, stratified, and no text on both sides."""
+"""Step 1 of the flow, for a missing dev or test file: a part of train is split off, seeded and stratified."""
 
 from __future__ import annotations
 
@@ -8,47 +8,57 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from multitask_bert.data.storage import StoredExamples
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 from multitask_bert.utils.seeding import generator_for
 
 
-def cut(
-    examples: Sequence[Example], fraction: float, *, seed: int, purpose: str
-) -> tuple[Sequence[Example], Sequence[Example]]:
-    """(the rest, the part that was cut), both in the order of the file; what is on disk stays there.
+class ExampleSubset(Sequence[Example]):
+    """Some examples of a sequence, which stays where it is, in memory or on disk."""
 
-    Copies of a text go together. Each stratum (a class; for tags, the set of entity types in the sentence) gives its
-    share; but the last text that holds a label stays, so that every label of the part occurs in the rest too.
+    def __init__(self, examples: Sequence[Example], indices: Sequence[int]) -> None:
+        self.examples, self.indices = examples, array("q", indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.examples[i] for i in self.indices[index]]
+        return self.examples[self.indices[index]]
+
+
+def split_off(
+    examples: Sequence[Example], fraction: float, *, seed: int, purpose: str
+) -> tuple[ExampleSubset, ExampleSubset]:
+    """The rest, and the part that is split off, both in the order of the file; no text is in both.
+
+    Each stratum (a class; for tags, the set of entity types in the sentence) gives its share, except that the last text
+    with a label stays, so that every label of the part occurs in the rest too.
     """
     groups = _Groups(examples)
-    left = Counter(label for labels in groups.labels for label in labels)
+    num_left = Counter(label for labels in groups.labels for label in labels)  # texts with the label in the rest
     generator = generator_for(seed, "split", purpose)
     chosen: set[int] = set()
-    owed = 0.0  # what rounding in earlier strata left over, so that many small strata still give their share
+    owed = 0.0  # texts, with what rounding left over in earlier strata, so that small strata give their share too
     for key in sorted(groups.of_stratum):
         members = groups.of_stratum[key]
         owed += fraction * len(members)
-        for place in generator.permutation(len(members)):
-            labels = groups.labels[members[place]]
-            if owed > 0.5 and all(left[label] > 1 for label in labels):
-                chosen.add(members[place])
-                left.subtract(labels)
+        for index in generator.permutation(len(members)):
+            labels = groups.labels[members[index]]
+            if owed > 0.5 and all(num_left[label] > 1 for label in labels):
+                chosen.add(members[index])
+                num_left.subtract(labels)
                 owed -= 1
     rest: list[int] = []
     part: list[int] = []
     for index, group in enumerate(groups.of_example):
         (part if group in chosen else rest).append(index)
-    return _take(examples, rest), _take(examples, part)
-
-
-def _take(examples: Sequence[Example], places: Sequence[int]) -> Sequence[Example]:
-    return examples.take(places) if isinstance(examples, StoredExamples) else [examples[place] for place in places]
+    return ExampleSubset(examples, rest), ExampleSubset(examples, part)
 
 
 class _Groups:
-    """Copies of a text are one group; groups are numbered as they come. One pass over the examples."""
+    """The examples of one text form a group; groups are numbered as they come. One pass over the examples."""
 
     def __init__(self, examples: Iterable[Example]) -> None:
         self.of_example = array("q")
@@ -69,17 +79,18 @@ class _Groups:
 
 
 def stratum_of(example: Example) -> str:
-    return "|".join(f"{name}={_kind(value)}" for name, value in sorted(example.labels.items()))
+    """The labels of all heads by which train is stratified."""
+    return "|".join(f"{name}={_stratum(value)}" for name, value in sorted(example.labels.items()))
 
 
 def _labels_of(example: Example) -> frozenset[tuple[str, str]]:
-    """Every label, by head, and an empty one that all examples have: the last text of all stays, too."""
+    """Every label, by head, and an empty one that all examples have, so that the very last text stays, too."""
     labels = ((name, label) for name, value in example.labels.items() for label in _names_in(value))
     return frozenset([("", ""), *labels])
 
 
 def _names_in(value: Any) -> Iterable[str]:
-    """The names of classes in a label: itself, its tags, or those of several labels that are so; numbers have none."""
+    """The names of classes in a label: itself, its tags, or those of its labels that apply; a number has none."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, Mapping):
@@ -87,7 +98,7 @@ def _names_in(value: Any) -> Iterable[str]:
     return (tag for tag in value if isinstance(tag, str)) if isinstance(value, tuple) else ()
 
 
-def _kind(value: Any) -> str:
+def _stratum(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(sorted({tag[2:] for tag in _names_in(value) if tag[1:2] == "-"}))
     return ",".join(sorted(_names_in(value)))

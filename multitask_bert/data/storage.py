@@ -1,11 +1,11 @@
-"""Encoded data on disk: one folder per split, read from there piece by piece, so that memory does not grow with it.
+"""Encoded splits on disk: a folder per split, of which single entries are read, so that memory does not grow with it.
 
     examples.jsonl    an `Example` per line
-    <field>.npy       the numbers of all windows (`Pieces`), one after the other
-    <field>_ends.npy  where each window's numbers end
-    text_hashes.npy   of each example's text, by which the same texts are found in several splits and tasks
+    <field>.npy       the numbers of all entries (fields of `Tokens`), concatenated
+    <field>_ends.npy  where each entry's numbers end
+    text_hashes.npy   of each example's text, to find equal texts in several splits and tasks
 
-Nothing here depends on the heads' labels: targets are made when a window is read.
+Nothing here depends on the heads' labels: targets are made when an entry is read.
 """
 
 from __future__ import annotations
@@ -20,78 +20,79 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from multitask_bert.data.encoding import Window, with_targets
+from multitask_bert.data.encoding import TokenizedExample, with_targets
+from multitask_bert.data.splits import EncodedSplit
 from multitask_bert.data.text_keys import text_hash
 from multitask_bert.heads import Head
-from multitask_bert.records import EncodedExample, Example, Pieces
+from multitask_bert.records import EncodedExample, Example, Tokens
 
 EXAMPLE_FIELDS = tuple(field.name for field in fields(Example))
-KINDS: Mapping[str, Any] = {  # fields of Pieces that are numbers, each with the type that holds them
-    "input_ids": np.int32, "token_type_ids": np.uint8, "offsets": np.int32, "is_second": np.bool_,
+DTYPES: Mapping[str, Any] = {  # of the fields of `Tokens` that are numbers
+    "input_ids": np.int32, "token_type_ids": np.uint8, "offsets": np.int32, "is_second_text": np.bool_,
     "word_starts": np.int32, "sequence_starts": np.int32,
 }  # fmt: skip
-EXAMPLES, EXAMPLE_ENDS, EXAMPLE_OF, IS_CUT = "examples.jsonl", "example_ends.npy", "example_of.npy", "is_cut.npy"
-HAS_SECOND, TEXT_HASHES = "has_second.npy", "text_hashes.npy"
+EXAMPLES, EXAMPLE_ENDS, EXAMPLE_OF = "examples.jsonl", "example_ends.npy", "example_of.npy"
+IS_TRUNCATED, HAS_SECOND, TEXT_HASHES = "is_truncated.npy", "has_second.npy", "text_hashes.npy"
 NUM_BUFFERED = 1000  # examples that are written at a time
-NUM_IN_MEMORY = 100_000  # examples of a split; where there are more, each is read from disk when its turn comes
+NUM_IN_MEMORY = 100_000  # examples of a split; a larger split stays on disk, and each of its examples is read when used
 
 
 class Chunk(NamedTuple):
-    """Windows of some examples, one after the other, as they go to disk."""
+    """The entries of some examples, concatenated, as they go to disk."""
 
     examples: list[bytes]  # a line of JSON each
     text_hashes: np.ndarray  # of each example
-    num_windows: np.ndarray  # of each example
-    columns: dict[str, np.ndarray]  # by field of Pieces: the numbers of all windows
-    lengths: dict[str, np.ndarray]  # and how many belong to each window
-    is_cut: np.ndarray
+    num_entries: np.ndarray  # of each example
+    columns: dict[str, np.ndarray]  # by field of `Tokens`: the numbers of all entries
+    lengths: dict[str, np.ndarray]  # by field: how many numbers each entry has
+    is_truncated: np.ndarray
     has_second: np.ndarray
 
 
-def pack(windows: Sequence[Window]) -> Chunk:
-    """Windows of one example follow one another."""
+def make_chunk(tokenized: Sequence[TokenizedExample]) -> Chunk:
+    """The windows of an example must follow one another."""
     examples: list[Example] = []
-    num_windows: list[int] = []
-    for window in windows:
-        if not examples or window.example is not examples[-1]:
-            examples.append(window.example)
-            num_windows.append(0)
-        num_windows[-1] += 1
+    num_entries: list[int] = []
+    for entry in tokenized:
+        if not examples or entry.example is not examples[-1]:
+            examples.append(entry.example)
+            num_entries.append(0)
+        num_entries[-1] += 1
     columns, lengths = {}, {}
-    for name, kind in KINDS.items():
-        rows = [getattr(window.pieces, name) for window in windows]
+    for name, dtype in DTYPES.items():
+        rows = [getattr(entry.tokens, name) for entry in tokenized]
         if name == "offsets":
             rows = [tuple(itertools.chain.from_iterable(row)) for row in rows]
-        columns[name] = np.fromiter(itertools.chain.from_iterable(rows), dtype=kind)
+        columns[name] = np.fromiter(itertools.chain.from_iterable(rows), dtype=dtype)
         lengths[name] = np.fromiter(map(len, rows), dtype=np.int64)
     return Chunk(
         examples=[as_line(example) for example in examples],
         text_hashes=hashes_of(examples),
-        num_windows=np.asarray(num_windows),
+        num_entries=np.asarray(num_entries),
         columns=columns,
         lengths=lengths,
-        is_cut=np.asarray([window.is_cut for window in windows], dtype=np.bool_),
-        has_second=np.asarray([window.pieces.second_text is not None for window in windows], dtype=np.bool_),
+        is_truncated=np.asarray([entry.is_truncated for entry in tokenized], dtype=np.bool_),
+        has_second=np.asarray([entry.tokens.second_text is not None for entry in tokenized], dtype=np.bool_),
     )
 
 
-def store(folder: Path, chunks: Iterable[Chunk]) -> None:
-    """Write a split."""
+def write_split(folder: Path, chunks: Iterable[Chunk]) -> None:
+    """Write a split, chunk by chunk, into a new folder."""
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_ExampleWriter(folder))
-        columns = {name: stack.enter_context(_Column(folder / f"{name}.npy", kind)) for name, kind in KINDS.items()}
-        ends = {name: stack.enter_context(_Column(folder / f"{name}_ends.npy", np.int64)) for name in KINDS}
+        columns = {name: stack.enter_context(_Column(folder / f"{name}.npy", dtype)) for name, dtype in DTYPES.items()}
+        ends = {name: stack.enter_context(_Column(folder / f"{name}_ends.npy", np.int64)) for name in DTYPES}
         example_of = stack.enter_context(_Column(folder / EXAMPLE_OF, np.int64))
-        is_cut = stack.enter_context(_Column(folder / IS_CUT, np.bool_))
+        is_truncated = stack.enter_context(_Column(folder / IS_TRUNCATED, np.bool_))
         has_second = stack.enter_context(_Column(folder / HAS_SECOND, np.bool_))
         text_hashes = stack.enter_context(_Column(folder / TEXT_HASHES, np.int64))
         for chunk in chunks:
-            example_of.add(writer.num_examples + np.repeat(np.arange(len(chunk.examples)), chunk.num_windows))
+            example_of.add(writer.num_examples + np.repeat(np.arange(len(chunk.examples)), chunk.num_entries))
             writer.add(chunk.examples)
             for name, column in columns.items():
                 ends[name].add(column.num_items + np.cumsum(chunk.lengths[name]))
                 column.add(chunk.columns[name])
-            is_cut.add(chunk.is_cut)
+            is_truncated.add(chunk.is_truncated)
             has_second.add(chunk.has_second)
             text_hashes.add(chunk.text_hashes)
 
@@ -102,7 +103,7 @@ def hashes_of(examples: Sequence[Example]) -> np.ndarray:
 
 
 def spool(folder: Path, examples: Iterable[Example]) -> StoredExamples:
-    """Write examples that are too many for memory, and give them back from there."""
+    """Write examples that are too many for memory, to be read from there."""
     with _ExampleWriter(folder) as writer:
         lines = map(as_line, examples)
         while chunk := list(itertools.islice(lines, NUM_BUFFERED)):
@@ -111,7 +112,7 @@ def spool(folder: Path, examples: Iterable[Example]) -> StoredExamples:
 
 
 class _ExampleWriter(contextlib.AbstractContextManager["_ExampleWriter"]):
-    """`examples.jsonl`, and where each line of it ends."""
+    """Writes `examples.jsonl`, and where each of its lines ends."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -132,90 +133,76 @@ class _ExampleWriter(contextlib.AbstractContextManager["_ExampleWriter"]):
 
 
 class StoredExamples(Sequence[Example]):
-    """The examples of a stored split, each made when it is asked for."""
+    """The examples of a stored split, each read when it is asked for."""
 
-    def __init__(self, folder: Path, chosen: np.ndarray | None = None) -> None:
-        """`chosen`: the places of those that belong to it, in their order; None: all."""
-        self.folder, self._chosen = folder, chosen
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._bytes = np.memmap(folder / EXAMPLES, dtype=np.uint8, mode="r").view(np.ndarray)
         self._ends = _load(folder / EXAMPLE_ENDS)
         self._last: tuple[int, Example] | None = None
 
     def __len__(self) -> int:
-        return len(self._ends if self._chosen is None else self._chosen)
+        return len(self._ends)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        index = _within(index, len(self))
-        if self._chosen is not None:
-            index = int(self._chosen[index])
-        # The same object again where the same is asked for again: windows of one example share it.
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = _checked_index(index, len(self))
+        # Windows of one example share the object: `group_windows` relies on it.
         if self._last is None or self._last[0] != index:
             begin = 0 if index == 0 else int(self._ends[index - 1])
             self._last = index, _from_json(self._bytes[begin : int(self._ends[index])].tobytes())
         return self._last[1]
 
-    def take(self, places: Sequence[int]) -> StoredExamples:
-        """Those at these places, still on disk."""
-        chosen = np.asarray(places, dtype=np.int64)
-        return StoredExamples(self.folder, chosen if self._chosen is None else self._chosen[chosen])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "chosen": self._chosen}  # to a worker process: the place, not the data
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> Any:
+        return StoredExamples, (self.folder,)  # a worker process receives the path, not the data
 
 
-class StoredWindows(Sequence[EncodedExample]):
-    """The encoded examples of a stored split, each made with its targets when it is asked for."""
+class StoredSplit(EncodedSplit):
+    """A split in a folder, each entry read, and its targets made, when it is asked for."""
 
     def __init__(self, folder: Path, heads: Mapping[str, Head], *, keeps_offsets: bool) -> None:
         self.folder, self.heads, self.keeps_offsets = folder, heads, keeps_offsets
-        self.examples = StoredExamples(folder)
-        self._columns = {name: _load(folder / f"{name}.npy") for name in KINDS}
-        self._ends = {name: _load(folder / f"{name}_ends.npy") for name in KINDS}
-        self._example_of, self._is_cut = _load(folder / EXAMPLE_OF), _load(folder / IS_CUT)
+        self._examples = StoredExamples(folder)
+        self._columns = {name: _load(folder / f"{name}.npy") for name in DTYPES}
+        self._ends = {name: _load(folder / f"{name}_ends.npy") for name in DTYPES}
+        self._example_of, self._is_truncated = _load(folder / EXAMPLE_OF), _load(folder / IS_TRUNCATED)
         self._has_second = _load(folder / HAS_SECOND)
 
     def __len__(self) -> int:
         return len(self._example_of)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        index = _within(index, len(self))
-        example: Example = self.examples[int(self._example_of[index])]
-        numbers = {name: self._numbers(name, index) for name in KINDS}
+    def __getitem__(self, index: int) -> EncodedExample:
+        index = _checked_index(index, len(self))
+        example: Example = self._examples[int(self._example_of[index])]
+        numbers = {name: self._numbers(name, index) for name in DTYPES}
         offsets = numbers.pop("offsets")
-        pieces = Pieces(
+        tokens = Tokens(
             **{name: tuple(values) for name, values in numbers.items()},
             offsets=tuple(zip(offsets[::2], offsets[1::2], strict=True)),
             second_text=example.text_pair if self._has_second[index] else None,
         )
-        window = Window(example, pieces, bool(self._is_cut[index]))
-        return with_targets(window, self.heads, keeps_offsets=self.keeps_offsets)
+        tokenized = TokenizedExample(example, tokens, bool(self._is_truncated[index]))
+        return with_targets(tokenized, self.heads, keeps_offsets=self.keeps_offsets)
 
-    @property
-    def num_cut(self) -> int:
-        """Windows of which some pieces did not fit."""
-        return int(self._is_cut.sum())
+    def examples(self) -> StoredExamples:
+        return self._examples
 
     def lengths(self) -> list[int]:
-        """Pieces of each window, without making them."""
         lengths: list[int] = np.diff(self._ends["input_ids"], prepend=0).tolist()
         return lengths
 
-    def text_hashes(self) -> np.ndarray:
-        """Of each example's text, without making it."""
-        return _load(self.folder / TEXT_HASHES)
-
-    def ids(self) -> np.ndarray:
-        """The ids of all pieces that occur, each once, sorted."""
+    def used_ids(self) -> np.ndarray:
         column, size = self._columns["input_ids"], 2**24
         parts = [np.unique(column[start : start + size]) for start in range(0, len(column), size)]
         return np.unique(np.concatenate(parts)).astype(np.int64)
+
+    def num_truncated(self) -> int:
+        return int(self._is_truncated.sum())
+
+    def text_hashes(self) -> np.ndarray:
+        """`text_hash` of each example."""
+        return _load(self.folder / TEXT_HASHES)
 
     def _numbers(self, name: str, index: int) -> list[Any]:
         ends = self._ends[name]
@@ -230,16 +217,16 @@ class StoredWindows(Sequence[EncodedExample]):
 
 
 class _Column(contextlib.AbstractContextManager["_Column"]):
-    """A one-dimensional `.npy` file that grows: its header has room for the length, which is written in the end."""
+    """A one-dimensional `.npy` file that grows: its header leaves room for the length, which is written at the end."""
 
-    def __init__(self, path: Path, kind: Any) -> None:
-        self.kind, self.num_items = np.dtype(kind), 0
+    def __init__(self, path: Path, dtype: Any) -> None:
+        self.dtype, self.num_items = np.dtype(dtype), 0
         self._file: BinaryIO = path.open("wb")
         self._write_header()
 
     def add(self, numbers: np.ndarray) -> None:
         self.num_items += len(numbers)
-        self._file.write(np.asarray(numbers, dtype=self.kind).tobytes())
+        self._file.write(np.asarray(numbers, dtype=self.dtype).tobytes())
 
     def close(self) -> None:
         self._file.seek(0)
@@ -250,7 +237,7 @@ class _Column(contextlib.AbstractContextManager["_Column"]):
         self.close()
 
     def _write_header(self) -> None:
-        described = np.lib.format.dtype_to_descr(self.kind)
+        described = np.lib.format.dtype_to_descr(self.dtype)
         header = {"descr": described, "fortran_order": False, "shape": (self.num_items,)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
@@ -258,14 +245,14 @@ class _Column(contextlib.AbstractContextManager["_Column"]):
 def _load(path: Path) -> np.ndarray:
     """A view of the file: what is not read takes no memory."""
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array.view(np.ndarray)  # of which a slice costs a fifth of that of a `memmap`
+    return array.view(np.ndarray)  # a slice of it costs a fifth of that of a `memmap`
 
 
-def _within(index: Any, length: int) -> int:
-    place = int(index)
-    if not -length <= place < length:
+def _checked_index(index: Any, length: int) -> int:
+    """The index counted from 0, where it may count from the end."""
+    if not -length <= int(index) < length:
         raise IndexError(f"{index} of {length}")
-    return place % length
+    return int(index) % length
 
 
 def as_line(example: Example) -> bytes:

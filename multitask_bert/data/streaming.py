@@ -1,4 +1,4 @@
-"""Steps 3 and 4 of the flow together: the batches of a training run, in the order in which they are learnt from.
+"""Steps 3 and 4 of the flow together: the batches of a training run, in the order of its steps.
 
 The order is a pure function of config, sizes, seed and epoch: nothing depends on what was drawn before.
 """
@@ -17,23 +17,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.config.schema import BatchingConfig, MixingConfig
-from multitask_bert.data.batching import ids_in, lengths_of, plan_batches
+from multitask_bert.data.batching import plan_batches
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader
 from multitask_bert.data.mixing import plan_epoch
+from multitask_bert.data.splits import EncodedSplit, as_split
 from multitask_bert.records import Batch, EncodedExample
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 10_000  # examples, evenly over a data set, that tell how many known targets an example has
+SAMPLE_SIZE = 10_000  # examples, evenly over a split, from which its mean number of known targets is estimated
 
 
 class TrainingStream:
     """Epochs of steps over several tasks' training sets; a step is the indices of its examples, by task.
 
-    `update`: a step learns from one batch of one `task`, or from a `round`, one batch of each task that is in it.
-    `num_epochs`: of the run, at least; more where they would not come to `min_steps` steps. `task_epochs`: how often
-    the whole run goes through the examples of a task that has a number of its own, evenly over the run's epochs.
+    `update`: a step is one batch of one `task`, or a `round`, one batch of each task that is in it. `num_epochs`: of
+    the run, at least; more where they would be fewer than `min_steps` steps. `task_epochs`: by task with a number of
+    epochs of its own: how often the whole run goes through its examples, evenly over the run's epochs.
     """
 
     def __init__(
@@ -49,16 +50,17 @@ class TrainingStream:
         seed: int,
         update: str = "task",
     ) -> None:
-        self.datasets, self._batching, self._mixing, self._update = datasets, batching, mixing, update
+        self.splits = {task: as_split(dataset) for task, dataset in datasets.items()}
+        self._batching, self._mixing, self._update = batching, mixing, update
         self.num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
         is_spread = mixing.rule == "round_robin" and mixing.when_exhausted == "spread"
         self._task_epochs = dict(task_epochs or {}) if is_spread else {}
-        self._lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
+        self._lengths = {task: split.lengths() for task, split in self.splits.items()}
         for task, lengths in self._lengths.items():
-            _warn_of_longer_ones(task, lengths, batching.max_tokens)
+            _warn_of_long_examples(task, lengths, batching.max_tokens)
         self._planned: tuple[int, list[Indices]] | None = None
         self._loader = Loader(
-            datasets, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
+            self.splits, pad_id=pad_id, layout=batching.layout, micro_batch_size=batching.micro_batch_size,
             micro_batch_tokens=batching.micro_batch_tokens, num_workers=batching.num_workers,
         )  # fmt: skip
         if min_steps is not None:
@@ -70,7 +72,7 @@ class TrainingStream:
         return self.count_steps(None)
 
     def count_steps(self, most: int | None) -> int:
-        """Updates in all epochs, at most `most`: epochs after that are not planned."""
+        """Updates in all epochs, at most `most`; epochs beyond that are not planned."""
         num_steps = 0
         for epoch in range(self.num_epochs):
             num_steps += self.num_steps(epoch)
@@ -113,40 +115,40 @@ class TrainingStream:
         self._loader.limit(micro_batch_tokens)
 
     def mean_counts(self) -> dict[tuple[str, str], float]:
-        """Known targets that a batch has in the mean, at least 1, by task and head. None are told, so that a step may
-        divide by its own count, where batches are random and of one size.
+        """The mean number of known targets of a batch, at least 1, by task and head; empty where batches are random and
+        of one size, so that each step divides by its own count.
 
-        In a batch of short sentences there are fewer words than in one of long sentences. Divided by its own count, its
-        loss would give each of them more weight; divided by the mean, every target weighs the same, and a gradient is
-        expected to be that of random batches.
+        A batch of short sentences has fewer words than one of long sentences. Divided by its own count, its loss would
+        give each of them more weight; divided by the mean, every target weighs the same, and the expected gradient is
+        that of random batches.
         """
         if self._batching.sort_window == 1 and self._batching.max_tokens is None:
             return {}
         means = {}
-        for task, dataset in self.datasets.items():
+        for task, split in self.splits.items():
             size, number = len(self._lengths[task]), len(self._pass(task, 0, 0))
-            for head, per_example in _known_per_example(dataset, size).items():
+            for head, per_example in _known_per_example(split).items():
                 means[task, head] = max(1.0, per_example * size / number)
         return means
 
     def used_ids(self) -> Tensor:
-        """The ids of all pieces that any batch can hold, padding among them, sorted."""
-        ids = [np.array([self._pad_id]), *(ids_in(dataset) for dataset in self.datasets.values())]
+        """The ids of all tokens that any batch can hold, padding included, sorted."""
+        ids = [np.array([self._pad_id]), *(split.used_ids() for split in self.splits.values())]
         return torch.from_numpy(np.unique(np.concatenate(ids)))
 
     def _add_epochs(self, min_steps: int) -> None:
-        """Until there are as many steps; tasks with a number of epochs of their own have none to add."""
-        has_more = set(self.datasets) - set(self._task_epochs)
+        """Add epochs until there are `min_steps` steps; tasks with a number of epochs of their own add none."""
+        has_more = set(self.splits) - set(self._task_epochs)
         while has_more and (missing := min_steps - self.total_steps) > 0:
             self.num_epochs += math.ceil(missing / self.num_steps(0))
             self._planned = None  # it may depend on the number of epochs
 
     def _plan(self, epoch: int) -> Iterator[Indices]:
-        first = {task: self._pass(task, 0 if task in self._task_epochs else epoch, 0) for task in self.datasets}
+        first = {task: self._pass(task, 0 if task in self._task_epochs else epoch, 0) for task in self.splits}
         num_batches = {task: len(batches) for task, batches in first.items()}
-        batches = {task: self._batches(task, epoch, first[task]) for task in self.datasets}
+        batches = {task: self._batches(task, epoch, first[task]) for task in self.splits}
         for task, num_epochs in self._task_epochs.items():
-            # Its passes form one sequence over the run, of which each epoch takes its share.
+            # The task's passes follow one another over the whole run; each epoch takes its share of them.
             start, end = (
                 round(num_epochs * num_batches[task] * number / self.num_epochs) for number in (epoch, epoch + 1)
             )
@@ -158,11 +160,11 @@ class TrainingStream:
                 yield {task: next(batches[task]) for task in tasks}
 
     def _pass(self, task: str, epoch: int, number: int) -> list[list[int]]:
-        """A task's batches in a fresh order: each example once."""
+        """The batches of one pass over a task, in a fresh order: each example once."""
         return plan_batches(self._lengths[task], self._batching, purpose=(task, epoch, number), seed=self._seed)
 
     def _batches(self, task: str, epoch: int, first: list[list[int]]) -> Iterator[list[int]]:
-        """Pass after pass, without end."""
+        """The batches of pass after pass, without end."""
         yield from first
         number = 0
         while True:
@@ -170,22 +172,23 @@ class TrainingStream:
             yield from self._pass(task, epoch, number)
 
 
-def _warn_of_longer_ones(task: str, lengths: Sequence[int], max_tokens: int | None) -> None:
+def _warn_of_long_examples(task: str, lengths: Sequence[int], max_tokens: int | None) -> None:
     if max_tokens is None:
         return
     num_longer = int((np.asarray(lengths) > max_tokens).sum())
     if num_longer:
         log.warning(
-            "batching.max_tokens=%d: longer than that: %s of %s training examples of %s (up to %s pieces); each is a "
-            "batch of its own",
+            "batching.max_tokens=%d: %s of %s training examples of %s are longer (up to %s tokens); each is a batch of "
+            "its own",
             max_tokens, f"{num_longer:,}", f"{len(lengths):,}", task, f"{max(lengths):,}",
         )  # fmt: skip
 
 
-def _known_per_example(dataset: Dataset[EncodedExample], size: int) -> dict[str, float]:
-    """By head, the mean number of targets that are not missing; of a big data set, that of a sample."""
-    places = np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(int)).tolist()
+def _known_per_example(split: EncodedSplit) -> dict[str, float]:
+    """By head, the mean number of targets that are not missing; of a large split, estimated from a sample."""
+    size = len(split)
+    indices = np.unique(np.linspace(0, size - 1, min(size, SAMPLE_SIZE)).astype(int)).tolist()
     counts: Counter[str] = Counter()
-    for place in places:
-        counts.update({head: target.num_known for head, target in dataset[place].targets.items()})
-    return {head: count / len(places) for head, count in counts.items()}
+    for index in indices:
+        counts.update({head: target.num_known for head, target in split[index].targets.items()})
+    return {head: count / len(indices) for head, count in counts.items()}

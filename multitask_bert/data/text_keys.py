@@ -1,4 +1,4 @@
-"""When two texts are the same, and how many of one task's dev or test texts another task is trained on."""
+"""Keys by which equal texts are found: when train is split (step 1), and across tasks, where they may leak."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from multitask_bert.records import Example
 
-LEAST_SHARE = 0.01  # of a dev or test set, from which on a warning is worth its line; `action=inspect` tells of less
+LEAST_SHARE = 0.01  # of a dev or test set, below which there is no warning; `action=inspect` also reports less
 Keys = Mapping[str, np.ndarray]  # by task: a hash of each example's text
 
 
 def text_key(example: Example) -> str:
-    """What makes two texts the same: the letters, whatever their case, spacing or Unicode form."""
+    """Equal for texts of the same letters, whatever their case, spacing or Unicode form."""
     texts = example.text, example.text_pair or ""
     folded = (unicodedata.normalize("NFKC", text).casefold() for text in texts)  # which may take letters apart again
     return "\t".join("".join(unicodedata.normalize("NFKC", text).split()) for text in folded)
@@ -30,13 +30,13 @@ def text_hash(example: Example) -> int:
 def leak_warnings(train: Keys, others: Mapping[str, Keys]) -> Iterator[str]:
     """A line per pair of tasks of which one is trained on texts that the other is scored on. `others`: by split.
 
-    Within one task, `action=inspect` tells.
+    Repeats within one task are reported by `action=inspect` only.
     """
     if len(train) < 2:
         return
     texts = {task: np.unique(keys) for task, keys in train.items()}
     all_texts = np.unique(np.concatenate(list(texts.values())))
-    found = {  # mostly few, which are then looked for in each train set
+    found = {  # mostly few; these are then looked up in each train set
         (split, task): keys[_are_in(keys, all_texts)]
         for split, of_task in others.items()
         for task, keys in of_task.items()
@@ -56,8 +56,8 @@ def leak_warnings(train: Keys, others: Mapping[str, Keys]) -> Iterator[str]:
 
 
 def _are_in(keys: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Which of the keys are among these, which are sorted."""
+    """Which of the keys are among `texts`, which are sorted."""
     if not len(texts):
         return np.zeros(len(keys), dtype=bool)
-    places = np.minimum(np.searchsorted(texts, keys), len(texts) - 1)
-    return np.asarray(texts[places] == keys)
+    indices = np.minimum(np.searchsorted(texts, keys), len(texts) - 1)
+    return np.asarray(texts[indices] == keys)

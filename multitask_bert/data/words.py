@@ -1,13 +1,12 @@
-"""Words out of a text, each with its place in it, and tags out of entities that are given by characters.
+"""Steps 1 and 2 of the flow, for texts without words: the text is split into words, entities by characters into tags.
 
-A word is a run of letters, digits, underscores and the marks on them, also across an apostrophe or a hyphen that stands
-between two of them (`ng'ombe`, `Dar-es-Salaam`); any other character that is not white space is a word of its own, with
-the marks that follow it. The rule is for texts that come
-without words: for `entities` by characters, and when predicting for texts that are typed in.
+Used for data with entities by characters, and for texts to be predicted for. A word is a run of letters, digits,
+underscores and the marks on them, also across an apostrophe or a hyphen that stands between two of them (`ng'ombe`,
+`Dar-es-Salaam`); any other character that is not white space is a word of its own, with the marks that follow it.
 
-Entities may begin and end anywhere, predictions only where words do. In training, words are cut at the borders of the
-entities. For scores they are not: dev and test texts come in the words that predicting gives, and each part of a word
-that the entities cut goes on with what is predicted for the word. So entities are compared by their characters.
+Entities may begin and end anywhere, predictions only where words do. In training, words are split at the borders of the
+entities. For scores they are not: dev and test texts have the words that predicting gives, and where an entity's border
+splits a word, each part takes the tag that is predicted for the word. So entities are compared by their characters.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
-from multitask_bert.records import GOES_ON, Example, Offset
+from multitask_bert.records import CONTINUES_WORD, Example, Offset
 
 
 class Entity(NamedTuple):
@@ -31,13 +30,13 @@ class Entity(NamedTuple):
     label: str
 
 
-def cut_words(text: str) -> list[Offset]:
+def split_words(text: str) -> list[Offset]:
     """Begin and end of each word, in characters."""
     return [match.span() for match in _word_pattern().finditer(text)]
 
 
 def split_at_borders(offsets: Sequence[Offset], entities: Sequence[Entity]) -> list[Offset]:
-    """The words, those cut in two in which an entity begins or ends."""
+    """The words, each split where an entity begins or ends inside it."""
     borders = iter(sorted({border for entity in entities for border in (entity.start, entity.end)}))
     border = next(borders, sys.maxsize)
     parts = []
@@ -68,19 +67,19 @@ def tags_of(offsets: Sequence[Offset], entities: Sequence[Entity]) -> tuple[str,
 
 
 def starts_of_parts(parts: Sequence[Offset], words: Sequence[Offset], word_starts: Sequence[int]) -> tuple[int, ...]:
-    """`word_starts` of the parts into which words are cut: the word's for its first, GOES_ON for the others.
+    """`word_starts` of the parts into which words are split: the word's for its first part, else CONTINUES_WORD.
 
     A part outside of all words, as `set_apart` makes them, has none (-1).
     """
     start_at = {begin: start for (begin, _), start in zip(words, word_starts, strict=True)}
     last_end = words[-1][1] if words else 0
-    return tuple(start_at.get(begin, GOES_ON if begin < last_end else -1) for begin, _ in parts)
+    return tuple(start_at.get(begin, CONTINUES_WORD if begin < last_end else -1) for begin, _ in parts)
 
 
 def set_apart(example: Example) -> Example:
-    """Entities that begin or end with white space, which no words do, as such that no prediction finds.
+    """Move entities that begin or end with white space, which no word does, to where no prediction finds them.
 
-    The tags of their words become O, and each entity stands on an empty word of its own at the end of the text.
+    The tags of their words become O, and each such entity gets an empty word of its own at the end of the text.
     """
     if not any(_borders_on_space(example.text, span) for spans in (example.spans or {}).values() for span in spans):
         return example
@@ -108,8 +107,8 @@ def set_apart(example: Example) -> Example:
 
 
 def num_out_of_reach(example: Example) -> Mapping[str, int]:
-    """By head, how many of the entities by characters begin or end where no word of the text does."""
-    words = cut_words(example.text)
+    """By head, the number of entities by characters that begin or end where no word of the text does."""
+    words = split_words(example.text)
     begins, ends = {begin for begin, _ in words}, {end for _, end in words}
     return {
         head: sum(begin not in begins or end not in ends for begin, end in spans)
@@ -117,8 +116,8 @@ def num_out_of_reach(example: Example) -> Mapping[str, int]:
     }
 
 
-def _borders_on_space(text: str, place: Sequence[Any]) -> bool:
-    return text[place[0]].isspace() or text[place[1] - 1].isspace()
+def _borders_on_space(text: str, span: Sequence[Any]) -> bool:
+    return text[span[0]].isspace() or text[span[1] - 1].isspace()
 
 
 @cache

@@ -49,9 +49,9 @@ def head_type(name: str, field: str = "type") -> type[Head]:
 
 
 def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
-    """What a file's field means to the head that `config.type` names; see `Head.parse`.
+    """The label that a file's field holds for the head that `config.type` names; see `Head.parse`.
 
-    Letters with marks are composed (NFC), so that labels that look the same are the same.
+    Letters with marks are composed (NFC), so that labels that look the same are equal.
     """
     raw = _composed(raw)
     if config.names is None:
@@ -68,7 +68,7 @@ def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
 
 
 def _named(label: str, names: Sequence[str], where: str) -> str:
-    """The name of a number; a name stays as it is."""
+    """The name that `names` has for a number; a name stays as it is."""
     number = without_zeros(label)
     if number.isascii() and number.isdecimal() and len(number) < 10 and int(number) < len(names):
         return names[int(number)]
@@ -92,7 +92,7 @@ def make_head(config: HeadConfig, labels: LabelSet) -> Head:
 
 
 def check_heads(config: ExperimentConfig) -> None:
-    """Refuse heads that cannot work and a best metric that nobody reports, before anything is loaded.
+    """Refuse heads that cannot work and a best metric that no head reports, before anything is loaded.
 
     Raises:
         InputError: one line per problem, with the field's full name and what would be right.
@@ -141,14 +141,14 @@ def is_f1(metric: str) -> bool:
 
 
 def expected_here(config: ExperimentConfig) -> dict[str, ExpectedScore]:
-    """What the study expects of the tasks that are in the run; all keys that do not begin with another task's name."""
+    """The scores that the study expects of the run's own tasks."""
     reported = reported_keys(config.tasks)
     begin = tuple(f"eval_{task}_" for task in config.tasks)
     return {key: score for key, score in config.study.expected.items() if key in reported or key.startswith(begin)}
 
 
 def _study_problems(config: ExperimentConfig, reported: list[str]) -> Iterator[str]:
-    """Expectations that could not be compared with anything, after the training."""
+    """Expected scores that the run would not report."""
     expected = expected_here(config)
     if config.study.expected and not expected:
         yield (
@@ -165,7 +165,7 @@ def _study_problems(config: ExperimentConfig, reported: list[str]) -> Iterator[s
 
 
 def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:
-    """What heads of one task cannot share."""
+    """Heads that cannot share a task."""
     readers = {
         (head_type(head.type).reads_windows, head_type(head.type).reads_choices): f"{head_name} ({head.type})"
         for head_name, head in task.heads.items()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
-from multitask_bert.heads.base import Comparison, Head, only_known
+from multitask_bert.heads.base import Head
+from multitask_bert.heads.scoring import Comparison, only_known
 from multitask_bert.heads.segments import segment_log_softmax, segment_sizes
 from multitask_bert.labels import LabelSet, without_zeros
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Prediction, Target, TargetBatch, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ class ChoiceHead(Head):
 
     @classmethod
     def parse(cls, config: HeadConfig, raw: Any, where: str) -> int | None:
-        """The number from 0; with `labels: [A, B, …]`, the names of the choices, the place of the name in it."""
+        """The choice's index; with `labels: [A, B, …]`, the names of the choices, the index of the name."""
         text = super().parse(config, raw, where)
         if text is None:
             return None
@@ -71,11 +72,11 @@ class ChoiceHead(Head):
                 f"{example.where}: choice {value} is right, but there are only {len(example.choices)}, counted from 0"
             )
 
-    def encode(self, value: Any, pieces: Pieces) -> Target:
-        anchors = pieces.sequence_starts
+    def encode(self, value: Any, tokens: Tokens) -> Target:
+        firsts = tokens.sequence_starts
         if value is None:
-            return Target(anchors, (UNKNOWN,) * len(anchors), num_known=0)
-        return Target(anchors, tuple(int(place == value) for place in range(len(anchors))), num_known=1)
+            return Target(firsts, (UNKNOWN,) * len(firsts), num_known=0)
+        return Target(firsts, tuple(int(choice == value) for choice in range(len(firsts))), num_known=1)
 
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Cross-entropy over the choices of each example, summed over examples whose right choice is known."""
@@ -109,3 +110,6 @@ class ChoiceHead(Head):
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         known = only_known(golds, predictions)
         return {"references": [gold for gold, _ in known], "predictions": [found.value for _, found in known]}
+
+    def dummy_examples(self) -> Sequence[tuple[Any, Any]]:
+        return [(0, 0), (1, 1)]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.heads import options
-from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
+from multitask_bert.heads.base import Head
+from multitask_bert.heads.scoring import PER_LABEL, Comparison, only_known
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,10 +48,10 @@ class ClassificationHead(Head):
         if value is not None and value not in self.labels:
             raise self.refuse_unseen(value, example, self.labels.names)
 
-    def encode(self, value: Any, pieces: Pieces) -> Target:
+    def encode(self, value: Any, tokens: Tokens) -> Target:
         if value is None or value not in self.labels:
-            return Target(anchors=(0,), values=(UNKNOWN,), num_known=0)
-        return Target(anchors=(0,), values=(self.labels.ids[value],), num_known=1)
+            return Target(token_indices=(0,), values=(UNKNOWN,), num_known=0)
+        return Target(token_indices=(0,), values=(self.labels.ids[value],), num_known=1)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np
@@ -69,11 +70,14 @@ class ClassificationHead(Head):
         known = only_known(golds, predictions)
         return Comparison(metrics.CLASSIFICATION, [gold for gold, _ in known], [found.value for _, found in known])
 
+    def dummy_examples(self) -> Sequence[tuple[Any, Any]]:
+        return [(name, name) for name in self.labels.names[:2]]
+
     def frequency_logits(self) -> tuple[float, ...] | None:
         is_over_labels = self.num_outputs == len(self.labels)  # not in a type that derives from this one
         return options.frequency_logits(self.config, self.labels) if is_over_labels else None
 
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """Class ids, as most public modules want them; one after the last for a label that the head does not know."""
+        """Class ids, as most public modules take them; a label that the head does not know has the next id."""
         names = super().for_module(golds, predictions)
         return {side: [self.labels.ids.get(n, len(self.labels)) for n in values] for side, values in names.items()}

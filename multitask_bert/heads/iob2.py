@@ -1,4 +1,4 @@
-"""Tags that mark entity spans: the schemes files use, checked and converted to IOB2; and decoding that keeps to IOB2.
+"""Tags that mark entities: the schemes of files are checked and converted to IOB2; decoding can be bound to IOB2.
 
 IOB1: I-X is an entity's word, B-X only where it touches an entity of the same type before it. IOB2: B-X begins every
 entity. BIOES: E-X ends it, and S-X is an entity of one word (also read: BILOU's L-X and U-X, BMES's M-X). A tag
@@ -26,7 +26,7 @@ SPELLINGS = {"L": "E", "U": "S", "M": "I"}
 
 
 class TagError(ValueError):
-    """A tag that its scheme does not have, or not there; `index` is the word's place in the sentence."""
+    """A tag that its scheme does not allow, or not after the one before; `index` is that of the word."""
 
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class TagError(ValueError):
 
 
 def to_iob2(tags: Sequence[str], scheme: str) -> tuple[str, ...]:
-    """The same entities in IOB2. An orphan I-X of an IOB2 file stays: data sets have them, and scores tell their mode.
+    """The same entities in IOB2. An orphan I-X of an IOB2 file stays: data sets have them, and scores name their mode.
 
     Raises:
         TagError: a tag is not of the scheme, or (BIOES) an entity is not begun or not ended.
@@ -50,7 +50,7 @@ def to_iob2(tags: Sequence[str], scheme: str) -> tuple[str, ...]:
 
 
 def may_follow(before: str | None, tag: str) -> bool:
-    """Whether IOB2 allows `tag` after `before` (None: at the start): I-X goes on with B-X or I-X."""
+    """Whether IOB2 allows `tag` after `before` (None: at the start): I-X only after B-X or I-X."""
     return not tag.startswith("I-") or (before is not None and before != OUTSIDE and before[2:] == tag[2:])
 
 
@@ -87,15 +87,15 @@ def _from_bioes(tags: Sequence[str]) -> tuple[str, ...]:
     converted = []
     open_type: str | None = None  # of the entity that has begun and not ended
     for index, tag in enumerate(tags):
-        kind, name = SPELLINGS.get(tag[0], tag[0]), tag[2:]
-        if kind in "IE" and name != open_type:
-            raise TagError(index, f"tag '{tag}' goes on with an entity that no B-{name} began")
-        if kind in "OBS" and open_type is not None:
+        prefix, name = SPELLINGS.get(tag[0], tag[0]), tag[2:]
+        if prefix in "IE" and name != open_type:
+            raise TagError(index, f"tag '{tag}' continues an entity that no B-{name} began")
+        if prefix in "OBS" and open_type is not None:
             raise TagError(
                 index, f"tag '{tag}' stands where an entity of type {open_type} has not ended (E-{open_type})"
             )
-        open_type = name if kind in "BI" else None
-        converted.append(OUTSIDE if kind == "O" else f"{'B' if kind in 'BS' else 'I'}-{name}")
+        open_type = name if prefix in "BI" else None
+        converted.append(OUTSIDE if prefix == "O" else f"{'B' if prefix in 'BS' else 'I'}-{name}")
     if open_type is not None:
         raise TagError(len(tags) - 1, f"tag '{tags[-1]}' leaves an entity of type {open_type} without its end")
     return tuple(converted)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
-from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
+from multitask_bert.heads.base import Head
+from multitask_bert.heads.scoring import PER_LABEL, Comparison, only_known
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import EncodedExample, Example, HeadOutput, Prediction, Target, TargetBatch, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ class MultilabelHead(Head):
 
     def __init__(self, config: HeadConfig, labels: LabelSet) -> None:
         super().__init__(config, labels)
-        self._module: nn.Module | None = None  # the newest that was built, which holds tuned thresholds
+        self._module: nn.Module | None = None  # the last that was built, which holds tuned thresholds
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -101,7 +102,7 @@ class MultilabelHead(Head):
         if fixed is not None:
             labels = LabelSet(tuple(fixed))
         elif config.column is not None:
-            _look_for_separators(labels, config.separator)
+            _warn_of_separators(labels, config.separator)
         return labels.counted(name for value in known for name, cell in value.items() if cell)
 
     def spelled(self, value: Any) -> Any:
@@ -112,10 +113,10 @@ class MultilabelHead(Head):
             if name not in self.labels:
                 raise self.refuse_unseen(name, example, self.labels.names)
 
-    def encode(self, value: Any, pieces: Pieces) -> Target:
+    def encode(self, value: Any, tokens: Tokens) -> Target:
         cells = self._cells(value)
         return Target(
-            anchors=(0,),
+            token_indices=(0,),
             values=(tuple(math.nan if cell is None else float(cell) for cell in cells),),
             num_known=sum(cell is not None for cell in cells),
         )
@@ -147,7 +148,7 @@ class MultilabelHead(Head):
 
     @property
     def thresholds(self) -> list[float]:
-        """From which probability each label is predicted."""
+        """The probability from which each label is predicted."""
         if not self._is_tuned:
             return [float(self.config.threshold)] * len(self.labels)
         if self._module is None:
@@ -189,6 +190,9 @@ class MultilabelHead(Head):
         whole = [(gold, found) for gold, found in zip(compared.golds, compared.found, strict=True) if -1 not in gold]
         return {"references": [gold for gold, _ in whole], "predictions": [found for _, found in whole]}
 
+    def dummy_examples(self) -> Sequence[tuple[Any, Any]]:
+        return [(dict.fromkeys(self.labels.names[:1], True), self.labels.names[:1]), ({}, ())]
+
     def metrics_by_label(self) -> dict[str, str]:
         return {f"f1_of_{name}": f"f1_of_{column}" for column, name in enumerate(self.labels.names)}
 
@@ -203,7 +207,7 @@ class MultilabelHead(Head):
         return self.config.threshold in (TUNED, TUNED_PER_LABEL)
 
     def _cells(self, value: Mapping[str, bool | None] | None) -> list[bool | None]:
-        """In the order of the labels."""
+        """The cells in the order of the labels."""
         if value is None:
             return [None] * len(self.labels)
         return [value.get(name, False) for name in self.labels.names]
@@ -237,7 +241,7 @@ def _cell(name: str, raw: Any, where: str) -> bool | None:
     if not text:
         return None
     if text not in CELLS:
-        raise InputError(f"{where}: column '{name}' holds {text[:60]!r}, but a label is 0, 1 or empty (unknown)")
+        raise InputError(f"{where}: column '{name}' holds {text[:60]!r}, but a cell is 0, 1 or empty (unknown)")
     return CELLS[text]
 
 
@@ -245,9 +249,9 @@ def _is_probability(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def _look_for_separators(labels: LabelSet, separator: str) -> None:
-    """Warn of labels that look like several: another separator was meant."""
+def _warn_of_separators(labels: LabelSet, separator: str) -> None:
+    """Log labels that look like several joined ones: probably another separator is meant."""
     for other in SEPARATORS:
         if other != separator and (joined := [name for name in labels.names if other in name.strip(other)]):
-            log.warning("the label %r holds a %r; if that stands between labels, set `separator: %r`",
+            log.warning("the label %r holds a %r; if it separates labels, set `separator: %r`",
                         joined[0], other, other)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Options that several head types share: an extra layer, class weights; and which option is of use to which type."""
+"""Options that several head types share: an extra layer, class weights; and which types have which option."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ UNKNOWN_LABELS = ("error", "wrong")
 
 def problems(config: HeadConfig, of_type: Collection[str], *, pools_text: bool) -> Iterator[str]:
     """Shared options that cannot work, and options that this head type does not have."""
-    useful = {*OF_ALL_TYPES, *of_type, *(["pooling"] if pools_text else [])}
+    allowed = {*OF_ALL_TYPES, *of_type, *(["pooling"] if pools_text else [])}
     plain = HeadConfig(config.type)
     for option in fields(HeadConfig):
         value = getattr(config, option.name)
-        if option.name not in useful and value != getattr(plain, option.name):
+        if option.name not in allowed and value != getattr(plain, option.name):
             yield f"{option.name}={value}: {config.type} has no such option; remove it"
     if config.dropout is not None and not 0 <= config.dropout < 1:
         yield f"dropout={config.dropout}: must be at least 0 and less than 1"
     if config.hidden_size is not None and config.hidden_size < 1:
         yield f"hidden_size={config.hidden_size}: must be at least 1; null for no extra layer"
     if config.lr_factor is not None and not 0 < config.lr_factor < math.inf:
-        yield f"lr_factor={config.lr_factor}: must be more than 0 and finite; weight=0 keeps a head from learning"
+        yield f"lr_factor={config.lr_factor}: must be more than 0 and finite; weight=0 keeps a head from being trained"
     if config.init is not None and config.init not in INITS:
         yield f"init={config.init}: choose one of {', '.join(INITS)}"
     if config.activation not in ACTIVATIONS:
@@ -48,7 +48,7 @@ def problems(config: HeadConfig, of_type: Collection[str], *, pools_text: bool) 
     if config.unknown_labels not in UNKNOWN_LABELS:
         yield f"unknown_labels={config.unknown_labels}: choose one of {', '.join(UNKNOWN_LABELS)}"
     if config.names is not None and not isinstance(config.names, str) and not _are_names(config.names):
-        yield f"names={config.names}: must be a list of different strings (in quotes), or a file with one a line"
+        yield f"names={config.names}: must be a list of different strings (in quotes), or a file with one per line"
     if config.class_weights not in (None, BALANCED) and not _are_weights(config.class_weights):
         yield (
             f"class_weights={config.class_weights}: must be {BALANCED}, or a number of 0 or more for each label, "
@@ -82,8 +82,8 @@ def class_weights(given: Any, labels: LabelSet) -> dict[str, float]:
 
 
 def frequency_logits(config: HeadConfig, labels: LabelSet) -> tuple[float, ...] | None:
-    """logits_L with the least cross-entropy that no example can be told from: log of the shares of the labels in train,
-    times their class weights; None: the counts are not known. Labels that do not occur count as half an example.
+    """The constant logits_L with the least cross-entropy on train: the log of the labels' shares, times their class
+    weights; None: the counts are not known. Labels that do not occur count as half an example.
     """
     if not labels.counts or not sum(labels.counts):
         return None
@@ -99,7 +99,8 @@ def frequency_logits(config: HeadConfig, labels: LabelSet) -> tuple[float, ...] 
 def build(config: HeadConfig, num_features: int, num_outputs: int, dropout_rate: float) -> nn.Module:
     """Dropout and a linear layer; with `hidden_size`, before them dropout, a layer of that width and its activation.
 
-    With an extra layer this is `RobertaClassificationHead` (tanh). Drawn as in the encoder: normal with spread 0.02.
+    With an extra layer this is `RobertaClassificationHead` (tanh). Weights are normal with standard deviation 0.02, as
+    in the encoder.
     """
     from torch import nn
 

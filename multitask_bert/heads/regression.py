@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
-from multitask_bert.heads.base import Comparison, Head, only_known
+from multitask_bert.heads.base import Head
+from multitask_bert.heads.scoring import Comparison, only_known
 from multitask_bert.labels import NUMBER, LabelSet
-from multitask_bert.records import EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import EncodedExample, Example, HeadOutput, Prediction, Target, TargetBatch, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,13 +72,13 @@ class RegressionHead(Head):
         return 1
 
     def check_label(self, value: Any, example: Example) -> None:
-        """`parse` has seen that it is a number inside the range."""
+        """Nothing to do: `parse` has checked the number and its range."""
 
-    def encode(self, value: Any, pieces: Pieces) -> Target:
+    def encode(self, value: Any, tokens: Tokens) -> Target:
         if value is None:
-            return Target(anchors=(0,), values=(math.nan,), num_known=0)
+            return Target(token_indices=(0,), values=(math.nan,), num_known=0)
         low, high = self._range
-        return Target(anchors=(0,), values=((value - low) / (high - low),), num_known=1)
+        return Target(token_indices=(0,), values=((value - low) / (high - low),), num_known=1)
 
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Squared error summed over known targets, in units of the range."""
@@ -100,8 +101,11 @@ class RegressionHead(Head):
         known = only_known(golds, predictions)
         return Comparison(metrics.NUMBERS, [gold for gold, _ in known], [found.value for _, found in known])
 
+    def dummy_examples(self) -> Sequence[tuple[Any, Any]]:
+        return [(value, value) for value in self._range]
+
     @property
     def _range(self) -> tuple[float, float]:
-        """What is learnt as 0 and as 1."""
+        """The values that are learnt as 0 and as 1."""
         low, high = self.config.range or (0.0, 1.0)
         return low, high

@@ -1,7 +1,7 @@
 """`type: tagging`: one tag per word; entity spans (learnt and scored as IOB2), or plain tags.
 
-The first piece of a word carries its tag. Scores are on words and entities, never on pieces: a word that truncation cut
-off counts as O (plain: it has no tag, None, which is wrong).
+The first token of a word carries its tag. Scores are on words and entities, never on tokens: a word that was truncated
+away counts as O (plain: it has no tag, None, which is wrong).
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import options
-from multitask_bert.heads.base import PER_LABEL, Comparison, Head, only_known
+from multitask_bert.heads.base import Head
 from multitask_bert.heads.iob2 import OUTSIDE, TAGS, TagError, best_valid_sequence, to_iob2
+from multitask_bert.heads.scoring import PER_LABEL, Comparison, only_known
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import GOES_ON, UNKNOWN, EncodedExample, Example, Offset, Pieces, Prediction, Target
+from multitask_bert.records import CONTINUES_WORD, UNKNOWN, EncodedExample, Example, Offset, Prediction, Target, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
 
 PLAIN = "plain"
 ENTITY_METRICS = ("f1", "precision", "recall", "f1_strict", "precision_strict", "recall_strict")
-
-
-MOST_ORPHANS = 0.5  # share of entities that begin with I- above which a file is hardly IOB2
+MOST_ORPHANS = 0.5  # share of entities that begin with I-, above which a file is hardly IOB2
 
 log = logging.getLogger(__name__)
 
 
 class TaggingHead(Head):
-    """Dropout and a linear layer over each word's first piece, as in `BertForTokenClassification`."""
+    """Dropout and a linear layer over each word's first token, as in `BertForTokenClassification`."""
 
     known_metrics = (*ENTITY_METRICS, "f1_weighted", "f1_micro", "matthews_correlation", "accuracy", PER_LABEL)
     own_options = ("scheme", "constrained", "class_weights", "label_smoothing", "names", "unknown_labels")
@@ -76,15 +75,15 @@ class TaggingHead(Head):
 
     @classmethod
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
-        """Plain: the tags. Spans: O and, for every entity type, B- and I-, also where train holds only one of them."""
+        """Plain: the tags. Entities: O and, for every type, B- and I-, also where train has only one of them."""
         sentences = [tags for tags in values if tags]
         found = [tag for tags in sentences for tag in tags]
         if config.scheme == PLAIN:
             return LabelSet.from_names(found if config.labels is None else config.labels).counted(found)
         types = {tag[2:] for tag in found if tag != OUTSIDE} if config.labels is None else {*config.labels}
         if config.scheme == "iob2":
-            _look_for_iob1(sentences)
-        names = (OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(types) for prefix in "BI"))
+            _warn_of_iob1(sentences)
+        names = (OUTSIDE, *(f"{prefix}-{entity_type}" for entity_type in sorted(types) for prefix in "BI"))
         return LabelSet(names).counted(found)
 
     def spelled(self, value: Any) -> Any:
@@ -99,44 +98,44 @@ class TaggingHead(Head):
                 at_word = Example(where=_line_of_word(example.where, index), text=example.text, labels={})
                 raise self.refuse_unseen(tag, at_word, self.names_shown)
 
-    def encode(self, value: Any, pieces: Pieces) -> Target:
-        kept = [(start, index) for index, start in enumerate(pieces.word_starts) if start >= 0]
-        anchors = tuple(start for start, _ in kept)
+    def encode(self, value: Any, tokens: Tokens) -> Target:
+        kept = [(start, index) for index, start in enumerate(tokens.word_starts) if start >= 0]
+        firsts = tuple(start for start, _ in kept)
         if value is None:
-            return Target(anchors, (UNKNOWN,) * len(kept), num_known=0)
+            return Target(firsts, (UNKNOWN,) * len(kept), num_known=0)
         values = tuple(self.labels.ids.get(value[index], UNKNOWN) for _, index in kept)
-        return Target(anchors, values, num_known=sum(known != UNKNOWN for known in values))
+        return Target(firsts, values, num_known=sum(known != UNKNOWN for known in values))
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         import numpy as np
 
         starts_W = np.array(encoded.word_starts, dtype=np.int64)
-        has_pieces_W = starts_W[starts_W != GOES_ON] >= 0
+        has_tokens_W = starts_W[starts_W != CONTINUES_WORD] >= 0
         if self.config.constrained:
-            scores_WL = np.full((len(has_pieces_W), len(self.labels)), -np.inf)
-            scores_WL[:, self.labels.ids[OUTSIDE]] = 0.0  # for words without pieces nothing else is possible
-            scores_WL[has_pieces_W] = logits_ML
+            scores_WL = np.full((len(has_tokens_W), len(self.labels)), -np.inf)
+            scores_WL[:, self.labels.ids[OUTSIDE]] = 0.0  # for words without tokens nothing else is possible
+            scores_WL[has_tokens_W] = logits_ML
             names = self.labels.names
             tags: list[str | None] = [names[best] for best in best_valid_sequence(scores_WL, names)]
         else:
             best = iter(logits_ML.argmax(axis=-1).tolist())
             missing = None if self.config.scheme == PLAIN else OUTSIDE
-            tags = [self.labels.names[next(best)] if has else missing for has in has_pieces_W.tolist()]
+            tags = [self.labels.names[next(best)] if has else missing for has in has_tokens_W.tolist()]
         return Prediction(tuple(_with_parts(tags, encoded.word_starts)))
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
-        """Words and tags (None where a word was not read), and for entities their place in the text, in characters."""
+        """Words and tags (None where a word was not read), and for entities their begin and end in characters."""
         example = encoded.example
         words = example.words or ()
         read = [start != -1 for start in encoded.word_starts]
         tags = [tag if was_read else None for tag, was_read in zip(prediction.value, read, strict=True)]
         shown: dict[str, Any] = {"words": list(words), "tags": tags}
         if self.config.scheme != PLAIN:
-            places = example.word_offsets or _places_of(words)
+            offsets = example.word_offsets or _offsets_of(words)
             shown["entities"] = [
                 {"label": label, "text": example.text[begin:end], "start": begin, "end": end}
                 for label, first, last in _entities(prediction.value)
-                for begin, end in [(places[first][0], places[last][1])]
+                for begin, end in [(offsets[first][0], offsets[last][1])]
             ]
         return shown
 
@@ -154,11 +153,14 @@ class TaggingHead(Head):
         found = [["" if tag is None else tag for tag in one.value] for _, one in known]
         return {"references": [list(gold) for gold, _ in known], "predictions": found}
 
+    def dummy_examples(self) -> Sequence[tuple[Any, Any]]:
+        return [(tags, tags) for tags in (self.labels.names[:2], self.labels.names[:1])]
+
     def metrics_by_label(self) -> dict[str, str]:
         return {f"f1_of_{name}": f"f1_of_{name}" for name in self.names_shown}
 
     def answers_in(self, prediction: Prediction) -> Iterable[Hashable]:
-        return tuple(tag for tag in prediction.value if tag in self.labels)  # words that were cut off have none
+        return tuple(tag for tag in prediction.value if tag in self.labels)  # truncated words have none
 
     def frequency_logits(self) -> tuple[float, ...] | None:
         return options.frequency_logits(self.config, self.labels)
@@ -178,7 +180,7 @@ class TaggingHead(Head):
 
 
 def _entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Label, first and last word of each entity; an I- that continues nothing begins one, as where F1 is scored."""
+    """Label, first and last word of each entity; an I- that continues nothing begins one, as in the F1 score."""
     first = 0
     for index, tag in enumerate(tags):
         label = tag[2:]
@@ -190,31 +192,31 @@ def _entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _with_parts(tags: Iterable[str | None], word_starts: Sequence[int]) -> Iterator[str | None]:
-    """The tags of words and of the parts that go on with them, and with their entities."""
+    """The tags of words, and of the parts that continue them and their entities."""
     left = iter(tags)
     tag: str | None = None
     for start in word_starts:
-        if start != GOES_ON:
+        if start != CONTINUES_WORD:
             tag = next(left)
         elif tag is not None and tag.startswith("B-"):
             tag = f"I-{tag[2:]}"
         yield tag
 
 
-def _places_of(words: Sequence[str]) -> list[Offset]:
-    """Where each word stands in the words joined by spaces."""
+def _offsets_of(words: Sequence[str]) -> list[Offset]:
+    """Begin and end of each word in the words joined by spaces."""
     ends = list(itertools.accumulate(len(word) + 1 for word in words))
     return [(end - len(word) - 1, end - 1) for word, end in zip(words, ends, strict=True)]
 
 
 def _line_of_word(where: str, index: int) -> str:
-    """CoNLL has one word per line: the line of a word follows from the line of its sentence."""
+    """The line of a word, counted from that of its sentence: CoNLL has one word per line."""
     file, _, line = where.rpartition(":")
     return f"{file}:{int(line) + index}" if line.isdigit() else where
 
 
-def _look_for_iob1(sentences: Iterable[Sequence[str]]) -> None:
-    """Warn where most entities begin with I-, which IOB2 does not have."""
+def _warn_of_iob1(sentences: Iterable[Sequence[str]]) -> None:
+    """Log that most entities begin with I-, which IOB2 does not allow."""
     num_begun = num_orphans = 0
     for tags in sentences:
         for before, tag in itertools.pairwise((OUTSIDE, *tags)):

@@ -1,6 +1,6 @@
-"""Inputs become word pieces, once for all heads of all tasks that read them, on the way that training data takes.
+"""Inputs are encoded like training data, once for all heads of all tasks that read them.
 
-Names of heads are `task/head` here: a name may not hold a `/`, so the two come apart again.
+Names of heads are `task/head` here: a name may not contain a `/`, so the two can be separated again.
 """
 
 from __future__ import annotations
@@ -9,57 +9,57 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from multitask_bert.data.batching import group_windows
 from multitask_bert.data.encoding import encode_examples, stride_of
-from multitask_bert.data.words import cut_words
+from multitask_bert.data.splits import group_windows
+from multitask_bert.data.words import split_words
 from multitask_bert.heads import Head
 from multitask_bert.inference.inputs import Input
 from multitask_bert.records import EncodedExample, Example
 
 
 def encode_as_trained(
-    kind: str, inputs: Sequence[Input], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
+    input_type: str, inputs: Sequence[Input], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
 ) -> list[list[list[EncodedExample]]]:
-    """For every input, its windows in groups: one for the heads of all tasks that read it alike, which is nearly always
-    all of them, so that it goes through the encoder once.
+    """For every input, groups of windows: one for the heads of all tasks that read it alike, nearly always all, so that
+    it goes through the encoder once.
 
-    Contexts are read in windows of each task's own stride. A text with a word for which the tokenizer has no piece (a
-    lone accent, a zero-width space) has the unknown piece there for tasks with heads over words, and none for others.
+    Contexts are read in windows with each task's own stride. A text with a word for which the tokenizer has no token (a
+    lone accent, a zero-width space) has the unknown token there for tasks with heads over words, and none for others.
     """
     by_stride: dict[int | None, dict[str, Head]] = {}
     for name, head in heads.items():
         by_stride.setdefault(stride_of(_of_task(name, heads)), {})[name] = head
     groups: list[list[list[EncodedExample]]] = [[] for _ in inputs]
     for alike in by_stride.values():
-        encoded = encode_inputs(kind, inputs, alike, tokenizer, max_length=max_length)
-        for place, parts in enumerate(_apart(kind, inputs, encoded, alike, tokenizer, max_length)):
-            groups[place] += parts
+        encoded = encode_inputs(input_type, inputs, alike, tokenizer, max_length=max_length)
+        for index, parts in enumerate(_separated(input_type, inputs, encoded, alike, tokenizer, max_length)):
+            groups[index] += parts
     return groups
 
 
-def _apart(
-    kind: str,
+def _separated(
+    input_type: str,
     inputs: Sequence[Input],
     encoded: Sequence[list[EncodedExample]],
     heads: Mapping[str, Head],
     tokenizer: Any,
     max_length: int,
 ) -> list[list[list[EncodedExample]]]:
-    """The windows of each input; apart for tasks without heads over words, where those had words replaced."""
+    """The windows of each input; separate ones for tasks without heads over words, where words were replaced."""
     groups = [[windows] for windows in encoded]
     plain = {
         name: head for name, head in heads.items() if not any(h.reads_words for h in _of_task(name, heads).values())
     }
-    if kind != "text" or not plain or len(plain) == len(heads):
+    if input_type != "text" or not plain or len(plain) == len(heads):
         return groups
     unknown = tokenizer.unk_token_id
-    doubtful = [place for place, (window, *_) in enumerate(encoded) if unknown in window.input_ids]
-    again = encode_inputs(kind, [inputs[place] for place in doubtful], plain, tokenizer, max_length=max_length)
-    for place, (without,) in zip(doubtful, again, strict=True):
-        (window,) = encoded[place]
+    doubtful = [index for index, (window, *_) in enumerate(encoded) if unknown in window.input_ids]
+    again = encode_inputs(input_type, [inputs[index] for index in doubtful], plain, tokenizer, max_length=max_length)
+    for index, (without,) in zip(doubtful, again, strict=True):
+        (window,) = encoded[index]
         if without.input_ids != window.input_ids:
             of_words = {name: target for name, target in window.targets.items() if name not in plain}
-            groups[place] = [[replace(window, targets=of_words)], [without]]
+            groups[index] = [[replace(window, targets=of_words)], [without]]
     return groups
 
 
@@ -70,14 +70,14 @@ def _of_task(name: str, heads: Mapping[str, Head]) -> dict[str, Head]:
 
 
 def encode_inputs(
-    kind: str, inputs: Sequence[Input], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
+    input_type: str, inputs: Sequence[Input], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
 ) -> list[list[EncodedExample]]:
-    """For every input, all of one kind, its windows (one, but for long contexts of a question)."""
+    """For every input, all of one type, its windows (one, except for long contexts of a question)."""
     need_words = any(head.reads_words for head in heads.values())
-    given = [replace(item.example) for item in inputs]  # copies, so that one given twice is two
-    if kind == "text":
+    given = [replace(item.example) for item in inputs]  # copies, so that an input given twice is two examples
+    if input_type == "text":
         given = [_with_words(example) if need_words else example for example in given]
-    if kind == "text":
+    if input_type == "text":
         read = [one if item.is_exact else _stripped(one) for item, one in zip(inputs, given, strict=True)]
     else:
         read = given
@@ -89,13 +89,13 @@ def encode_inputs(
 
 
 def _with_words(example: Example) -> Example:
-    places = tuple(cut_words(example.text))
-    return replace(example, words=tuple(example.text[begin:end] for begin, end in places), word_offsets=places)
+    offsets = tuple(split_words(example.text))
+    return replace(example, words=tuple(example.text[begin:end] for begin, end in offsets), word_offsets=offsets)
 
 
 def _stripped(example: Example) -> Example:
-    """Without white space at both ends, as readers of tables leave texts; RoBERTa's pieces depend on it."""
+    """Strip white space at both ends, as from texts in tables; RoBERTa's tokens depend on it."""
     margin = len(example.text) - len(example.text.lstrip())
-    places = example.word_offsets
-    moved = None if places is None else tuple((begin - margin, end - margin) for begin, end in places)
+    offsets = example.word_offsets
+    moved = None if offsets is None else tuple((begin - margin, end - margin) for begin, end in offsets)
     return replace(example, text=example.text.strip(), word_offsets=moved)

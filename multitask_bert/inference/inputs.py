@@ -1,4 +1,4 @@
-"""What can be given to a model: a text, two texts, words, a question about a context, or a text with choices."""
+"""Inputs to predict for: a text, two texts, words, a question about a context, or a text with choices."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from multitask_bert.records import Example
 
 RawInput: TypeAlias = "str | tuple[str, str] | Mapping[str, Any] | Input"
 
-# By kind: the keys of its texts, of which the first that an input has decide what it is.
-KINDS: dict[str, tuple[str, ...]] = {
+# By type of input: the keys of its texts. An input has the first type of which it has all keys.
+KEYS: dict[str, tuple[str, ...]] = {
     "words": ("words",),
     "choices": ("text", "choices"),
     "question": ("question", "context"),
@@ -30,19 +30,19 @@ CAN_BE_GIVEN = (
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Something to be predicted for, checked for form."""
+    """A checked input."""
 
-    kind: str  # one of KINDS
+    input_type: str  # one of KEYS
     example: Example  # without labels
-    shown: Mapping[str, Any]  # what stands before the predictions in the output: the input, under its keys
-    is_exact: bool = False  # the text is read with the white space at its ends, as training read it
+    shown: Mapping[str, Any]  # the input by its keys, as the output repeats it before the predictions
+    is_exact: bool = False  # white space at the text's ends is kept, as in training
 
 
 def read_input(raw: RawInput, where: str) -> Input:
-    """What was given, in its one form. `where`: file and line or the like, for errors.
+    """Check an input and find its type. `where`: file and line or the like, for errors.
 
     Raises:
-        InputError: it is none of the kinds.
+        InputError: it has none of the types.
     """
     if isinstance(raw, Input):
         return raw
@@ -51,54 +51,58 @@ def read_input(raw: RawInput, where: str) -> Input:
     elif isinstance(raw, tuple) and len(raw) == 2:
         given = {"text": raw[0], "text_pair": raw[1]}
     elif isinstance(raw, Mapping):
-        given = _without_what_was_said(raw)
+        given = _without_predictions(raw)
     else:
         raise InputError(f"{where}: {_brief(raw)} cannot be predicted for; {CAN_BE_GIVEN}")
-    whole = (kind for kind, keys in KINDS.items() if all(not is_missing(given.get(key)) for key in keys))
-    with_gaps = (kind for kind, keys in KINDS.items() if all(key in given for key in keys))
-    kind = next(whole, None) or next(with_gaps, None)
-    if kind is None:
+    whole = (input_type for input_type, keys in KEYS.items() if all(not is_missing(given.get(key)) for key in keys))
+    with_gaps = (input_type for input_type, keys in KEYS.items() if all(key in given for key in keys))
+    input_type = next(whole, None) or next(with_gaps, None)
+    if input_type is None:
         raise InputError(f"{where}: found the keys {', '.join(map(str, given)) or 'none'}; {CAN_BE_GIVEN}")
-    parts = [_checked(given[key], key, where) for key in KINDS[kind]]
-    if kind == "words":
+    parts = [_checked(given[key], key, where) for key in KEYS[input_type]]
+    if input_type == "words":
         words = tuple(parts[0])
         joined = " ".join(words)
         if not is_missing(text := given.get("text")) and text != joined:
             raise InputError(f"{where}: `text` is not the words joined by spaces; give one of the two")
         shown = {"text": joined, **given}
-        return Input(kind, Example(where, joined, {}, words=words), shown | {"text": joined})
-    if kind == "choices":
-        return Input(kind, Example(where, parts[0], {}, choices=tuple(parts[1])), given)
-    return Input(kind, Example(where, parts[0], {}, text_pair=parts[1] if len(parts) == 2 else None), given)
+        return Input(input_type, Example(where, joined, {}, words=words), shown | {"text": joined})
+    if input_type == "choices":
+        return Input(input_type, Example(where, parts[0], {}, choices=tuple(parts[1])), given)
+    return Input(input_type, Example(where, parts[0], {}, text_pair=parts[1] if len(parts) == 2 else None), given)
 
 
 def is_empty(example: Example) -> bool:
-    """Whether there is nothing to be read in it, or in one of its texts, or nothing to choose from."""
+    """Whether it, or one of its texts, is empty, or there is nothing to choose from."""
     texts = [example.text, *([""] if example.choices == () else example.choices or ())]
     texts += [] if example.text_pair is None else [example.text_pair]
     return not all(text.strip() for text in texts)
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it is null or NaN, which is what tools write where there is no text; it is read as an empty one."""
+    """Whether it is null or NaN, which tools write where there is no text; it is read as an empty text."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def lacks_text(item: Input, kinds: Iterable[str]) -> bool:
-    """Whether it would be of one of the kinds, but for a text that is missing."""
-    found = [[item.shown[key] for key in KINDS[kind]] for kind in kinds if item.shown.keys() >= set(KINDS[kind])]
+def lacks_text(item: Input, input_types: Iterable[str]) -> bool:
+    """Whether it would be of one of these types if a missing text were there."""
+    found = [
+        [item.shown[key] for key in KEYS[input_type]]
+        for input_type in input_types
+        if item.shown.keys() >= set(KEYS[input_type])
+    ]
     return any(any(map(is_missing, values)) for values in found)
 
 
-def _without_what_was_said(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Without an earlier output's `predictions` and mark; a key `truncated` of the user's own stays."""
+def _without_predictions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop the keys of an earlier output, `predictions` and its `truncated`; a `truncated` of the user's own stays."""
     is_marked = "predictions" in given and given.get("truncated") is True
     ours = ("predictions", "truncated") if is_marked else ("predictions",)
     return {key: value for key, value in given.items() if key not in ours}
 
 
 def _checked(value: Any, key: str, where: str) -> Any:
-    """A string, or for some keys a list of strings, that UTF-8 can hold; empty where it is missing."""
+    """The value, if it is a string, or for some keys a list of strings, in valid Unicode; empty if it is missing."""
     is_list = key in LISTS
     if is_missing(value):
         return [] if is_list else ""

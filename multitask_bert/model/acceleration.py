@@ -1,5 +1,4 @@
-"""What makes a step quicker, smaller or repeatable at a price: precision, recomputation, compiling, one order of sums;
-and how much fits in memory."""
+"""Settings that trade speed, memory and repeatability: precision, recomputation, compiling, micro-batches."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ SHARE_OF_MEMORY = 0.5  # of what is free, that the activations of one forward pa
 
 
 def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
-    """Make the model work as `precision`, `tf32`, `gradient_checkpointing` and `compile` say; parameters stay fp32."""
+    """Apply `precision`, `tf32`, `gradient_checkpointing` and `compile` to the model; parameters stay fp32."""
     backbone: Any = model.encoder.backbone
     model.autocast = AUTOCAST[config.precision]
     if model.autocast is not None and next(model.parameters()).device.type == "cpu":
@@ -32,13 +31,13 @@ def accelerate(model: MultiTaskModel, config: TrainerConfig) -> None:
         enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     if config.gradient_checkpointing or config.compile:
-        model.encoder.finishes_some = False  # what is read is told from outside: not seen again when layers are redone
+        model.encoder.skips_unread = False  # the tokens come from a context that recomputed layers would not see
     if config.compile:
         backbone.compile(dynamic=True)
 
 
 def warn_if_slower(precision: str) -> None:
-    """Products of 16 bits pay only on processors with instructions for them; elsewhere they take many times as long."""
+    """Warn if 16-bit products are slow here: a processor without instructions for them takes many times as long."""
     dtype = AUTOCAST[precision]
     assert dtype is not None
     ratio = _seconds_of_product(dtype) / _seconds_of_product(torch.float32)
@@ -51,11 +50,9 @@ def warn_if_slower(precision: str) -> None:
 
 
 def be_deterministic(wanted: bool | None, device: torch.device) -> None:
-    """From here on in this process, only algorithms that give the same bits each time; None: on a CPU, where they cost
-    nothing.
+    """Use only algorithms that give the same bits each time, from now on; None: on a CPU only, where they cost nothing.
 
-    Raises:
-        RuntimeError: from torch, later, where an operation has no such algorithm.
+    Later, torch raises a RuntimeError where an operation has no such algorithm.
     """
     is_on = device.type == "cpu" if wanted is None else wanted
     if is_on and device.type == "cuda":
@@ -66,7 +63,7 @@ def be_deterministic(wanted: bool | None, device: torch.device) -> None:
 
 
 def empty_cache(device: torch.device) -> None:
-    """Give back what torch holds of a GPU's memory without using it."""
+    """Release the GPU memory that torch caches."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
@@ -74,37 +71,41 @@ def empty_cache(device: torch.device) -> None:
 def fit_batching(
     batching: BatchingConfig, model: MultiTaskModel, device: torch.device, *, is_compiled: bool = False
 ) -> BatchingConfig:
-    """The batching that this encoder can do (padded where it cannot be packed) and that fits into this memory."""
+    """The batching with a layout that this encoder supports, and with micro-batches that fit into memory."""
     layout = batching.layout
     if layout == "packed" and is_compiled:
         log.warning(
-            "batching.layout=packed: with trainer.compile=true batches stay padded: each packed one is cut anew"
+            "batching.layout=packed: with trainer.compile=true batches stay padded: each packed one has a new shape"
         )
         layout = "padded"
     elif layout == "packed" and not model.encoder.can_pack:
         family = model.encoder.config.model_type
-        log.warning("batching.layout=packed: encoders of type %s stay padded: their attention is their own", family)
+        log.warning(
+            "batching.layout=packed: batches for encoders of type %s stay padded: they have attention of their own",
+            family,
+        )
         layout = "padded"
     tokens = batching.micro_batch_tokens or tokens_that_fit(model, device, max_length=batching.max_length)
     return replace(batching, layout=layout, micro_batch_tokens=tokens)
 
 
 def tokens_that_fit(model: MultiTaskModel, device: torch.device, *, max_length: int) -> int:
-    """Places of a batch whose activations take half of the free memory, by a formula and not by trial; a power of two,
-    so that a little more or less of it does not cut a step in other places, where dropout would draw other numbers.
+    """The number of tokens, padding included, whose activations take half of the free memory, by formula, not by trial.
 
-    Per place and layer, 34 H + 5 A S bytes in 16 bits and twice that in 32, for width H, A attention heads and texts of
-    S tokens (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", eq. 1).
+    It is a power of two, so that a little more or less memory does not change the micro-batches, for which dropout
+    would draw other numbers. Per token and layer, 34 H + 5 A S bytes in 16 bits and twice that in 32, for width H, A
+    attention heads and texts of S tokens (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large
+    Transformer Models", eq. 1).
     """
     config = model.encoder.config
     per_layer = 34 * config.hidden_size + 5 * config.num_attention_heads * max_length
-    bytes_per_place = config.num_hidden_layers * per_layer * (2 if model.autocast is None else 1)
-    num_places = int(SHARE_OF_MEMORY * _free_bytes(device) / bytes_per_place)
-    return max(max_length, 1 << (num_places.bit_length() - 1) if num_places else 0)
+    bytes_per_token = config.num_hidden_layers * per_layer * (2 if model.autocast is None else 1)
+    num_tokens = int(SHARE_OF_MEMORY * _free_bytes(device) / bytes_per_token)
+    return max(max_length, 1 << (num_tokens.bit_length() - 1) if num_tokens else 0)
 
 
 def _seconds_of_product(dtype: torch.dtype) -> float:
-    """The quickest of three, 256 by 256 by 256."""
+    """Seconds that a product of 256 by 256 by 256 takes: the fastest of three."""
     matrix = torch.ones(256, 256, dtype=dtype)
     seconds = []
     for _ in range(3):
@@ -116,7 +117,7 @@ def _seconds_of_product(dtype: torch.dtype) -> float:
 
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
-        empty_cache(device)  # what an earlier training in this process left there counts as used
+        empty_cache(device)  # memory cached by an earlier training in this process would count as used
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 

@@ -1,9 +1,9 @@
-"""Attention within each sequence of a batch, padded or packed, with dropout that costs little on a CPU.
+"""Attention within each sequence of a batch, padded or packed, with dropout that is fast on a CPU.
 
-A packed batch is one row of tokens, cut into blocks of sequences of like length (`Batch.blocks`). Linear layers, norms
-and activations see the row as it is; only attention looks at each block as the small padded batch that it is, without a
-copy. No mask over the whole row is needed, and no family of encoders has to know: `attend` is registered with
-transformers and called by every encoder that uses its attention interface, with the `layout` that `Encoder` gives.
+A packed batch is one row of tokens, divided into blocks of sequences of similar length (`Batch.blocks`). Linear layers,
+norms and activations see the whole row; only attention treats each block as a small padded batch, without copying it.
+No mask over the whole row is needed, and encoders need no change: `attend` is registered with transformers and called
+by every encoder that uses its attention interface, with the `layout` that `Encoder` passes.
 
 On CUDA in 16 bits, where attention has no dropout, one call of torch's variable-length attention does all blocks.
 """
@@ -34,8 +34,8 @@ class Layout:
         self.blocks: Sequence[Block] = batch.blocks
         assert batch.boundaries is not None
         self.boundaries = batch.boundaries
-        self.num_uses = 0  # calls of `attend`: none means that the encoder does not hand the layout through
-        owned = torch.split(batch.example_BS[0] >= 0, self.sizes)
+        self.num_uses = 0  # calls of `attend`: none means that the encoder does not pass the layout on
+        owned = torch.split(batch.sequence_BS[0] >= 0, self.sizes)
         self._keys = [
             None if block.is_full else mask.view(block.num_rows, 1, 1, block.num_columns)
             for block, mask in zip(self.blocks, owned, strict=True)
@@ -44,10 +44,10 @@ class Layout:
 
     @property
     def sizes(self) -> list[int]:
-        return [block.num_places for block in self.blocks]
+        return [block.size for block in self.blocks]
 
     def masks(self, window: int | None, device: torch.device) -> list[Tensor | None]:
-        """For each block, True where attention is allowed: to what is no padding and nearer than `window` tokens."""
+        """For each block, True where attention is allowed: not to padding, and within `window` tokens (None: any)."""
         return [
             _both(keys, self._band(block.num_columns, window, device))
             for block, keys in zip(self.blocks, self._keys, strict=True)
@@ -57,8 +57,8 @@ class Layout:
         if window is None or window >= length:
             return None
         if (length, window) not in self._bands:
-            place = torch.arange(length, device=device)
-            self._bands[length, window] = (place[:, None] - place).abs() < window
+            position = torch.arange(length, device=device)
+            self._bands[length, window] = (position[:, None] - position).abs() < window
         return self._bands[length, window]
 
 
@@ -76,10 +76,10 @@ def attend(
     layout: Layout | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls: attended (rows, tokens, attention heads, width), and no weights.
+    """The attention function that transformers calls: attended (rows, tokens, attention heads, width), no weights.
 
     query, key, value: (rows, attention heads, tokens, width); attention_mask: True where attention is allowed, or None.
-    `layout`: of a packed batch, whose one row is all tokens; it takes the place of the mask.
+    `layout`: of a packed batch, which has one row; it replaces the mask.
     """
     if layout is None:
         if options.get("dropout", 0.0) == 0.0 or query.device.type != "cpu":
@@ -94,12 +94,12 @@ def attend(
     for block, mask, *states in zip(layout.blocks, masks, *parts, strict=True):
         width = states[0].shape[1:]
         q, k, v = (part.reshape(block.num_rows, block.num_columns, *width).transpose(1, 2) for part in states)
-        attended.append(_attend(q, k, v, mask, **options).transpose(1, 2).reshape(block.num_places, *width))
+        attended.append(_attend(q, k, v, mask, **options).transpose(1, 2).reshape(block.size, *width))
     return torch.cat(attended)[None], None
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Tensor:
-    """(rows, attention heads, tokens, width), as the inputs; where SDPA would take its slow path, in plain products."""
+    """Attended, in the shape of `query`; where SDPA would take its slow path (dropout on a CPU), by plain products."""
     rate, scale = options.get("dropout", 0.0), options.get("scaling") or query.shape[-1] ** -0.5
     if rate == 0.0 or query.device.type != "cpu":
         return torch.nn.functional.scaled_dot_product_attention(
@@ -112,15 +112,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **op
 
 
 def has_varlen(query: Tensor, rate: float) -> bool:
-    """Whether torch's variable-length attention takes these: on CUDA, in 16 bits, without dropout (it has none)."""
+    """Whether torch's variable-length attention can be used: on CUDA, in 16 bits, without dropout (it has none)."""
     is_fit = query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16) and rate == 0.0
     return is_fit and _varlen_takes(query.shape[-1], query.device)
 
 
 @cache
 def _varlen_takes(width: int, device: torch.device) -> bool:
-    """FlashAttention wants Ampere or newer, and attention heads of 8, 16, … 256; and before torch 2.13 or so,
-    `varlen_attn` knows no window."""
+    """FlashAttention needs Ampere or newer, and attention heads of width 8, 16, … 256; before torch 2.13 or so,
+    `varlen_attn` has no window."""
     if torch.cuda.get_device_capability(device) < (8, 0) or width % 8 or width > 256:
         return False
     try:
@@ -131,7 +131,7 @@ def _varlen_takes(width: int, device: torch.device) -> bool:
 
 
 def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, **options: Any) -> Tensor:
-    """(1, tokens, attention heads, width), out of (1, attention heads, tokens, width) of a packed batch."""
+    """Attended (1, tokens, attention heads, width), from (1, attention heads, tokens, width) of a packed batch."""
     from torch.nn.attention import varlen
 
     q, k, v = (states[0].transpose(0, 1).contiguous() for states in (query, key, value))
@@ -146,8 +146,8 @@ def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, **
 
 
 def make_mask(*arguments: Any, attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
-    """What transformers calls for a padded batch. Where there is a mask, it is used, whatever it holds: to look whether
-    it is True everywhere would make the host wait for the device. (A batch without padding comes without one.)
+    """The mask function that transformers calls for a padded batch. A given mask is always used: to check whether it is
+    True everywhere would make the host wait for the device. (A batch without padding has no mask.)
     """
     if attention_mask is not None:
         options["allow_is_bidirectional_skip"] = False

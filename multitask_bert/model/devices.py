@@ -1,4 +1,4 @@
-"""Where a model runs, and how its numbers come from there."""
+"""The device a model runs on, its memory errors, and numbers that are copied from it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 from multitask_bert.errors import InputError
 
-# What errors of other types than torch's own say: of cuBLAS, of the driver, of the CPU's allocator
+# In errors that are not torch's own type: those of cuBLAS, of the driver, of the CPU's allocator
 OUT_OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "can't allocate memory")
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`: a CUDA device if there is one, else the CPU.
+    """The device of that name; `auto`: a CUDA device if there is one, else the CPU.
 
     Raises:
-        InputError: no such device here.
+        InputError: there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,7 +30,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device's memory was too small for a call."""
+    """Whether the error says that the device's memory was too small."""
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
@@ -47,7 +47,7 @@ class AsyncScalar:
             self._value = torch.empty((), dtype=value.dtype, pin_memory=True)
             self._value.copy_(value.detach(), non_blocking=True)
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record(torch.cuda.current_stream(value.device))  # which need not be the process' own device
+            self._event.record(torch.cuda.current_stream(value.device))  # which need not be the current device
 
     def get(self) -> float:
         if self._event is not None:

@@ -1,8 +1,8 @@
-"""Dropout that costs little on a CPU.
+"""Dropout that is fast on a CPU.
 
 torch draws one Bernoulli number per element on one thread. Here one random 64-bit integer gives four elements, 16 bits
 each: the keep probability is right to 1/65536, the draws come from torch's generator, so a seed fixes them. On other
-devices everything is left to torch.
+devices torch's own dropout is used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _random_int16(shape: torch.Size) -> Tensor:
 
 
 def use_cpu_dropout(backbone: nn.Module) -> None:
-    """Exchange the dropout layers of a Hugging Face encoder."""
+    """Replace the dropout layers of a Hugging Face encoder."""
     for module in backbone.modules():
         for name, child in module.named_children():
             if type(child) is nn.Dropout:

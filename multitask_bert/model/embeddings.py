@@ -1,9 +1,9 @@
-"""Word embeddings of which training touches the rows that its data uses, and no others.
+"""Word embeddings of which only the rows that the training data uses are trained.
 
-Half of MiniLM's weights, and two thirds of XLM-R's, are word embeddings, and most of their rows stand for pieces that
-a small training set never holds. A row without a gradient stays as it is, but for weight decay; yet a plain embedding
-pays for it at every step: its gradient is filled with zeros, its norm taken, its moments updated. Here the rows in use
-are a parameter of their own. What comes out is what training all rows gives (a test), in less time and memory.
+Half of MiniLM's weights, and two thirds of XLM-R's, are word embeddings, and most of their rows stand for tokens that
+a small training set never holds. A row without a gradient stays as it is, apart from weight decay; yet with a plain
+embedding it costs time at every step: its gradient is filled with zeros, its norm taken, its moments updated. Here the
+used rows are a parameter of their own. The result equals that of training all rows (a test), in less time and memory.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from multitask_bert.config.schema import OptimizerConfig
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.parts import EMBEDDINGS, weight_decay_of
 
-MOST_USED = 0.9  # share of rows in use above which nothing is gained
+MOST_USED = 0.9  # share of used rows above which nothing is gained
 
 
 class UsedRows(nn.Module):
-    """In the place of an `nn.Embedding` while a model is trained. In a state dict, it is that embedding.
+    """Replaces an `nn.Embedding` while a model is trained; its state dict is that of the embedding.
 
     `used`: ids that occur in training, sorted. In training mode no other may be looked up.
     """
@@ -34,26 +34,26 @@ class UsedRows(nn.Module):
         super().__init__()
         table = embedding.weight.detach()
         used = used.to(table.device)
-        place_of = torch.full((len(table),), -1, dtype=torch.long, device=table.device)
-        place_of[used] = torch.arange(len(used), device=table.device)
+        row_of = torch.full((len(table),), -1, dtype=torch.long, device=table.device)
+        row_of[used] = torch.arange(len(used), device=table.device)
         self.rows = nn.Parameter(table[used].clone())
-        self.register_buffer("table", table, persistent=False)  # all rows, those in use as of the last evaluation
+        self.register_buffer("table", table, persistent=False)  # all rows; used ones as of the last evaluation
         self.register_buffer("used", used, persistent=False)
-        self.register_buffer("place_of", place_of, persistent=False)
+        self.register_buffer("row_of", row_of, persistent=False)
         self.table: Tensor
         self.used: Tensor
-        self.place_of: Tensor
-        self.decay = 1.0  # by what training has multiplied the other rows; the table has them as they were
+        self.row_of: Tensor
+        self.decay = 1.0  # factor that weight decay amounts to for unused rows, which the table has as they were
         self.padding_id = embedding.padding_idx
-        place = -1 if self.padding_id is None else int(place_of[self.padding_id])
-        self.padding_place = place if place >= 0 else None
+        row = -1 if self.padding_id is None else int(row_of[self.padding_id])
+        self.padding_row = row if row >= 0 else None
 
     def forward(self, ids: Tensor) -> Tensor:
-        places = self.place_of[ids]
+        rows = self.row_of[ids]
         if self.training:
-            return nn.functional.embedding(places, self.rows, self.padding_place)
+            return nn.functional.embedding(rows, self.rows, self.padding_row)
         found = nn.functional.embedding(ids, self.table, self.padding_id)
-        return found if self.decay == 1.0 else found * torch.where(places < 0, self.decay, 1.0)[..., None]
+        return found if self.decay == 1.0 else found * torch.where(rows < 0, self.decay, 1.0)[..., None]
 
     def train(self, mode: bool = True) -> UsedRows:
         if not mode:
@@ -62,21 +62,21 @@ class UsedRows(nn.Module):
 
     @torch.no_grad()
     def whole(self) -> Tensor:
-        """The weight of the embedding as it stands, of its full size."""
+        """The current weight of the whole embedding."""
         weight = self.table * self.decay
         weight[self.used] = self.rows
         return weight
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of the rows that are not in use."""
+        """sha256 of the unused rows."""
         others = self.table.detach().cpu().clone()
         others[self.used.cpu()] = 0.0
         return hashlib.sha256(others.numpy().tobytes()).hexdigest()
 
     @torch.no_grad()
     def _write_back(self) -> None:
-        """Bring the rows in use up to date in the table."""
+        """Copy the used rows into the table."""
         self.table[self.used] = self.rows
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -97,16 +97,16 @@ class UsedRows(nn.Module):
 
 @contextlib.contextmanager
 def training_used_rows(encoder: Encoder, used: Tensor, optimizer: OptimizerConfig) -> Iterator[UsedRows | None]:
-    """Exchange the encoder's word embedding for its rows in use; give it back in the end, with what was learnt.
+    """Replace the encoder's word embedding by its used rows; on exit, restore it with what was learnt.
 
-    Gives None, and changes nothing, where all rows have to be trained: most are in use, or the optimizer's weight decay
-    is part of the gradient (of torch's, only AdamW's is known not to be).
+    Yields None, and changes nothing, where all rows have to be trained: most are used, or the optimizer's weight decay
+    is part of the gradient (of torch's optimizers, only AdamW's is known not to be).
     """
     backbone: Any = encoder.backbone
     embedding = backbone.get_input_embeddings()
     is_plain = type(embedding) is nn.Embedding and embedding.weight.requires_grad
-    keeps_the_rest = optimizer._target_ == "torch.optim.AdamW" or weight_decay_of(EMBEDDINGS, optimizer) == 0
-    if not is_plain or not keeps_the_rest or len(used) > MOST_USED * embedding.num_embeddings:
+    decay_is_separate = optimizer._target_ == "torch.optim.AdamW" or weight_decay_of(EMBEDDINGS, optimizer) == 0
+    if not is_plain or not decay_is_separate or len(used) > MOST_USED * embedding.num_embeddings:
         yield None
         return
     rows = UsedRows(embedding, used).train(encoder.training)

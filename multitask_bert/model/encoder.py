@@ -1,6 +1,6 @@
 """The shared encoder: any BERT-like model that `AutoModel` loads, from a directory, the hub or an installed package.
 
-Where encoder families differ (positions, pooler, names of dropout rates), the difference is written here only.
+Where encoder families differ: families.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.model import last_layer
 from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
+from multitask_bert.model.families import first_position, num_positions, set_dropout
 from multitask_bert.records import Batch
 from multitask_bert.trust import foreign_folders
 from multitask_bert.utils.files import expand_user_path, sha256_of
@@ -33,26 +34,12 @@ log = logging.getLogger(__name__)
 
 PACKAGE_PREFIX = "pkg://"
 WEIGHTS_FILE = "model.safetensors"
-OF_A_RUN = "encoder_config.json"  # the encoder's shape in the folder of a model of ours
-BACKBONE = "encoder.backbone."  # how the names of its weights begin there
-ATTENTION_DROPOUT_FIELDS = ("attention_probs_dropout_prob", "attention_dropout")
-DROPOUT_FIELDS = (
-    *ATTENTION_DROPOUT_FIELDS,
-    "hidden_dropout_prob",  # BERT, RoBERTa, ELECTRA
-    "dropout",  # DistilBERT
-    "embedding_dropout", "mlp_dropout", "classifier_dropout",  # ModernBERT
-)  # fmt: skip
-COUNTS_FROM_PADDING_ID = (
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "xlm-roberta-xl",
-    "xmod",
-)  # positions begin at pad_id + 1
+ENCODER_CONFIG = "encoder_config.json"  # the encoder's shape in the folder of a model that a run saved
+BACKBONE = "encoder.backbone."  # prefix of the names of its weights there
 
 
 class Encoder(nn.Module):
-    """A Hugging Face encoder that takes a `Batch` and gives hidden states."""
+    """A Hugging Face encoder that maps a `Batch` to hidden states."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -63,10 +50,10 @@ class Encoder(nn.Module):
         self.backbone = backbone
         arguments = inspect.signature(backbone.forward).parameters
         self._takes_token_types = "token_type_ids" in arguments
-        # Packed batches need attention that is ours, positions that are given, and keywords that are handed through.
+        # A packed batch needs our attention function, explicit positions, and keywords that are passed on.
         self.can_pack = config._attn_implementation == ATTENTION_NAME and {"position_ids", "kwargs"} <= arguments.keys()
-        self.finishes_some = last_layer.prepare(backbone)  # the last layer, only for what is read
-        self._first_position = config.pad_token_id + 1 if config.model_type in COUNTS_FROM_PADDING_ID else 0
+        self.skips_unread = last_layer.prepare(backbone)  # the last layer is computed only for tokens that heads read
+        self._first_position = first_position(config)
 
     @property
     def config(self) -> Any:
@@ -77,15 +64,15 @@ class Encoder(nn.Module):
         return int(self.config.hidden_size)
 
     def forward(self, batch: Batch) -> Tensor:
-        """hidden_BSH; what stands at padding is not defined."""
+        """hidden_BSH; undefined on padding."""
         return self._run(batch)
 
-    def read(self, batch: Batch, place_R: Tensor) -> Tensor:
-        """hidden_RH: of the tokens at some places of the batch's B*S grid; where possible, no others are finished."""
-        if self.finishes_some and place_R.numel():
-            with last_layer.finishing(place_R):
+    def read(self, batch: Batch, token_R: Tensor) -> Tensor:
+        """hidden_RH of some tokens, by index into the B*S grid; where possible, the others skip the last layer."""
+        if self.skips_unread and token_R.numel():
+            with last_layer.computing_only(token_R):
                 return self._run(batch)[0]
-        return self._run(batch).flatten(0, 1).index_select(0, place_R)
+        return self._run(batch).flatten(0, 1).index_select(0, token_R)
 
     def _run(self, batch: Batch) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids_BS}
@@ -93,23 +80,23 @@ class Encoder(nn.Module):
             inputs["token_type_ids"] = batch.token_type_BS
         if not batch.blocks:
             if batch.num_tokens < batch.input_ids_BS.numel():
-                inputs["attention_mask"] = (batch.example_BS >= 0).long()
+                inputs["attention_mask"] = (batch.sequence_BS >= 0).long()
             padded_BSH: Tensor = self.backbone(**inputs).last_hidden_state
             return padded_BSH
         layout = Layout(batch)
         inputs["position_ids"] = batch.position_BS + self._first_position
-        # In four dimensions it is taken as it is; without one, families with windows make one of tokens by tokens.
+        # With four dimensions a mask is used as it is; without one, families with local attention make an S x S mask.
         inputs["attention_mask"] = batch.input_ids_BS.new_ones((1, 1, 1, 1), dtype=torch.bool)
         packed_BSH: Tensor = self.backbone(**inputs, layout=layout).last_hidden_state
         if not layout.num_uses:
             raise InputError(
-                f"batching.layout=packed: {self.config.model_type} does not hand the layout to its attention, so texts "
+                f"batching.layout=packed: {self.config.model_type} does not pass the layout to its attention, so texts "
                 f"would see each other; set batching=padded"
             )
         return packed_BSH
 
     def pool(self, first_MH: Tensor) -> Tensor:
-        """The encoder's own pooler over each text's first token; the token itself where the encoder has no pooler."""
+        """Apply the encoder's own pooler to each text's first token; without a pooler, return the token's state."""
         pooler = getattr(self.backbone, "pooler", None)
         if pooler is None:
             return first_MH
@@ -121,55 +108,52 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:
     """The fast tokenizer, without truncation or padding of its own.
 
     Raises:
-        InputError: there is none at that place, or only a slow one.
+        InputError: there is none, or only a slow one.
     """
     _quiet_libraries()
-    place = config.tokenizer or config.pretrained
-    if place is None:
+    name = config.tokenizer or config.pretrained
+    if name is None:
         raise InputError("model.tokenizer: missing; name a directory, a hub model or pkg://package/path")
-    location = resolve(place, "model.tokenizer" if config.tokenizer else "model.pretrained")
+    location = resolve(name, "model.tokenizer" if config.tokenizer else "model.pretrained")
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, revision=config.revision, trust_remote_code=False)
-    except Exception as error:  # what files of somebody else hold: dozens of kinds
-        raise InputError(f"model.tokenizer: no tokenizer can be read from {place} ({_first_line(error)})") from error
+    except Exception as error:  # files of somebody else: dozens of exception types
+        raise InputError(f"model.tokenizer: no tokenizer can be read from {name} ({_first_line(error)})") from error
     if not tokenizer.is_fast:
-        raise InputError(f"model.tokenizer: {place} has no fast tokenizer, which the alignment of words needs")
+        raise InputError(f"model.tokenizer: {name} has no fast tokenizer, which is needed to align words with tokens")
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    tokenizer.model_max_length = int(1e9)  # lengths are ours to check (batching.max_length); no second opinion
+    tokenizer.model_max_length = int(1e9)  # we check lengths ourselves (batching.max_length); no second warning
     return tokenizer
 
 
 def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
-    """The encoder's shape, before its weights; rates of dropout set as the config says."""
+    """The Hugging Face config of the encoder, with the rates of dropout that the config sets."""
     _quiet_libraries()
-    place = config.pretrained or config.tokenizer
+    name = config.pretrained or config.tokenizer
     try:
         if config.pretrained is None and config.architecture:
             shape = {str(key): value for key, value in config.architecture.items()}
             encoder_config = AutoConfig.for_model(shape.pop("model_type", "bert"), **shape)
             foreign_folders.refuse_kernels(encoder_config, "model.architecture")
         else:
-            assert place is not None
-            location = resolve(place, "model.pretrained")
-            if (saved := Path(location) / OF_A_RUN).is_file():
+            assert name is not None
+            location = resolve(name, "model.pretrained")
+            if (saved := Path(location) / ENCODER_CONFIG).is_file():
                 shape = json.loads(saved.read_text(encoding="utf-8"))
                 encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
             else:
                 encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
-            foreign_folders.refuse_kernels(encoder_config, f"model.pretrained={place}")
-        foreign_folders.refuse_sizes(encoder_config, f"model.pretrained={place}")
+            foreign_folders.refuse_kernels(encoder_config, f"model.pretrained={name}")
+        foreign_folders.refuse_sizes(encoder_config, f"model.pretrained={name}")
     except InputError:
         raise
     except Exception as error:  # the same
         raise InputError(
-            f"model.pretrained: no encoder can be read from {place} ({_first_line(error)}); without a network, name a "
+            f"model.pretrained: no encoder can be read from {name} ({_first_line(error)}); without a network, name a "
             f"folder that holds one: model.pretrained=FOLDER"
         ) from error
-    for fields, rate in ((DROPOUT_FIELDS, config.dropout), (ATTENTION_DROPOUT_FIELDS, config.attention_dropout)):
-        for field in fields if rate is not None else ():
-            if getattr(encoder_config, field, None) is not None:
-                setattr(encoder_config, field, rate)
+    set_dropout(encoder_config, hidden=config.dropout, attention=config.attention_dropout)
     return encoder_config
 
 
@@ -186,7 +170,7 @@ def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encod
     if config.sha256 is not None:
         _check_weights(location, config)
     try:
-        if (Path(location) / OF_A_RUN).is_file():
+        if (Path(location) / ENCODER_CONFIG).is_file():
             return Encoder(_backbone_of_run(Path(location), encoder_config))
         backbone = AutoModel.from_pretrained(
             location,
@@ -204,42 +188,34 @@ def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encod
     return Encoder(backbone)
 
 
-def resolve(place: str, field: str) -> str:
+def resolve(name: str, field: str) -> str:
     """A directory or a hub name; `pkg://package/path` becomes the directory inside the installed package."""
-    if place.startswith(PACKAGE_PREFIX):
-        package, _, inside = place.removeprefix(PACKAGE_PREFIX).partition("/")
+    if name.startswith(PACKAGE_PREFIX):
+        package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
-            name = package.replace("_", "-")
-            raise InputError(f"{field}={place}: the package {package} is not installed; pip install {name}")
+            distribution = package.replace("_", "-")
+            raise InputError(f"{field}={name}: the package {package} is not installed; pip install {distribution}")
         folder = Path(spec.submodule_search_locations[0]) / inside
         if not folder.is_dir():
-            raise InputError(f"{field}={place}: the package {package} has no folder {inside}")
+            raise InputError(f"{field}={name}: the package {package} has no folder {inside}")
         return str(folder)
-    path = Path(expand_user_path(place))
+    path = Path(expand_user_path(name))
     if path.is_dir():
         return str(path)
-    if path.is_absolute() or place.startswith((".", "~", "$")) or place.count("/") > 1:
+    if path.is_absolute() or name.startswith((".", "~", "$")) or name.count("/") > 1:
         raise InputError(
-            f"{field}={place}: no such directory (a hub name looks like owner/name, a package like pkg://package/path)"
+            f"{field}={name}: no such directory (a hub name looks like owner/name, a package like pkg://package/path)"
         )
-    return place
+    return name
 
 
-def what_is_kept(config: ModelConfig) -> str | None:
-    """A sentence on what a run takes from the model of an earlier one; None where it begins with no such model."""
-    if config.pretrained is None or not (Path(expand_user_path(config.pretrained)) / OF_A_RUN).is_file():
+def describe_earlier_model(config: ModelConfig) -> str | None:
+    """A sentence on what a run takes over from an earlier run's model; None where it does not begin with one."""
+    if config.pretrained is None or not (Path(expand_user_path(config.pretrained)) / ENCODER_CONFIG).is_file():
         return None
     kept = "the encoder" if config.tokenizer else "the encoder and the tokenizer"
-    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads stay behind, all begin anew"
-
-
-def num_positions(encoder_config: PretrainedConfig) -> int | None:
-    """How many tokens the encoder has positions for; None: no limit."""
-    positions = getattr(encoder_config, "max_position_embeddings", None)
-    if positions is not None and encoder_config.model_type in COUNTS_FROM_PADDING_ID:
-        return int(positions - encoder_config.pad_token_id - 1)
-    return positions
+    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads are not used"
 
 
 def check_length(max_length: int, encoder_config: PretrainedConfig) -> None:
@@ -252,32 +228,24 @@ def check_length(max_length: int, encoder_config: PretrainedConfig) -> None:
 
 
 def _backbone_of_run(folder: Path, encoder_config: PretrainedConfig) -> nn.Module:
-    """The encoder of a model that a run left; its heads stay behind."""
+    """The encoder of a model that a run saved, without its heads."""
     backbone: nn.Module = AutoModel.from_config(encoder_config, trust_remote_code=False, dtype=torch.float32)
     weights = load_file(folder / WEIGHTS_FILE).items()
     backbone.load_state_dict({name.removeprefix(BACKBONE): own for name, own in weights if name.startswith(BACKBONE)})
     return backbone
 
 
-def default_dropout(encoder_config: PretrainedConfig) -> float:
-    """The rate before a head's linear layer where the config names none."""
-    for field in ("classifier_dropout", "hidden_dropout_prob", "dropout"):
-        if (rate := getattr(encoder_config, field, None)) is not None:
-            return float(rate)
-    return 0.1
-
-
 def _quiet_libraries() -> None:
-    """Load reports name weights of heads that nobody asked for, and each try of a download its own two lines."""
+    """Silence the libraries: reports of unused weights, and two lines for each attempt to download."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 def _refuse_foreign_weights(location: str, config: ModelConfig) -> None:
-    """The list of a model's files, in a folder or on the hub, where it has one."""
+    """Check what the index of a model's weights and its adapter name, where it has them, in a folder or on the hub."""
     files = (foreign_folders.WEIGHTS_INDEX, foreign_folders.ADAPTER)
-    options: dict[str, Any] = {"revision": config.revision}  # the two below: no file, no network, no matter
+    options: dict[str, Any] = {"revision": config.revision}  # a missing file or network is no error here
     options |= {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     found = {name: path for name in files if (path := cached_file(location, name, **options)) is not None}
     field = f"model.pretrained={config.pretrained}"

@@ -1,6 +1,6 @@
-"""MultiTaskModel: one encoder, and per task its heads. The one forward path of training, evaluating and predicting.
+"""MultiTaskModel: one encoder and the heads of each task. Training, evaluating and predicting all use its forward pass.
 
-A batch goes through the encoder once, whatever number of heads read it.
+A batch goes through the encoder once, however many heads read it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
-from multitask_bert.model.encoder import OF_A_RUN, WEIGHTS_FILE, Encoder, default_dropout
+from multitask_bert.model.encoder import ENCODER_CONFIG, WEIGHTS_FILE, Encoder
+from multitask_bert.model.families import head_dropout
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
 from multitask_bert.trust import foreign_folders
 from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of, write_json
 
-WEIGHTS, ENCODER_CONFIG, DESCRIPTION = WEIGHTS_FILE, OF_A_RUN, "multitask.json"
+WEIGHTS, DESCRIPTION = WEIGHTS_FILE, "multitask.json"
 FORMAT_VERSION = 1
-POOLINGS_OF_ALL = ("mean", "max")  # that read all tokens of a text
+POOLINGS_OF_ALL = ("mean", "max")  # those that read all tokens of a text
 
 
 class MultiTaskModel(nn.Module):
     """`heads`: by task, then by name. `pooling`, `head_init`: how texts are pooled and heads drawn where a head does
     not say (see ModelConfig).
 
-    What the model was trained on, for who predicts with it: `max_length`, in pieces, and `kinds`, the `Example.kind` of
-    each task; None and no entry: not known.
+    `max_length` (in tokens) and `input_types` (by task: `Example.input_type`) say what the model was trained on, as
+    predicting needs to know; None, or no entry: not known.
     """
 
     def __init__(
@@ -48,16 +49,16 @@ class MultiTaskModel(nn.Module):
         pooling: str = "pooler",
         head_init: str = "normal",
         max_length: int | None = None,
-        kinds: Mapping[str, str] | None = None,
+        input_types: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         # Sorted, so that the order in which tasks are named changes nothing that is drawn.
         self.heads = {task: dict(sorted(by_name.items())) for task, by_name in sorted(heads.items())}
         self.pooling = pooling
-        self.max_length, self.kinds = max_length, dict(kinds or {})
+        self.max_length, self.input_types = max_length, dict(input_types or {})
         self.autocast: torch.dtype | None = None  # of products; None: that of the weights
-        rate = default_dropout(encoder.config)
+        rate = head_dropout(encoder.config)
         self.head_modules = nn.ModuleDict(
             {
                 task: nn.ModuleDict(
@@ -74,7 +75,7 @@ class MultiTaskModel(nn.Module):
         for task, by_name in self.heads.items():
             for name, head in by_name.items():
                 if (head.config.init or head_init) == "uniform":
-                    _draw_uniformly(self.head_modules[task][name])  # type: ignore[index]
+                    _init_uniformly(self.head_modules[task][name])  # type: ignore[index]
 
     def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch."""
@@ -84,14 +85,14 @@ class MultiTaskModel(nn.Module):
 
     def _forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         reads_all = any(self._pooling(*key) in POOLINGS_OF_ALL for key in batch.targets)
-        hidden = self.encoder(batch) if reads_all else self.encoder.read(batch, batch.anchor_R)
+        hidden = self.encoder(batch) if reads_all else self.encoder.read(batch, batch.token_R)
         outputs = {}
         for (task, name), target in batch.targets.items():
             pooling = self._pooling(task, name)
             if pooling in POOLINGS_OF_ALL:
                 features_MH = pool_texts(hidden, batch, pooling)[target.sequence_M]
             else:
-                features_MH = at_anchors(hidden, batch, target, is_whole=reads_all)
+                features_MH = states_of_targets(hidden, batch, target, is_whole=reads_all)
             if pooling == "pooler":
                 features_MH = self.encoder.pool(features_MH)
             module: nn.ModuleDict = self.head_modules[task]  # type: ignore[assignment]
@@ -99,9 +100,9 @@ class MultiTaskModel(nn.Module):
         return outputs
 
     def _pooling(self, task: str, name: str) -> str:
-        """What a head reads: how its texts are pooled, or each target's anchor."""
+        """How a head's texts are pooled; `token`: it reads the token of each target."""
         head = self.heads[task][name]
-        return (head.config.pooling or self.pooling) if head.pools_text else "anchor"
+        return (head.config.pooling or self.pooling) if head.pools_text else "token"
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Weights, shapes, labels, tokenizer and checksums in one folder; an older one there is replaced whole."""
@@ -121,7 +122,7 @@ class MultiTaskModel(nn.Module):
         """The model and its tokenizer, as `save` wrote them; nothing is downloaded.
 
         Raises:
-            InputError: something is missing in the folder, or is not as it was saved.
+            InputError: a file is missing in the folder, or is not as it was saved.
         """
         folder = Path(folder)
         try:
@@ -142,18 +143,18 @@ class MultiTaskModel(nn.Module):
             }
             model = cls(
                 encoder, heads, pooling=description["pooling"],
-                max_length=description.get("max_length"), kinds=description.get("kinds"),
+                max_length=description.get("max_length"), input_types=description.get("kinds"),
             )  # fmt: skip
             model.load_weights(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:
             raise InputError(
-                f"{folder}: no whole model of ours can be read there ({type(error).__name__}: {error})"
+                f"{folder}: no complete model of a run can be read there ({type(error).__name__}: {error})"
             ) from error
         return model, tokenizer
 
     def load_weights(self, folder: Path) -> None:
-        """Take the weights that `save` wrote for a model of the same shape."""
+        """Load the weights that `save` wrote for a model of the same shape."""
         self.load_state_dict(load_file(folder / WEIGHTS))
 
     def _description(self) -> dict[str, Any]:
@@ -161,7 +162,7 @@ class MultiTaskModel(nn.Module):
             "format_version": FORMAT_VERSION,
             "pooling": self.pooling,
             "max_length": self.max_length,
-            "kinds": self.kinds,
+            "kinds": self.input_types,
             "heads": {
                 task: {
                     name: {"config": asdict(head.config), "labels": list(head.labels.names)}
@@ -172,18 +173,18 @@ class MultiTaskModel(nn.Module):
         }
 
 
-def _draw_uniformly(module: nn.Module) -> None:
+def _init_uniformly(module: nn.Module) -> None:
     """Weights and biases of linear layers between -1/sqrt(width) and 1/sqrt(width), as torch draws them."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
 
 
-def at_anchors(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:
-    """hidden_MH at each target's anchor, out of hidden_BSH (`is_whole`) or of hidden_RH at `batch.anchor_R`."""
+def states_of_targets(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:
+    """hidden_MH of each target's token, from hidden_BSH (`is_whole`) or from hidden_RH of `batch.token_R`."""
     if is_whole:
-        return hidden.flatten(0, 1).index_select(0, target.anchor_M)
-    return hidden.index_select(0, torch.searchsorted(batch.anchor_R, target.anchor_M))
+        return hidden.flatten(0, 1).index_select(0, target.token_M)
+    return hidden.index_select(0, torch.searchsorted(batch.token_R, target.token_M))
 
 
 def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int) -> list[np.ndarray]:
@@ -194,9 +195,9 @@ def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int
 
 def pool_texts(hidden_BSH: Tensor, batch: Batch, pooling: str) -> Tensor:
     """mean or max over the tokens of each sequence -> pooled_NH; padding has no owner and does not count."""
-    owner_T = batch.example_BS.flatten()
+    owner_T = batch.sequence_BS.flatten()
     is_padding_T = owner_T < 0
-    # Padding goes to a row of its own: to pick out what is none, the host would have to wait for its number.
+    # Padding gets a row of its own: to select the other tokens, the host would have to wait for their number.
     hidden_TH = hidden_BSH.flatten(0, 1).masked_fill(is_padding_T[:, None], 0.0)
     owner_TH = owner_T.masked_fill(is_padding_T, batch.num_sequences)[:, None].expand_as(hidden_TH)
     pooled_NH = hidden_TH.new_zeros(batch.num_sequences + 1, hidden_TH.shape[1])

@@ -1,7 +1,7 @@
-"""The parts of a model that can learn at rates of their own: embeddings, each layer, the encoder's top, each head.
+"""The parts of a model that can have learning rates of their own: embeddings, each layer, the encoder's top, each head.
 
-Parts are told by the names of parameters, which encoder families share: `embeddings…`, and a number after `layer` or
-`layers`. What is neither (a pooler, a last norm) belongs to the top of the encoder.
+Parts are recognized by the names of parameters, which encoder families share: `embeddings…`, and a number after `layer`
+or `layers`. What is neither (a pooler, a last norm) belongs to the top of the encoder.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from transformers import PretrainedConfig
 
 from multitask_bert.config.schema import OptimizerConfig
 from multitask_bert.errors import InputError
+from multitask_bert.model.families import family_of
 
 BACKBONE, HEADS = "encoder.backbone.", "head_modules."
 LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
-SHARES_LAYERS = ("albert",)  # one set of weights is every layer
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ def check_parts(config: OptimizerConfig, encoder_config: PretrainedConfig) -> No
         raise InputError(f"optimizer.frozen_layers={config.frozen_layers}: this encoder has {num_layers} layers")
     if too_many := [number for number in config.unfreezing if number > num_layers]:
         raise InputError(
-            f"optimizer.unfreezing={config.unfreezing}: {too_many[0]} layers at the top are asked for, and this "
-            f"encoder has {num_layers}"
+            f"optimizer.unfreezing={config.unfreezing}: {too_many[0]} top layers are asked for, and this encoder has "
+            f"{num_layers}"
         )
     has_plan = config.layer_decay != 1.0 or 0 < config.frozen_layers < num_layers or any(config.unfreezing)
-    if has_plan and encoder_config.model_type in SHARES_LAYERS:
+    if has_plan and family_of(encoder_config).shares_layers:
         raise InputError(
-            f"optimizer: the layers of {encoder_config.model_type} are one and the same; leave layer_decay, "
+            f"optimizer: the layers of {encoder_config.model_type} share their weights; leave layer_decay, "
             f"frozen_layers and unfreezing as they are by default"
         )
 
 
 def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = None) -> None:
-    """Leave only the weights trainable that the config lets learn; `epoch`: in this one (from 0); None: at any time.
+    """Make trainable only the weights that the config lets learn; `epoch`: in this one (from 0); None: in any.
 
     `config.unfreezing` goes from the top of the encoder down, an entry per epoch (gradual unfreezing: Howard and Ruder
     2018, "Universal Language Model Fine-tuning for Text Classification", section 3.3).
@@ -84,7 +84,7 @@ def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = Non
 
 
 def rate_factors(model: Any, config: OptimizerConfig) -> dict[Part, float]:
-    """What `optimizer.lr` is multiplied by for each part of the model.
+    """The factor of `optimizer.lr` for each part of the model.
 
     The top layer and the top learn at `optimizer.lr`, each layer below at `layer_decay` times the rate of the one above
     it, the embeddings below the lowest (Clark et al. 2020, "ELECTRA", appendix A); heads at their own multiple.
@@ -107,7 +107,7 @@ def rate_factors(model: Any, config: OptimizerConfig) -> dict[Part, float]:
 
 
 def weight_decay_of(part: Part, config: OptimizerConfig) -> float:
-    """The decay of a part's matrices."""
+    """The weight decay of a part's matrices."""
     own: float | None = None
     if part.layer is None:
         own = config.head_weight_decay

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.splits import EncodedSplit
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 
@@ -25,7 +25,7 @@ class Leak:
     places: Sequence[tuple[str, str, str]]  # the first few: where in the set, where in train, the text
 
 
-def find_leaks(train: Mapping[str, TaskDataset], others: Mapping[str, Mapping[str, TaskDataset]]) -> list[Leak]:
+def find_leaks(train: Mapping[str, EncodedSplit], others: Mapping[str, Mapping[str, EncodedSplit]]) -> list[Leak]:
     """Every pair with something in common, the most first. `others`: by split, then by task.
 
     Two texts are the same if their letters are, whatever their case and spacing: one task has words where another has
@@ -46,7 +46,7 @@ def find_leaks(train: Mapping[str, TaskDataset], others: Mapping[str, Mapping[st
     return sorted(leaks, key=lambda leak: -leak.num_examples)
 
 
-def _places(dataset: TaskDataset) -> dict[int, int]:
+def _places(dataset: EncodedSplit) -> dict[int, int]:
     """The index at which each text stands first."""
     places: dict[int, int] = {}
     for index, example in _examples(dataset):
@@ -63,7 +63,7 @@ def _shown(here: Example, there: Example) -> tuple[str, str, str]:
     return here.where, there.where, here.text[:NUM_CHARACTERS]
 
 
-def _examples(dataset: TaskDataset) -> Iterator[tuple[int, Example]]:
+def _examples(dataset: EncodedSplit) -> Iterator[tuple[int, Example]]:
     """Each example once, however many windows it has, with the index of the first."""
     previous = None
     for index in range(len(dataset)):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from multitask_bert.config.schema import ExperimentConfig, task_epochs
-from multitask_bert.data.batching import lengths_of
+from multitask_bert.data.splits import as_split
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample
 
@@ -48,7 +48,7 @@ def plan_training(
         min_steps=config.trainer.min_steps, task_epochs=task_epochs(config.tasks),
         pad_id=pad_id, seed=config.seed, update=config.trainer.update,
     )  # fmt: skip
-    lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
+    lengths = {task: as_split(dataset).lengths() for task, dataset in datasets.items()}
     steps: Counter[str] = Counter()
     examples: Counter[str] = Counter()
     tokens: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from multitask_bert.data.batching import TaskDataset, group_windows
+from multitask_bert.data.splits import EncodedSplit, group_windows
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example
@@ -55,7 +55,7 @@ class SplitFigures:
 def count_split(
     task: str,
     split: str,
-    dataset: TaskDataset,
+    dataset: EncodedSplit,
     tokenizer: Any,
     *,
     max_length: int,
@@ -69,13 +69,13 @@ def count_split(
     missing: Counter[str] = Counter()
     labels: dict[str, LabelCounter] = {}
     num_words = num_truncated = num_in_windows = 0
-    for windows in group_windows(dataset[index] for index in range(len(dataset))):
+    for windows in group_windows(dataset):
         example = windows[0].example
         lengths.append(_length(windows, tokenizer))
         texts.add(hash(text_key(example)))
         pieces.update(piece for window in windows for piece in window.input_ids)
         num_words += count_words(example)
-        num_truncated += windows[0].is_cut
+        num_truncated += windows[0].is_truncated
         num_in_windows += len(windows) > 1
         for head, value in example.labels.items():
             labels.setdefault(head, LabelCounter()).add(value if heads is None else heads[head].spelled(value))
@@ -156,7 +156,7 @@ def _names_in(value: Any) -> Iterator[str]:
 def _length(windows: Sequence[EncodedExample], tokenizer: Any) -> int:
     """Pieces of an example, before it was cut."""
     first = windows[0]
-    if len(windows) == 1 and not first.is_cut:
+    if len(windows) == 1 and not first.is_truncated:
         return len(first.input_ids)
     example = first.example
     seconds = example.choices or (example.text_pair,)

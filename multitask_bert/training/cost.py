@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from multitask_bert.config.schema import ExperimentConfig, task_epochs
-from multitask_bert.data.batching import TaskDataset, lengths_of
+from multitask_bert.data.splits import InMemorySplit, as_split
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample
 from multitask_bert.training.preparation import prepare
@@ -46,7 +46,7 @@ def count_work(config: ExperimentConfig) -> Work:
         datasets, config.batching, config.mixing, num_epochs=trainer.num_epochs, min_steps=trainer.min_steps,
         task_epochs=task_epochs(config.tasks), pad_id=0, seed=config.seed, update=trainer.update,
     )  # fmt: skip
-    lengths = {task: lengths_of(dataset) for task, dataset in datasets.items()}
+    lengths = {task: as_split(dataset).lengths() for task, dataset in datasets.items()}
     num_steps = num_tokens = 0
     ends = []  # step at the end of each epoch
     for epoch in range(stream.num_epochs):
@@ -110,18 +110,18 @@ def _some(trainer: Trainer) -> dict[str, Dataset[EncodedExample]]:
     num_tokens = EVALUATED_SECONDS * SPEEDUP * trainer.state.tokens_per_second / max(1, len(trainer.eval_datasets))
     some: dict[str, Dataset[EncodedExample]] = {}
     for task, dataset in trainer.eval_datasets.items():
-        lengths = lengths_of(dataset)
+        lengths = as_split(dataset).lengths()
         number = int(num_tokens * len(lengths) / sum(lengths))
         some[task] = _first(dataset, max(1, min(MOST_EVALUATED, len(lengths), number)))
     return some
 
 
-def _first(dataset: Dataset[EncodedExample], number: int) -> TaskDataset:
-    return TaskDataset([dataset[index] for index in range(number)])
+def _first(dataset: Dataset[EncodedExample], number: int) -> InMemorySplit:
+    return InMemorySplit([dataset[index] for index in range(number)])
 
 
 def _num_tokens(datasets: Mapping[str, Dataset[EncodedExample]]) -> int:
-    return sum(sum(lengths_of(dataset)) for dataset in datasets.values())
+    return sum(sum(as_split(dataset).lengths()) for dataset in datasets.values())
 
 
 @contextmanager

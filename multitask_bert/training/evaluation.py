@@ -12,11 +12,12 @@ import torch
 from torch.utils.data import Dataset
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.data.batching import group_windows, lengths_of, plan_evaluation
+from multitask_bert.data.batching import plan_evaluation
 from multitask_bert.data.loading import Loader
+from multitask_bert.data.splits import as_split, group_windows
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, is_f1
-from multitask_bert.heads.trial import naming
+from multitask_bert.heads.scoring import naming
 from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.model.devices import is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
@@ -107,7 +108,7 @@ def evaluate_task(
     nothing; for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
     """
     heads = model.heads[task]
-    batches = plan_evaluation(lengths_of(dataset), batch_size, max_tokens)
+    batches = plan_evaluation(as_split(dataset).lengths(), batch_size, max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
     frequencies = {name: _frequency_logits(head, device) for name, head in heads.items()} if tune else {}
@@ -131,7 +132,7 @@ def evaluate_task(
     result = TaskResult()
     windows: list[range] = []  # by example, the indices of its windows
     examples: list[Example] = []
-    for group in group_windows(dataset[index] for index in range(len(dataset))):  # type: ignore[arg-type]
+    for group in group_windows(as_split(dataset)):
         first = windows[-1].stop if windows else 0
         windows.append(range(first, first + len(group)))
         examples.append(group[0].example)

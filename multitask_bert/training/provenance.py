@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from multitask_bert.config.tree import flatten
-from multitask_bert.data.batching import examples_in
 from multitask_bert.data.caching import fingerprint_of
+from multitask_bert.data.splits import as_split
 from multitask_bert.data.storage import as_line
 from multitask_bert.errors import InputError
 from multitask_bert.utils.addresses import without_password
@@ -133,7 +133,7 @@ def hash_of_metrics(metrics: Mapping[str, Any]) -> str:
 def hash_of_data(dataset: Dataset[EncodedExample]) -> str:
     """sha256 of the texts and labels of all examples, in order, independent of their encoding."""
     digest = hashlib.sha256()
-    for example in examples_in(dataset):
+    for example in as_split(dataset).examples():
         digest.update(as_line(replace(example, where="")))  # without the path of their file
     return digest.hexdigest()
 

@@ -11,8 +11,8 @@ from multitask_bert.config.checks import check
 from multitask_bert.config.schema import ExperimentConfig, is_lower_better
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads, metric_for_best
-from multitask_bert.heads.trial import try_metrics
-from multitask_bert.model.encoder import what_is_kept
+from multitask_bert.heads.scoring import check_custom_metrics
+from multitask_bert.model.encoder import describe_earlier_model
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample, TaskResult
 from multitask_bert.saving.best_model import BestModel
@@ -98,14 +98,14 @@ class Trainer:
         seed_everything(config.seed)
         preparation = prepare(config)
         data, heads = preparation.data, preparation.heads
-        try_metrics(heads)
+        check_custom_metrics(heads)
         output.console.show_data(data.reports)
-        if (kept := what_is_kept(config.model)) is not None:
-            output.console.say(kept)
+        if (earlier := describe_earlier_model(config.model)) is not None:
+            output.console.say(earlier)
         model = MultiTaskModel(
             preparation.load_encoder(), heads, pooling=config.model.pooling, head_init=config.model.head_init,
             max_length=config.batching.max_length,
-            kinds={task: dataset[0].example.kind for task, dataset in data.train.items()},
+            input_types={task: dataset[0].example.input_type for task, dataset in data.train.items()},
         )  # fmt: skip
         return cls(
             config, model, preparation.tokenizer, dict(data.train), dict(data.dev), test_datasets=dict(data.test),

@@ -1,4 +1,4 @@
-"""Addresses of stores: paths in them, and passwords, which nobody is to see."""
+"""Addresses of stores: paths in them, and passwords, which must not be shown."""
 
 from __future__ import annotations
 

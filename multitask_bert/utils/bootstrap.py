@@ -1,4 +1,4 @@
-"""How sure a score is: percentile bootstrap intervals over examples (Efron and Tibshirani 1993, chapter 13)."""
+"""The uncertainty of a score: percentile bootstrap intervals over examples (Efron and Tibshirani 1993, chapter 13)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def interval_by_recomputing(
     num_resamples: int = NUM_RESAMPLES,
     share: float = SHARE,
 ) -> Interval:
-    """The interval of a score that is no function of sums: computed anew from each resample's indices."""
+    """The interval of a score that is not a function of sums: recomputed from each resample's indices."""
     generator = np.random.default_rng(seed)
     values = [score(generator.integers(num_examples, size=num_examples)) for _ in range(num_resamples)]
     return _ends(np.array(values), share)

@@ -1,4 +1,4 @@
-"""How long something took, by a clock that nobody sets back."""
+"""Elapsed time, by a clock that is never set back."""
 
 from __future__ import annotations
 

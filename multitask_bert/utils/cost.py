@@ -1,4 +1,4 @@
-"""What a training costs: its work, which is counted, and the speed at which a machine does it, which is measured."""
+"""The cost of a training: its work, which is counted, and a machine's speed, which is measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Work:
-    """What one whole training does."""
+    """The work of one whole training."""
 
     num_steps: int  # optimizer updates
     num_tokens: int  # learnt from in all steps, without padding
@@ -18,13 +18,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one machine does it; tokens without padding."""
+    """The measured speed of one machine; tokens without padding."""
 
     tokens_per_second: float  # in training
     eval_tokens_per_second: float
     num_steps: int  # that were measured
 
     def seconds(self, work: Work) -> float:
-        """How long a whole training takes, without loading."""
+        """The time of a whole training, without loading."""
         num_eval_tokens = work.num_evaluations * work.num_dev_tokens + work.num_test_tokens
         return work.num_tokens / self.tokens_per_second + num_eval_tokens / self.eval_tokens_per_second

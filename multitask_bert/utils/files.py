@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and known by their hash."""
+"""Files: written completely or not at all, and checked by their hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
-NAME_BYTES = 120  # in a name that is made from names; file systems take 143 to 255, with what stands before it
+NAME_BYTES = 120  # of a name that is made from other names; file systems allow 143 to 255, prefixes included
 HASH_DIGITS = 10
 
 
@@ -32,20 +32,20 @@ def short_name(name: str, num_bytes: int = NAME_BYTES) -> str:
 
 
 def partial_of(folder: Path) -> Path:
-    """Where a folder is written, until it is whole and gets its name."""
+    """The path at which a folder is written until it is complete and gets its name."""
     return folder.with_name(f".{folder.name}.partial")
 
 
 def checksums_of(folder: Path) -> dict[str, str]:
-    """What `CHECKSUMS` is to hold of the files that lie in the folder now."""
+    """The content of `CHECKSUMS` for the files that are in the folder now."""
     return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def compare_checksums(folder: Path) -> None:
-    """Compare the files of a folder with the checksums that lie beside them.
+    """Compare the files of a folder with the checksums in it.
 
     Raises:
-        OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is not there or not what was written.
+        OSError, ValueError: a file of the folder, or `CHECKSUMS` itself, is missing or not what was written.
     """
     listed = read_json(folder / CHECKSUMS)
     if not isinstance(listed, dict):
@@ -58,10 +58,10 @@ def compare_checksums(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
-        OSError, ValueError: there is no such file, or it is no JSON.
+        OSError, ValueError: there is no such file, or it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -80,11 +80,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_stream(path: Path, content: IO[bytes]) -> None:
-    """As `write_bytes`, for what an open file holds from here to its end."""
+    """As `write_bytes`, for the rest of an open file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # new: through a link of that name, the file of somebody else would be cut
+        with temporary.open(
+            "xb"
+        ) as file:  # must be new: through a link of that name, another file would be overwritten
             shutil.copyfileobj(content, file)
         temporary.replace(path)
     finally:
@@ -92,14 +94,14 @@ def write_stream(path: Path, content: IO[bytes]) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """What `write_bytes` left in a folder when its process was killed; nobody else may be writing there."""
+    """Remove what `write_bytes` left when its process was killed; no other process may be writing in the folder."""
     for path in folder.glob(".*.*.partial"):
         if path.is_file():
             path.unlink()
 
 
 def finite(value: Any) -> Any:
-    """The same with null for NaN and infinity, at any depth: JSON has no word for them."""
+    """The same value with None for NaN and infinity, at any depth: JSON lacks them."""
     if isinstance(value, dict):
         return {key: finite(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
@@ -113,5 +115,5 @@ def expand_user_path(path: str) -> str:
 
 
 def shown(path: Path) -> Path:
-    """As short as it can be typed from here."""
+    """The path relative to the working directory, if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

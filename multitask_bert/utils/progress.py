@@ -1,4 +1,4 @@
-"""How far something is that may take long: a bar where a terminal shows it, lines in run.log everywhere."""
+"""Progress of long loops over data: a bar in a terminal, and lines in run.log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multitask_bert.utils.visible import on_one_line
 
 log = logging.getLogger(__name__)
 
-SECONDS_UNSEEN = 2.0  # what is done sooner needs no bar
+SECONDS_UNSEEN = 2.0  # a loop that ends sooner shows no bar
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LINES = 0.2, 60.0
 Item = TypeVar("Item")
 
@@ -22,8 +22,8 @@ Item = TypeVar("Item")
 def tracked(
     items: Iterable[Item], what: str, *, total: int | None = None, size_of: Callable[[Item], int] = lambda item: 1
 ) -> Iterator[Item]:
-    """The same items, counted in examples. `total`: how many there will be, where that is known; `size_of`: examples
-    in an item."""
+    """Yield the items and show how many examples are done. `total`: of the examples, if known; `size_of`: number of
+    examples in an item."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     start = last_line = last_look = time.perf_counter()
@@ -39,7 +39,7 @@ def tracked(
         for item in items:
             yield item
             num_done += size_of(item)
-            if num_done % 100 and size_of(item) == 1:  # a look at the clock costs as much as a short line
+            if num_done % 100 and size_of(item) == 1:  # reading the clock costs as much as reading a short line
                 continue
             now = time.perf_counter()
             if now - last_look > SECONDS_BETWEEN_LOOKS:

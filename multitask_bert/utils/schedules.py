@@ -1,4 +1,4 @@
-"""The learning rate over the steps, as a factor of its peak."""
+"""Schedules of the learning rate, as a factor of its peak."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What one process makes once and uses again, as the trials of a sweep do. Without `sharing()` everything is made anew.
+"""A cache of objects within one process, for the trials of a sweep; used only within `sharing()`.
 
-Only what draws no random numbers is kept: using it again then leaves the random numbers of a run as they would be
-without, and the scores the same.
+Only objects whose making draws no random numbers are kept, so that a run's random numbers and scores stay the same.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
-NUM_KEPT = 4  # of each kind; the least used goes first
+NUM_KEPT = 4  # per category; the least recently used is dropped first
 
 _kept: dict[str, dict[Hashable, Any]] = {}
 _is_sharing = False
@@ -20,7 +19,7 @@ _is_sharing = False
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """What is made meanwhile through `shared` stays for the next time."""
+    """Within this context, objects made through `shared` are kept for later."""
     global _is_sharing
     before, _is_sharing = _is_sharing, True
     try:
@@ -30,30 +29,30 @@ def sharing() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Free all that is kept."""
+    """Drop all kept objects."""
     _kept.clear()
 
 
 def shared(
-    kind: str, key: Hashable, make: Callable[[], Value], *, copy: Callable[[Value], Value] | None = None
+    category: str, key: Hashable, make: Callable[[], Value], *, copy: Callable[[Value], Value] | None = None
 ) -> Value:
-    """What `make` gives, or gave under the same `key` before. `key` has all that it depends on.
+    """The result of `make`, or the one that is kept under `key`, which must contain all that it depends on.
 
-    `copy`: for what its user changes; None: it stays as it is.
+    `copy`: for an object that its user changes; None: it is never changed.
     """
     if not _is_sharing:
         return make()
-    of_kind = _kept.setdefault(kind, {})
-    if key in of_kind:
-        value: Value = of_kind.pop(key)
-        of_kind[key] = value
+    by_key = _kept.setdefault(category, {})
+    if key in by_key:
+        value: Value = by_key.pop(key)
+        by_key[key] = value
         return copy(value) if copy else value
     before = _random_states()
     value = make()
     if _random_states() == before:
-        of_kind[key] = copy(value) if copy else value
-        while len(of_kind) > NUM_KEPT:
-            del of_kind[next(iter(of_kind))]
+        by_key[key] = copy(value) if copy else value
+        while len(by_key) > NUM_KEPT:
+            del by_key[next(iter(by_key))]
     return value
 
 

@@ -1,4 +1,4 @@
-"""A run that is asked to end does so between two steps, and leaves a checkpoint to go on from."""
+"""Signals that ask a run to stop: it does so between two steps, and leaves a checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ WARNINGS = ("SIGTERM", "SIGUSR1")  # the second is what Slurm can send before ti
 
 
 def exit_status(signal_name: str) -> int:
-    """What a run ends with that a signal has stopped."""
+    """The exit status of a run that this signal has stopped."""
     return INTERRUPTED if signal_name == "SIGINT" else RESUME_ME
 
 
 @contextlib.contextmanager
 def asking(ask: Callable[[str], None]) -> Iterator[None]:
-    """Meanwhile signals call `ask` with their name. A second Ctrl-C is a `KeyboardInterrupt`, as ever.
+    """Within this context, signals call `ask` with their name. A second Ctrl-C is a `KeyboardInterrupt`, as usual.
 
-    Processes that are forked meanwhile are ended by them, as if nothing had been asked. Outside the main thread, where
-    Python takes no handlers, nothing is changed.
+    Processes that are forked within it are ended by the signals, as by default. Outside the main thread, where Python
+    sets no handlers, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

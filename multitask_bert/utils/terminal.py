@@ -1,4 +1,4 @@
-"""Where output goes that a run can do without: streams that never fail, and consoles that show text as it is."""
+"""Output that a run can do without: streams that never fail, and consoles that show text unchanged."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NAMES = {"<stdout>": "standard output", "<stderr>": "standard error"}
 
 
 class TolerantStream:
-    """A text stream around another one, without its errors.
+    """Wraps a text stream and suppresses its errors.
 
-    A character that the encoding lacks is written as its escape. Once the stream cannot be written, as where a pipe has
-    no reader or a disk is full, a warning says so and the rest is dropped.
+    A character that the encoding lacks is written as its escape. Once the stream cannot be written (a pipe without a
+    reader, a full disk), a warning is logged and the rest is dropped.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -59,7 +59,7 @@ class TolerantStream:
 
 
 def discard(stream: Any) -> None:
-    """Let what the stream still holds, and all that follows, go nowhere: Python flushes it once more when it ends."""
+    """Redirect a stream, its buffer included, to the null device: Python flushes it once more on exit."""
     with suppress(OSError, ValueError):  # of a stream without a file
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -71,7 +71,7 @@ def tolerant(stream: Any) -> Any:
 
 
 def tolerate_lost_output() -> None:
-    """From here on, whatever is printed in this process cannot end it."""
+    """Make printing in this process never raise, from now on."""
     sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
 
 

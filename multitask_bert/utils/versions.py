@@ -1,4 +1,4 @@
-"""Which code runs: the commit of its git checkout, and what differs from it."""
+"""The version of the running code: the commit of its git checkout, and the changes to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ GIT_SECONDS = 10
 
 @functools.cache
 def checkout() -> dict[str, Any]:
-    """`commit`, `is_changed` and `changes` (a diff, None without); nothing where the code is in no checkout.
+    """`commit`, `is_changed` and `changes` (a diff or None); empty where the code is not in a checkout.
 
-    Asked once per process, near its start: later the files may be others than those that were imported.
+    Cached, and to be called near the start of a process: later the files may differ from those that were imported.
     """
 
     def git(*arguments: str) -> str:
@@ -29,5 +29,5 @@ def checkout() -> dict[str, Any]:
         changes = git("diff", "HEAD") if status else ""
         return {"commit": commit, "is_changed": bool(status), "changes": changes or None}
     except (OSError, subprocess.SubprocessError):
-        log.info("no git commit can be told: the code is not in a git checkout")
+        log.info("no git commit is known: the code is not in a git checkout")
         return {}

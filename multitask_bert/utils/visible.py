@@ -1,4 +1,4 @@
-"""Text from data or config as it can be shown: a control character appears as its escape, and does nothing."""
+"""Text from data or config made safe to show: a control character appears as its escape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_one_line(text: str) -> str:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats a record for a terminal or a log file that is read in one."""
+    """Formats log records for a terminal, or for a file that is read in one."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))

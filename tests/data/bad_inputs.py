@@ -136,8 +136,9 @@ BAD_INPUTS = [
              ("gives words",), source={"format": "samples", "samples": "ner"}, heads=MOOD),
     BadInput("no such samples", "csv", "source.samples=jokes", ("ner and sentiment",),
              source={"format": "samples", "samples": "jokes"}),
-    BadInput("too few to cut from", "csv", "dev cannot be cut from train, where 3 example(s) have 3 different text(s)",
-             ("source.dev",), source={"dev": None}),
+    BadInput("too few to split", "csv",
+             "dev cannot be split off from train, where 3 example(s) have 3 different text(s)", ("source.dev",),
+             source={"dev": None}),
     BadInput("no dev", "csv", "no dev examples", ("source.dev",), source={"dev": None, "dev_fraction": 0.0}),
     # JSON lines
     BadInput("a bracket that is not closed", "jsonl", "{dev}:2: is not JSON", ("correct it there",),

@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from multitask_bert.config.schema import BatchingConfig
-from multitask_bert.data.batching import TaskDataset, lengths_of, plan_batches, plan_evaluation
+from multitask_bert.data.batching import plan_batches, plan_evaluation
 from multitask_bert.data.collation import collate
 from multitask_bert.data.loading import Loader
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.records import UNKNOWN, Batch, EncodedExample, Example, Target
 
 PAD = 99
 LENGTHS = [int(length) for length in np.random.default_rng(0).integers(3, 40, size=237)]
 
 
-def target(anchors: tuple[int, ...], values: tuple[int, ...]) -> Target:
-    return Target(anchors, values, num_known=sum(value != UNKNOWN for value in values))
+def target(indices: tuple[int, ...], values: tuple[int, ...]) -> Target:
+    return Target(indices, values, num_known=sum(value != UNKNOWN for value in values))
 
 
 def plan(
@@ -46,11 +47,11 @@ def random_examples(num_examples: int) -> list[EncodedExample]:
     examples = []
     for number in range(num_examples):
         ids = tuple(draw.randint(100, 999) for _ in range(draw.randint(3, 12)))
-        anchors = () if number % 8 == 0 else tuple(sorted(draw.sample(range(len(ids)), k=2)))
-        values = tuple(draw.choice([0, 1, 2, UNKNOWN]) for _ in anchors)
+        indices = () if number % 8 == 0 else tuple(sorted(draw.sample(range(len(ids)), k=2)))
+        values = tuple(draw.choice([0, 1, 2, UNKNOWN]) for _ in indices)
         types = tuple(int(place > 4) for place in range(len(ids)))
         mood = target((0,), (draw.choice([0, 1, UNKNOWN]),))
-        examples.append(encoded(f"text {number}", ids, types, tags=target(anchors, values), mood=mood))
+        examples.append(encoded(f"text {number}", ids, types, tags=target(indices, values), mood=mood))
     return examples
 
 
@@ -63,7 +64,7 @@ def assert_equal_batches(one: Batch, other: Batch) -> None:
     for key, target in one.targets.items():
         twin = other.targets[key]
         assert target.num_known == twin.num_known
-        for name in ("anchor_M", "example_M", "value_M"):
+        for name in ("token_M", "example_M", "value_M"):
             assert torch.equal(getattr(target, name), getattr(twin, name)), (key, name)
 
 
@@ -129,8 +130,8 @@ def test_a_batch_is_padded_on_the_right_and_padding_is_owned_by_nobody() -> None
     batch = collate([("ner", encoded("a", (5, 6, 7, 8), (0, 0, 1, 1))), ("ner", encoded("b", (5, 9)))], pad_id=PAD)
     assert batch.input_ids_BS.tolist() == [[5, 6, 7, 8], [5, 9, PAD, PAD]]
     assert batch.token_type_BS.tolist() == [[0, 0, 1, 1], [0, 0, 0, 0]]
-    assert batch.example_BS.tolist() == [[0, 0, 0, 0], [1, 1, -1, -1]]
-    assert batch.position_BS[batch.example_BS >= 0].tolist() == [0, 1, 2, 3, 0, 1]
+    assert batch.sequence_BS.tolist() == [[0, 0, 0, 0], [1, 1, -1, -1]]
+    assert batch.position_BS[batch.sequence_BS >= 0].tolist() == [0, 1, 2, 3, 0, 1]
     assert (batch.num_examples, batch.num_tokens) == (2, 6)
 
 
@@ -138,7 +139,7 @@ def test_rows_without_padding_are_the_examples() -> None:
     examples = random_examples(40)
     batch = collate([("ner", example) for example in examples], pad_id=PAD)
     for row, example in enumerate(examples):
-        is_real = batch.example_BS[row] == row
+        is_real = batch.sequence_BS[row] == row
         assert tuple(batch.input_ids_BS[row][is_real].tolist()) == example.input_ids
         assert tuple(batch.token_type_BS[row][is_real].tolist()) == example.token_type_ids
         assert set(batch.input_ids_BS[row][~is_real].tolist()) <= {PAD}
@@ -151,12 +152,12 @@ def test_every_target_points_at_its_token_and_its_example() -> None:
     for head in ("tags", "mood"):
         target = batch.targets["ner", head]
         flat = [
-            (number, example.input_ids[anchor], value)
+            (number, example.input_ids[index], value)
             for number, example in enumerate(examples)
-            for anchor, value in zip(example.targets[head].anchors, example.targets[head].values, strict=True)
+            for index, value in zip(example.targets[head].token_indices, example.targets[head].values, strict=True)
         ]
-        tokens = batch.input_ids_BS.flatten()[target.anchor_M].tolist()
-        owners = batch.example_BS.flatten()[target.anchor_M].tolist()
+        tokens = batch.input_ids_BS.flatten()[target.token_M].tolist()
+        owners = batch.sequence_BS.flatten()[target.token_M].tolist()
         assert list(zip(target.example_M.tolist(), tokens, target.value_M.tolist(), strict=True)) == flat
         assert owners == target.example_M.tolist()
         assert target.num_known == sum(value != UNKNOWN for _, _, value in flat) < len(flat)
@@ -171,7 +172,7 @@ def test_examples_of_several_tasks_share_a_batch_with_targets_by_task_and_head()
     batch = collate(examples, pad_id=PAD)
     seen = {
         key: (
-            batch.input_ids_BS.flatten()[target.anchor_M].tolist(),
+            batch.input_ids_BS.flatten()[target.token_M].tolist(),
             target.example_M.tolist(),
             target.value_M.tolist(),
             target.num_known,
@@ -188,22 +189,22 @@ def test_examples_of_several_tasks_share_a_batch_with_targets_by_task_and_head()
 def test_a_head_without_any_target_in_the_batch_keeps_its_place() -> None:
     batch = collate([("ner", encoded("a", (1, 2), entities=target((), ())))], pad_id=PAD)
     found = batch.targets["ner", "entities"]
-    assert (found.anchor_M.tolist(), found.value_M.tolist(), found.num_known) == ([], [], 0)
-    assert found.anchor_M.dtype == found.example_M.dtype == found.value_M.dtype == torch.long
+    assert (found.token_M.tolist(), found.value_M.tolist(), found.num_known) == ([], [], 0)
+    assert found.token_M.dtype == found.example_M.dtype == found.value_M.dtype == torch.long
 
 
 # Loaders
 
 
-def test_lengths_are_those_of_the_pieces() -> None:
+def test_lengths_are_numbers_of_tokens() -> None:
     examples = random_examples(9)
-    assert lengths_of(TaskDataset(examples)) == [len(example.input_ids) for example in examples]
+    assert InMemorySplit(examples).lengths() == [len(example.input_ids) for example in examples]
 
 
 def test_a_loader_gives_the_batches_in_the_order_of_the_plan() -> None:
     examples = random_examples(20)
     batches = plan(6, 1, lengths=[len(example.input_ids) for example in examples])
-    loaded = list(Loader({"ner": TaskDataset(examples)}, pad_id=PAD).load([{"ner": batch} for batch in batches]))
+    loaded = list(Loader({"ner": InMemorySplit(examples)}, pad_id=PAD).load([{"ner": batch} for batch in batches]))
     assert len(loaded) == len(batches) == 4
     for indices, micro_batches in zip(batches, loaded, strict=True):
         (batch,) = micro_batches
@@ -213,7 +214,7 @@ def test_a_loader_gives_the_batches_in_the_order_of_the_plan() -> None:
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 4, 5, 8, 100])
 def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
     examples = random_examples(8)
-    loader = Loader({"ner": TaskDataset(examples)}, micro_batch_size=micro_batch_size, pad_id=PAD)
+    loader = Loader({"ner": InMemorySplit(examples)}, micro_batch_size=micro_batch_size, pad_id=PAD)
     (micro_batches,) = loader.load([{"ner": range(8)}])
     assert [batch.num_examples for batch in micro_batches] == [
         min(micro_batch_size, 8 - first) for first in range(0, 8, micro_batch_size)
@@ -222,7 +223,7 @@ def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
     rows = [
         ids[owners >= 0].tolist()
         for batch in micro_batches
-        for ids, owners in zip(batch.input_ids_BS, batch.example_BS, strict=True)
+        for ids, owners in zip(batch.input_ids_BS, batch.sequence_BS, strict=True)
     ]
     assert rows == [list(example.input_ids) for example in examples]
     assert sum(batch.num_tokens for batch in micro_batches) == whole.num_tokens
@@ -230,12 +231,12 @@ def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
         parts = [batch.targets[key] for batch in micro_batches]
         assert sum(part.num_known for part in parts) == target.num_known
         assert torch.equal(torch.cat([part.value_M for part in parts]), target.value_M)
-        tokens = [b.input_ids_BS.flatten()[b.targets[key].anchor_M] for b in micro_batches]
-        assert torch.equal(torch.cat(tokens), whole.input_ids_BS.flatten()[target.anchor_M])
+        tokens = [b.input_ids_BS.flatten()[b.targets[key].token_M] for b in micro_batches]
+        assert torch.equal(torch.cat(tokens), whole.input_ids_BS.flatten()[target.token_M])
 
 
 def test_loading_draws_nothing_from_the_generator_of_dropout() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(Loader({"ner": TaskDataset(random_examples(4))}, pad_id=PAD).load([{"ner": [0, 1]}, {"ner": [2, 3]}]))
+    list(Loader({"ner": InMemorySplit(random_examples(4))}, pad_id=PAD).load([{"ner": [0, 1]}, {"ner": [2, 3]}]))
     assert torch.equal(torch.get_rng_state(), before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 from multitask_bert.config.schema import SourceConfig
 from multitask_bert.data import storage, workers
 from multitask_bert.data.caching import Cache
-from multitask_bert.data.encoding import CHUNK, Cutter
+from multitask_bert.data.encoding import EXAMPLES_PER_CALL, ExampleTokenizer
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.readers import READERS
 from multitask_bert.data.reading import SPLITS, TaskReader
+from multitask_bert.data.splitting import split_off
 from multitask_bert.data.storage import Chunk, StoredExamples, spool
-from multitask_bert.data.workers import pack_all
+from multitask_bert.data.workers import tokenize_in_chunks
 from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 from multitask_bert.utils import progress
@@ -35,7 +37,7 @@ LINES = {  # one example each, but for CoNLL, where it is several lines
 }
 EXAMPLES = [
     Example(f"f:{n}", f"habari ya mtu {n} " + "ndefu sana " * (n % 7), {"mood": "good"})
-    for n in range(2 * CHUNK + 345)
+    for n in range(2 * EXAMPLES_PER_CALL + 345)
 ]  # fmt: skip
 
 
@@ -61,17 +63,17 @@ def equal(left: Sequence[Chunk], right: Sequence[Chunk]) -> bool:
 
 @pytest.mark.parametrize("num_processes", [2, 3])
 def test_several_processes_give_what_one_gives(tmp_path: Path, tokenizer: Any, num_processes: int) -> None:
-    cut = Cutter(tokenizer, 16, None)
-    expected = list(pack_all(EXAMPLES, cut, num_processes=1))
-    assert [len(chunk.examples) for chunk in expected] == [CHUNK, CHUNK, 345]
+    cut = ExampleTokenizer(tokenizer, 16, None)
+    expected = list(tokenize_in_chunks(EXAMPLES, cut, num_processes=1))
+    assert [len(chunk.examples) for chunk in expected] == [EXAMPLES_PER_CALL, EXAMPLES_PER_CALL, 345]
     for examples in (EXAMPLES, spool(tmp_path / "spool", EXAMPLES)):
-        assert equal(list(pack_all(examples, cut, num_processes=num_processes)), expected)
+        assert equal(list(tokenize_in_chunks(examples, cut, num_processes=num_processes)), expected)
 
 
-def test_a_worker_that_is_killed_is_told_with_the_way_out(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Cutter, "__call__", lambda *_: os.kill(os.getpid(), 9))
+def test_a_killed_worker_is_an_error_with_the_way_out(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExampleTokenizer, "__call__", lambda *_: os.kill(os.getpid(), 9))
     with pytest.raises(InputError, match=r"batching\.encoding_processes=2: .* killed.* set it to 1"):
-        list(pack_all(EXAMPLES, Cutter(tokenizer, 16, None), num_processes=2))
+        list(tokenize_in_chunks(EXAMPLES, ExampleTokenizer(tokenizer, 16, None), num_processes=2))
 
 
 def test_small_files_are_not_worth_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +85,7 @@ def test_small_files_are_not_worth_a_process(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
-def test_what_is_held_on_disk_equals_what_is_held_in_memory(
+def test_data_on_disk_equals_data_in_memory(
     tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, is_cached: bool
 ) -> None:
     rows = "".join(f"maneno ya mstari {n % 50},{'good' if n % 3 else 'bad'}\n" for n in range(400))
@@ -103,20 +105,24 @@ def test_what_is_held_on_disk_equals_what_is_held_in_memory(
     monkeypatch.setattr(TaskReader, "_hold", watching)
     on_disk = DataProcessor({"mine": task}, data_root="unused", seed=1, cache=cache).process(tokenizer, max_length=16)
     for split in SPLITS:
-        assert list(getattr(on_disk, split)["mine"].examples) == list(getattr(in_memory, split)["mine"].examples)
+        assert list(getattr(on_disk, split)["mine"]) == list(getattr(in_memory, split)["mine"])
     assert on_disk.reports == in_memory.reports
     assert len(spooled) == 1
     assert not spooled[0].exists()
     assert not is_cached or [path.name[:5] for path in (tmp_path / "cache").iterdir()] == ["mine-"]
 
 
-def test_what_is_chosen_from_a_file_of_examples_stays_there(tmp_path: Path) -> None:
+def test_a_part_of_stored_examples_is_not_copied(tmp_path: Path) -> None:
     stored = spool(tmp_path / "spool", EXAMPLES)
-    chosen = stored.take([5, 3, 2000]).take([0, 2])
-    assert list(chosen) == [EXAMPLES[5], EXAMPLES[2000]]
+    rest, part = split_off(stored, 0.25, seed=1, purpose="mine/dev")
+    assert (rest.examples, part.examples) == (stored, stored)
+    smaller, other = split_off(rest, 0.25, seed=1, purpose="mine/test")
+    assert sorted(one.where for half in (smaller, other, part) for one in half) == sorted(e.where for e in EXAMPLES)
+    assert pickle.loads(pickle.dumps(other))[2:4] == [other[2], other[3]]
+    assert b"habari" not in pickle.dumps(other)
 
 
-def test_what_takes_long_is_told_with_its_speed(
+def test_a_long_loop_is_logged_with_its_speed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):

@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from multitask_bert.data import caching, processor, storage
 from multitask_bert.data.caching import WHOLE, Cache, fingerprint_of
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.reading import SPLITS, TaskReader
-from multitask_bert.data.storage import StoredExamples, StoredWindows
+from multitask_bert.data.splits import InMemorySplit
+from multitask_bert.data.storage import StoredExamples, StoredSplit
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -36,7 +38,7 @@ def process(
 
 
 def contents(data: ProcessedData) -> dict[str, list[EncodedExample]]:
-    return {split: list(getattr(data, split)["mine"].examples) for split in SPLITS if getattr(data, split)}
+    return {split: list(getattr(data, split)["mine"]) for split in SPLITS if getattr(data, split)}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("this was to be found in the cache")
 
-    monkeypatch.setattr(processor, "pack_all", fail)
+    monkeypatch.setattr(processor, "tokenize_in_chunks", fail)
     monkeypatch.setattr(TaskReader, "_read_files", fail)
 
 
@@ -81,14 +83,14 @@ def rich_task(folder: Path, kind: str) -> TaskConfig:
 
 
 @pytest.mark.parametrize("kind", [*GOOD_FILES, "windows", "choices", "labels"])
-def test_what_is_cached_equals_what_is_made_without_a_cache(tmp_path: Path, tokenizer: Any, kind: str) -> None:
+def test_cached_data_equals_data_encoded_without_a_cache(tmp_path: Path, tokenizer: Any, kind: str) -> None:
     task = rich_task(tmp_path, kind)
     without = process(task, tokenizer, None)
     made, found = (process(task, tokenizer, tmp_path / "cache") for _ in range(2))
     # By repr: the targets of answers and of several labels hold NaN, which equals nothing.
     assert repr(contents(made)) == repr(contents(found)) == repr(contents(without))
     assert made.reports == found.reports == without.reports
-    assert isinstance(found.train["mine"].examples, StoredWindows)
+    assert isinstance(found.train["mine"], StoredSplit)
 
 
 def test_a_second_start_reads_and_encodes_nothing_and_says_so(
@@ -107,7 +109,7 @@ def num_kept(folder: Path) -> int:
     return len(list(folder.iterdir()))
 
 
-def test_whatever_changes_the_encoded_data_makes_it_anew(tmp_path: Path, tokenizer: Any) -> None:
+def test_options_that_change_the_encoded_data_make_a_new_cache_key(tmp_path: Path, tokenizer: Any) -> None:
     cache = tmp_path / "cache"
     task = make_task(tmp_path, "csv", {"train": CSV["train"], "dev": CSV["dev"]}, test_fraction=0)
     process(task, tokenizer, cache)
@@ -124,7 +126,7 @@ def test_whatever_changes_the_encoded_data_makes_it_anew(tmp_path: Path, tokeniz
     assert num_kept(cache) == 7
 
 
-def test_names_of_labels_and_ways_to_read_make_it_anew(tmp_path: Path, tokenizer: Any) -> None:
+def test_names_of_labels_and_options_of_readers_make_a_new_cache_key(tmp_path: Path, tokenizer: Any) -> None:
     cache = tmp_path / "cache"
     (tmp_path / "names.txt").write_text("bad\ngood\n", encoding="utf-8")
     rows = "id,text,label\n1,a,0\n2,b,1\n3,c,0\n"
@@ -142,7 +144,7 @@ def test_names_of_labels_and_ways_to_read_make_it_anew(tmp_path: Path, tokenizer
     assert num_kept(cache) == 7
 
 
-def test_what_is_warned_of_while_reading_is_said_again(
+def test_warnings_while_reading_are_repeated_from_the_cache(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = {"train": CSV["train"] + "7,,good\n8,c,Good\n", "dev": CSV["dev"] + "9,d,meh\n"}
@@ -158,7 +160,7 @@ def test_what_is_warned_of_while_reading_is_said_again(
         assert any(part in message for message in said[0])
 
 
-def test_what_changes_neither_text_nor_pieces_finds_the_same(tmp_path: Path, tokenizer: Any) -> None:
+def test_options_that_change_no_tokens_find_the_same_cache(tmp_path: Path, tokenizer: Any) -> None:
     task, cache = make_task(tmp_path, "csv"), tmp_path / "cache"
     process(task, tokenizer, cache)
     head = replace(task.heads["mood"], weight=2.0, dropout=0.5, metrics=["accuracy"], pooling="mean")
@@ -179,7 +181,7 @@ def test_tokenizers_that_differ_have_different_fingerprints(tokenizer: Any) -> N
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "no list", "half a list", "odd list"])
-def test_a_damaged_cache_is_made_anew(
+def test_a_damaged_cache_is_written_again(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     task, cache = make_task(tmp_path, "csv"), tmp_path / "cache"
@@ -257,10 +259,10 @@ def test_labels_are_checked_against_a_saved_models_heads_from_the_cache_too(tmp_
         process(task, tokenizer, cache, known_heads={"mine": other})
 
 
-def test_stored_data_travels_to_another_process_as_its_place(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_stored_split_is_pickled_as_its_path(tmp_path: Path, tokenizer: Any) -> None:
     files = {"train": "text,label\n" + "a b c,good\nd,bad\n" * 500, "dev": "text,label\na,good\n"}
     data = process(make_task(tmp_path, "csv", files, test_fraction=0), tokenizer, tmp_path / "cache")
-    stored = data.train["mine"].examples
+    stored = data.train["mine"]
     sent = pickle.dumps(stored)
     assert len(sent) < 5000
     assert list(pickle.loads(sent)) == list(stored)
@@ -271,19 +273,20 @@ def test_small_sets_are_held_in_memory(tmp_path: Path, tokenizer: Any, monkeypat
     on_disk = contents(process(task, tokenizer, tmp_path / "cache"))
     monkeypatch.setattr(storage, "NUM_IN_MEMORY", 3)
     data = process(task, tokenizer, tmp_path / "cache")
-    assert isinstance(data.train["mine"].examples, list)
+    assert isinstance(data.train["mine"], InMemorySplit)
     assert contents(data) == on_disk
 
 
-def test_stored_examples_are_a_sequence(tmp_path: Path, tokenizer: Any) -> None:
+def test_a_stored_split_and_its_examples_are_indexed_like_lists(tmp_path: Path, tokenizer: Any) -> None:
     data = process(make_task(tmp_path, "csv"), tokenizer, tmp_path / "cache")
-    stored = data.train["mine"].examples
-    assert isinstance(stored, StoredWindows)
-    assert isinstance(stored.examples, StoredExamples)
+    stored = data.train["mine"]
+    assert isinstance(stored, StoredSplit)
+    examples = stored.examples()
+    assert isinstance(examples, StoredExamples)
     everything = list(stored)
     assert (len(stored), stored[-1], stored[np.int64(1)]) == (3, everything[2], everything[1])
-    assert stored[1:] == everything[1:]
-    assert stored.lengths() == [len(one.input_ids) for one in everything]
+    assert examples[1:] == [one.example for one in everything[1:]]
+    assert (len(examples), examples[-1]) == (3, everything[2].example)
     with pytest.raises(IndexError):
         stored[3]
 
@@ -314,3 +317,23 @@ def test_a_folder_of_the_cache_lies_in_it_whatever_the_task_is_called(
         assert len(data.train[name]) == 3
         assert [path.parent for path in folder.rglob(WHOLE)] == [next(folder.iterdir())]
     assert [path.name for path in folder.parent.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "windows", "choices"])
+def test_a_split_on_disk_describes_itself_as_it_does_in_memory(tmp_path: Path, tokenizer: Any, kind: str) -> None:
+    task = rich_task(tmp_path, kind)
+    made, found = (process(task, tokenizer, tmp_path / "cache") for _ in range(2))
+    assert made.reports == found.reports
+    for split in contents(made):
+        stored = found_on_disk(tmp_path / "cache", split, found.heads["mine"])
+        in_memory = InMemorySplit(list(stored))
+        assert len(stored) == len(in_memory) > 0
+        assert stored.lengths() == in_memory.lengths()
+        assert stored.used_ids().tolist() == in_memory.used_ids().tolist()
+        assert list(stored.examples()) == list(in_memory.examples())
+        assert stored.num_truncated() == in_memory.num_truncated()
+
+
+def found_on_disk(cache: Path, split: str, heads: Mapping[str, Head]) -> StoredSplit:
+    (folder,) = cache.glob(f"*/{split}")
+    return StoredSplit(folder, heads, keeps_offsets=True)

@@ -86,7 +86,9 @@ def test_a_redirection_over_http_is_followed(tmp_path: Path, address: str) -> No
     assert path.read_bytes() == CONTENT
 
 
-def test_what_was_fetched_is_not_fetched_again(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_downloaded_file_is_not_downloaded_again(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = source_of(f"{address}/train.txt")
     path = locate(source, "train", data_root=str(tmp_path / "data"))
     monkeypatch.setattr("multitask_bert.data.downloads._web", lambda: pytest.fail("it was fetched again"))
@@ -98,7 +100,7 @@ def test_what_was_fetched_is_not_fetched_again(tmp_path: Path, address: str, mon
 
 @pytest.mark.parametrize("form", ["{url}", "{address}/to?{quoted}"])
 @pytest.mark.parametrize("scheme", ["file", "data", "ftp"])
-def test_nothing_but_http_is_fetched_nor_redirected_to(tmp_path: Path, address: str, scheme: str, form: str) -> None:
+def test_only_http_is_fetched_or_redirected_to(tmp_path: Path, address: str, scheme: str, form: str) -> None:
     (tmp_path / "mirror.txt").write_bytes(CONTENT)
     url = {
         "file": (tmp_path / "mirror.txt").as_uri(), "data": f"data:,{quote(CONTENT)}",
@@ -113,7 +115,9 @@ def test_nothing_but_http_is_fetched_nor_redirected_to(tmp_path: Path, address: 
 @pytest.mark.parametrize("name", [
     "x.py", "x.PY", "sub/x.so", "x.pth", "x.yaml", "__init__.pyc", ".bashrc", ".git/hooks/post-commit", "x.sh",
 ])  # fmt: skip
-def test_what_could_be_loaded_as_code_or_config_is_not_downloaded(tmp_path: Path, address: str, name: str) -> None:
+def test_files_that_could_be_loaded_as_code_or_config_are_not_downloaded(
+    tmp_path: Path, address: str, name: str
+) -> None:
     source = SourceConfig("conll", folder="swa", train=name)
     source.downloads = {"train": DownloadConfig(f"{address}/train.txt", SHA256)}
     with pytest.raises(InputError, match=r"not downloaded, since a"):
@@ -164,7 +168,7 @@ def test_a_download_without_end_is_broken_off(tmp_path: Path, address: str, monk
     assert all_below(tmp_path) == []
 
 
-def test_another_hash_writes_nothing_and_names_both(tmp_path: Path, address: str) -> None:
+def test_a_download_with_another_hash_is_not_written_and_both_hashes_are_named(tmp_path: Path, address: str) -> None:
     expected = "0" * 64
     with pytest.raises(InputError) as error:
         locate(source_of(f"{address}/train.txt", expected), "train", data_root=str(tmp_path))
@@ -187,7 +191,7 @@ def closed_port() -> int:
     ("train.txt", "unknown url type"),
     ("http://127.0.0.1:x/train.txt", "nonnumeric port"),
 ])  # fmt: skip
-def test_a_failed_download_names_the_place_and_the_address_and_writes_nothing(
+def test_a_failed_download_names_the_path_and_the_address_and_writes_nothing(
     tmp_path: Path, address: str, url: str, reason: str
 ) -> None:
     url = url.format(address=address, closed=closed_port())
@@ -243,7 +247,7 @@ def test_a_local_file_with_the_published_hash_gives_no_warning(
     assert not caplog.records
 
 
-def test_a_missing_file_without_an_address_is_refused_by_place_and_field(tmp_path: Path) -> None:
+def test_a_missing_file_without_an_address_is_refused_with_path_and_field(tmp_path: Path) -> None:
     source = SourceConfig(format="conll", folder="swa", dev="dev.txt")
     with pytest.raises(InputError) as error:
         locate(source, "dev", data_root=str(tmp_path))
@@ -252,7 +256,7 @@ def test_a_missing_file_without_an_address_is_refused_by_place_and_field(tmp_pat
         assert part in str(error.value)
 
 
-def test_a_split_without_a_file_has_no_place(tmp_path: Path) -> None:
+def test_a_split_without_a_file_has_no_path(tmp_path: Path) -> None:
     assert locate(SourceConfig(format="conll", train="train.txt"), "dev", data_root=str(tmp_path)) is None
 
 

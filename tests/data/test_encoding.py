@@ -1,4 +1,4 @@
-"""Words, pieces and targets: where each word begins, whichever tokenizer cuts it."""
+"""Words, tokens and targets: where each word begins, whichever tokenizer cuts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.data import encoding
-from multitask_bert.data.encoding import encode_examples, find_word_starts, places_of
+from multitask_bert.data.encoding import encode_examples, find_word_starts, word_offsets_of
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example
@@ -70,7 +70,7 @@ def corpus() -> list[str]:
 
 @pytest.fixture(scope="module")
 def byte_tokenizer(corpus: list[str]) -> Any:
-    """Byte-level pieces, in whose offsets the space is trimmed, as in RoBERTa."""
+    """Byte-level tokens, in whose offsets the space is trimmed, as in RoBERTa."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -89,7 +89,7 @@ def untrimmed_tokenizer(byte_tokenizer: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def sentence_tokenizer(corpus: list[str]) -> Any:
-    """Unigram pieces with a mark for the space, as in XLM-R."""
+    """Unigram tokens with a mark for the space, as in XLM-R."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
@@ -103,7 +103,7 @@ def sentence_tokenizer(corpus: list[str]) -> Any:
     ("untrimmed_tokenizer", LETTERS + "ñçöÅ#@'.,:/1234567890中文🙂\u0301\ufe0f"),
     ("sentence_tokenizer", LETTERS + "ñçöÅ#@中🙂\u0301"),
 ])  # fmt: skip
-def test_pieces_and_word_starts_equal_those_of_a_list_of_words(
+def test_tokens_and_word_starts_equal_those_of_a_list_of_words(
     request: pytest.FixtureRequest, family: str, alphabet: str
 ) -> None:
     tokenizer = request.getfixturevalue(family)
@@ -117,7 +117,7 @@ def test_pieces_and_word_starts_equal_those_of_a_list_of_words(
 
 
 @pytest.mark.parametrize("max_length", [3, 4, 7, 12, 30])
-def test_cut_words_have_no_start_and_the_others_keep_theirs(tokenizer: Any, max_length: int) -> None:
+def test_truncated_words_have_no_start_and_the_others_keep_theirs(tokenizer: Any, max_length: int) -> None:
     draw = random.Random(3)
     for _ in range(60):
         words = random_words(draw, LETTERS, draw.randint(1, 15))
@@ -125,31 +125,29 @@ def test_cut_words_have_no_start_and_the_others_keep_theirs(tokenizer: Any, max_
         found = encode(words_example(words, ["O"] * len(words)), tokenizer, max_length)
         assert list(found.input_ids) == expected["input_ids"]
         assert found.word_starts == first_pieces(expected.word_ids(), len(words))
-        assert found.targets["entities"].anchors == tuple(start for start in found.word_starts if start >= 0)
+        assert found.targets["entities"].token_indices == tuple(start for start in found.word_starts if start >= 0)
 
 
 @pytest.mark.parametrize("max_length", [4, 8, 16])
-def test_texts_are_marked_as_cut_exactly_where_they_are_longer(tokenizer: Any, max_length: int) -> None:
+def test_texts_are_marked_as_truncated_exactly_where_they_are_longer(tokenizer: Any, max_length: int) -> None:
     draw = random.Random(4)
     texts = [" ".join(random_words(draw, LETTERS, draw.randint(1, 9))) for _ in range(200)]
     lengths = [len(tokenizer.tokenize(text)) + 2 for text in texts]
     found = encode_examples([Example("a:1", text, {}) for text in texts], {}, tokenizer, max_length=max_length)
-    assert [e.is_cut for e in found] == [length > max_length for length in lengths]
+    assert [e.is_truncated for e in found] == [length > max_length for length in lengths]
     assert [len(e.input_ids) for e in found] == [min(length, max_length) for length in lengths]
-    assert any(e.is_cut for e in found)
+    assert any(e.is_truncated for e in found)
 
 
 @pytest.mark.parametrize("lost", LOST)
 @pytest.mark.parametrize("pattern", ["L", "La", "aL", "aLb", "LLaLLbLL", "abcL"])
-def test_words_without_pieces_get_a_label_and_a_slot_for_their_prediction(
-    tokenizer: Any, lost: str, pattern: str
-) -> None:
+def test_words_without_tokens_get_a_label_and_a_prediction(tokenizer: Any, lost: str, pattern: str) -> None:
     assert tokenizer.tokenize(f"a {lost}") == ["a"], "the tokenizer does not drop this word"
     words = [lost if letter == "L" else letter for letter in pattern]
     tags = [TAGS[n % 3] for n in range(len(words))]
     found = encode(words_example(words, tags), tokenizer)
-    pieces = ["[UNK]" if word == lost else word for word in words]
-    assert tokenizer.convert_ids_to_tokens(found.input_ids) == ["[CLS]", *pieces, "[SEP]"]
+    tokens = ["[UNK]" if word == lost else word for word in words]
+    assert tokenizer.convert_ids_to_tokens(found.input_ids) == ["[CLS]", *tokens, "[SEP]"]
     assert found.word_starts == tuple(range(1, len(words) + 1))
     assert found.example.words == tuple(words)
     head = heads()["entities"]
@@ -159,23 +157,23 @@ def test_words_without_pieces_get_a_label_and_a_slot_for_their_prediction(
     assert head.decode(logits_ML, found).value == tuple(tags)
 
 
-def test_words_without_pieces_survive_in_the_kept_part_of_a_cut_text(tokenizer: Any) -> None:
+def test_words_without_tokens_stay_in_the_kept_part_of_a_truncated_text(tokenizer: Any) -> None:
     words = ["a", "\u0301", "b", "c", "\ufe0f", "d"]
     found = {length: encode(words_example(words), tokenizer, length) for length in range(4, 9)}
-    pieces = ["a", "[UNK]", "b", "c", "[UNK]", "d"]
+    tokens = ["a", "[UNK]", "b", "c", "[UNK]", "d"]
     for length, cut in found.items():
         kept = length - 2
-        assert tokenizer.convert_ids_to_tokens(cut.input_ids) == ["[CLS]", *pieces[:kept], "[SEP]"]
+        assert tokenizer.convert_ids_to_tokens(cut.input_ids) == ["[CLS]", *tokens[:kept], "[SEP]"]
         assert cut.word_starts == (*range(1, kept + 1), *[-1] * (6 - kept))
-        assert cut.is_cut == (length < 8)
+        assert cut.is_truncated == (length < 8)
 
 
-def test_a_word_without_pieces_that_makes_the_text_too_long_marks_it_as_cut(tokenizer: Any) -> None:
+def test_a_word_without_tokens_that_makes_the_text_too_long_marks_it_as_truncated(tokenizer: Any) -> None:
     found = encode(words_example(["a", "\u0301", "b"]), tokenizer, max_length=4)
-    assert (found.word_starts, found.is_cut) == ((1, 2, -1), True)
+    assert (found.word_starts, found.is_truncated) == ((1, 2, -1), True)
 
 
-def test_composed_and_decomposed_letters_give_the_same_pieces_and_starts(tokenizer: Any) -> None:
+def test_composed_and_decomposed_letters_give_the_same_tokens_and_word_starts(tokenizer: Any) -> None:
     words = ["Ọjọ́", "café", "été", "Ñandú", "x"]
     composed, decomposed = (
         encode(words_example([unicodedata.normalize(form, word) for word in words]), tokenizer)
@@ -187,11 +185,11 @@ def test_composed_and_decomposed_letters_give_the_same_pieces_and_starts(tokeniz
     assert -1 not in composed.word_starts
 
 
-def test_the_first_piece_of_each_word_carries_its_tag(tokenizer: Any) -> None:
+def test_the_first_token_of_each_word_carries_its_tag(tokenizer: Any) -> None:
     found = encode(words_example(["Nyerere", "alizaliwa", "Butiama"], ["B-PER", "O", "I-PER"]), tokenizer)
-    pieces = tokenizer.convert_ids_to_tokens(found.input_ids)
+    tokens = tokenizer.convert_ids_to_tokens(found.input_ids)
     target = found.targets["entities"]
-    labelled = {pieces[anchor]: TAGS[value] for anchor, value in zip(target.anchors, target.values, strict=True)}
+    labelled = {tokens[index]: TAGS[value] for index, value in zip(target.token_indices, target.values, strict=True)}
     assert labelled == {"ny": "B-PER", "ali": "O", "but": "I-PER"}
 
 
@@ -200,7 +198,7 @@ def test_missing_labels_become_unknown_targets(tokenizer: Any) -> None:
     mood = {"mood": make_head(HeadConfig(type="classification"), LabelSet(("bad", "good")))}
     examples = [Example("a:1", "a", {"mood": label}) for label in ("good", None, "bad")]
     targets = [e.targets["mood"] for e in encode_examples(examples, mood, tokenizer, max_length=8)]
-    assert [(t.anchors, t.values) for t in targets] == [((0,), (1,)), ((0,), (UNKNOWN,)), ((0,), (0,))]
+    assert [(t.token_indices, t.values) for t in targets] == [((0,), (1,)), ((0,), (UNKNOWN,)), ((0,), (0,))]
 
 
 @pytest.mark.parametrize("max_length", [64, 9])
@@ -229,23 +227,23 @@ def test_encoding_in_batches_equals_encoding_one_at_a_time(tokenizer: Any, monke
         examples.append(words_example(words, draw.choices(TAGS, k=len(words))))
     one_at_a_time = [encode(example, tokenizer, 12) for example in examples]
     assert encode_examples(examples, heads(), tokenizer, max_length=12) == one_at_a_time
-    monkeypatch.setattr(encoding, "CHUNK", 7)
+    monkeypatch.setattr(encoding, "EXAMPLES_PER_CALL", 7)
     assert encode_examples(examples, heads(), tokenizer, max_length=12) == one_at_a_time
 
 
 @pytest.mark.parametrize(("words", "offsets", "starts"), [
     pytest.param(["ab", "c"], [(-1, -1), (0, 1), (1, 2), (3, 4), (-1, -1)], (1, 3), id="special tokens"),
-    pytest.param(["ab", "c"], [(0, 2), (2, 4)], (0, 1), id="a piece that holds the space before its word"),
-    pytest.param(["ab", "c"], [(0, 2), (2, 3), (3, 4)], (0, 1), id="a piece for the space alone"),
+    pytest.param(["ab", "c"], [(0, 2), (2, 4)], (0, 1), id="a token that holds the space before its word"),
+    pytest.param(["ab", "c"], [(0, 2), (2, 3), (3, 4)], (0, 1), id="a token for the space alone"),
     pytest.param(["ab", "c"], [(0, 0), (0, 2), (3, 3), (3, 4)], (0, 2), id="the same, its space trimmed"),
-    pytest.param(["ab", "c"], [(0, 3), (3, 4)], (0, 1), id="a piece that holds the space behind its word"),
-    pytest.param(["ab", "c", "d"], [(0, 2), (5, 6)], (0, -1, 1), id="a word without a piece"),
-    pytest.param(["ab", "c"], [(1, 2)], (0, -1), id="a word whose first letter has no piece"),
+    pytest.param(["ab", "c"], [(0, 3), (3, 4)], (0, 1), id="a token that holds the space behind its word"),
+    pytest.param(["ab", "c", "d"], [(0, 2), (5, 6)], (0, -1, 1), id="a word without a token"),
+    pytest.param(["ab", "c"], [(1, 2)], (0, -1), id="a word whose first letter has no token"),
     pytest.param(["a", "bc"], [(0, 1)], (0, -1), id="a word that was cut off"),
-    pytest.param(["🙂"], [(0, 1), (0, 1)], (0,), id="several pieces of one character"),
+    pytest.param(["🙂"], [(0, 1), (0, 1)], (0,), id="several tokens of one character"),
     pytest.param([], [(-1, -1), (0, 3)], (), id="a text without words"),
 ])  # fmt: skip
-def test_word_starts_follow_from_the_offsets_of_pieces(
+def test_word_starts_follow_from_the_offsets_of_tokens(
     words: list[str], offsets: list[tuple[int, int]], starts: tuple[int, ...]
 ) -> None:
-    assert find_word_starts(offsets, places_of(words_example(words, ["O"] * len(words)))) == starts
+    assert find_word_starts(offsets, word_offsets_of(words_example(words, ["O"] * len(words)))) == starts

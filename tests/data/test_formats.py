@@ -51,7 +51,7 @@ def jsonl(folder: Path, *records: Any, heads: Mapping[str, HeadConfig], **source
     return read(folder, lines, heads, file_format="jsonl", **source)
 
 
-def test_conllu_passes_over_comments_ranges_and_empty_nodes(tmp_path: Path) -> None:
+def test_conllu_comments_ranges_and_empty_nodes_are_skipped(tmp_path: Path) -> None:
     content = (
         "# text = #si kwao\n" + conllu_word("1", "#si", "VERB") + conllu_word("2-3", "kwao", "_")
         + conllu_word("2", "kwa", "ADP") + "# a comment between words\n" + conllu_word("3", "ao", "PRON")
@@ -130,7 +130,7 @@ def test_json_lines_hold_words_with_tags_and_a_label_beside(tmp_path: Path) -> N
     assert third.labels == {"tags": None, "label": "mtu"}
 
 
-def test_entities_by_characters_become_words_with_tags_and_places(tmp_path: Path) -> None:
+def test_entities_by_characters_become_words_with_tags_and_offsets(tmp_path: Path) -> None:
     heads = {"entities": HeadConfig(type="tagging", column="spans"), **LABEL}
     text = " Dr. Asha-Juma aliondoka  Dodoma."
     spans = [{"label": "LOC", "start": 26, "end": 32, "score": 1}, [5, 14, "PER"]]
@@ -145,7 +145,7 @@ def test_entities_by_characters_become_words_with_tags_and_places(tmp_path: Path
     assert (empty.labels["entities"], unknown.labels["entities"]) == (("O",), None)
 
 
-def test_words_are_cut_where_entities_begin_and_end(tmp_path: Path) -> None:
+def test_words_are_split_where_entities_begin_and_end(tmp_path: Path) -> None:
     heads = {"first": HeadConfig(type="tagging", column="a"), "second": HeadConfig(type="tagging", column="b")}
     record = {"text": "mDodomani leo", "a": [[1, 7, "LOC"]], "b": [[7, 13, "X"]]}
     (example,) = jsonl(tmp_path, record, heads=heads, text="text")

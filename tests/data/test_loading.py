@@ -15,14 +15,14 @@ import psutil
 import pytest
 from torch.utils.data import Dataset
 
-from multitask_bert.data.batching import TaskDataset, lengths_of
 from multitask_bert.data.loading import Loader
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.records import Batch, EncodedExample
 from tests.data.test_batching import PAD, assert_equal_batches, plan, random_examples
 
 ROOT = Path(__file__).parent.parent.parent
-DATASET = TaskDataset(random_examples(60))
-BATCHES = [{"ner": batch} for batch in plan(4, 2, lengths=lengths_of(DATASET))]
+DATASET = InMemorySplit(random_examples(60))
+BATCHES = [{"ner": batch} for batch in plan(4, 2, lengths=DATASET.lengths())]
 
 
 def loader(num_workers: int, dataset: Dataset[EncodedExample] = DATASET, **options: object) -> Loader:
@@ -47,7 +47,7 @@ def test_workers_give_the_same_batches_in_the_same_order(num_workers: int, layou
 
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("num_taken", [0, 1, 7])
-def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says_so(
+def test_a_killed_worker_changes_no_batch_and_gives_one_warning(
     num_workers: int, num_taken: int, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     waiting = WaitingDataset(tmp_path / "go on")
@@ -64,8 +64,8 @@ def test_where_a_worker_is_killed_the_batches_stay_the_same_and_one_warning_says
     assert_same(loaded, list(loader(0).load(BATCHES)))
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"batching.num_workers={num_workers}: a worker process was killed (SIGKILL), mostly for want of memory; from "
-        f"here on this process makes the batches itself, and they are the same (batching.num_workers=0 does so from "
+        f"batching.num_workers={num_workers}: a worker process was killed (SIGKILL), most likely out of memory; from "
+        f"here on the main process makes the batches itself, which stay the same (batching.num_workers=0 does so from "
         f"the beginning)"
     )
     assert_same(list(ahead.load(BATCHES)), loaded)  # the next epoch
@@ -111,7 +111,7 @@ def test_an_error_in_a_worker_is_raised_here_at_its_batch() -> None:
     assert len(loaded) == place
 
 
-def test_where_no_process_can_be_started_the_batches_are_made_here(
+def test_batches_are_made_in_the_main_process_where_no_other_can_be_started(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: object) -> None:

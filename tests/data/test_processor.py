@@ -27,7 +27,7 @@ def test_orphan_i_tags_are_accepted_in_iob2(tmp_path: Path, tokenizer: Any) -> N
     data = make_processor(make_task(tmp_path, "conll", {**CONLL, "train": train})).process(tokenizer, max_length=16)
     head = data.heads["mine"]["entities"]
     assert head.labels.names == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    (example,) = data.train["mine"].examples
+    (example,) = data.train["mine"]
     assert [head.labels.names[value] for value in example.targets["entities"].values] == [
         "I-PER", "O", "I-LOC", "B-PER", "I-LOC",
     ]  # fmt: skip
@@ -43,7 +43,7 @@ def test_a_bad_second_task_is_refused_before_the_first_is_encoded(tmp_path: Path
         DataProcessor(tasks, data_root="unused", seed=1).process(no_tokenizer, max_length=16)
 
 
-def test_reports_count_examples_pieces_cut_texts_and_missing_labels(tmp_path: Path, tokenizer: Any) -> None:
+def test_reports_count_examples_tokens_truncated_texts_and_missing_labels(tmp_path: Path, tokenizer: Any) -> None:
     files = {
         "train": "text,label,tone\nsawa,good,\nvibaya sana sana sana sana,bad,\nsijui,,hot\nbaridi,,cold\n",
         "dev": "text,label,tone\nnzuri sana,good,hot\n",
@@ -52,13 +52,13 @@ def test_reports_count_examples_pieces_cut_texts_and_missing_labels(tmp_path: Pa
     task = make_task(tmp_path, "csv", files, heads=heads, test_fraction=0.0)
     data = make_processor(task).process(tokenizer, max_length=6)
 
-    def num_pieces(*texts: str) -> int:
+    def num_tokens(*texts: str) -> int:
         return sum(min(6, len(tokenizer.tokenize(text)) + 2) for text in texts)
 
     assert data.reports == [
-        SplitReport("mine", "train", 4, num_pieces("sawa", "vibaya sana sana sana sana", "sijui", "baridi"), 1,
+        SplitReport("mine", "train", 4, num_tokens("sawa", "vibaya sana sana sana sana", "sijui", "baridi"), 1,
                     {"mood": 2, "tone": 2}, was_cut_from_train=False),
-        SplitReport("mine", "dev", 1, num_pieces("nzuri sana"), 0, {}, was_cut_from_train=False),
+        SplitReport("mine", "dev", 1, num_tokens("nzuri sana"), 0, {}, was_cut_from_train=False),
     ]  # fmt: skip
     assert data.test == {}
 
@@ -67,7 +67,7 @@ def many(num_texts: int) -> str:
     return "text,label\n" + "".join(f"text {n},{'good' if n % 3 else 'bad'}\n" for n in range(num_texts))
 
 
-def test_missing_splits_are_cut_from_train_as_shares_of_the_whole_file(tmp_path: Path) -> None:
+def test_missing_splits_are_split_off_from_train_as_shares_of_the_whole_file(tmp_path: Path) -> None:
     task = make_task(tmp_path, "csv", {"train": many(300)}, dev_fraction=0.2, test_fraction=0.3)
     splits = make_processor(task).read("mine")
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 150, "dev": 60, "test": 90}
@@ -76,7 +76,7 @@ def test_missing_splits_are_cut_from_train_as_shares_of_the_whole_file(tmp_path:
         assert Counter(e.labels["mood"] for e in examples)["bad"] == len(examples) // 3
 
 
-def test_splits_that_are_cut_are_reported_as_such(tmp_path: Path, tokenizer: Any) -> None:
+def test_splits_that_are_split_off_are_reported_as_such(tmp_path: Path, tokenizer: Any) -> None:
     task = make_task(tmp_path, "csv", {"train": many(40), "test": many(3)})
     reports = make_processor(task).process(tokenizer, max_length=16).reports
     assert [(report.split, report.was_cut_from_train) for report in reports] == [
@@ -84,7 +84,7 @@ def test_splits_that_are_cut_are_reported_as_such(tmp_path: Path, tokenizer: Any
     ]  # fmt: skip
 
 
-def test_a_cut_depends_on_the_seed_and_not_on_names_or_other_tasks(tmp_path: Path) -> None:
+def test_a_split_depends_on_the_seed_and_not_on_names_or_other_tasks(tmp_path: Path) -> None:
     task = make_task(tmp_path, "csv", {"train": many(200)})
 
     def dev_of(name: str, seed: int, others: Mapping[str, TaskConfig]) -> list[str]:
@@ -96,7 +96,7 @@ def test_a_cut_depends_on_the_seed_and_not_on_names_or_other_tasks(tmp_path: Pat
     assert dev_of("mine", 1, {}) == dev_of("yours", 1, {})
 
 
-def test_no_test_set_is_cut_where_its_fraction_is_zero(tmp_path: Path) -> None:
+def test_no_test_set_is_split_off_where_its_fraction_is_zero(tmp_path: Path) -> None:
     task = make_task(tmp_path, "csv", {"train": many(30)}, test_fraction=0.0)
     assert set(make_processor(task).read("mine")) == {"train", "dev"}
 
@@ -107,7 +107,7 @@ def test_known_heads_decide_what_labels_may_occur(tmp_path: Path, tokenizer: Any
     files = {**CSV, split: "id,text,label\n1,sijui,meh\n2,sawa,good\n"}
     data = make_processor(make_task(tmp_path, "csv", files), known_heads=known).process(tokenizer, max_length=16)
     assert data.heads["mine"] == known["mine"]
-    assert [e.targets["mood"].values for e in getattr(data, split)["mine"].examples] == [(0,), (1,)]
+    assert [e.targets["mood"].values for e in getattr(data, split)["mine"]] == [(0,), (1,)]
     (tmp_path / "train.txt").write_text("id,text,label\n1,sawa,fine\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"task mine: .*train.txt:2: label 'fine' .*known: meh, good, bad"):
         make_processor(make_task(tmp_path, "csv", {}, **{s: f"{s}.txt" for s in CSV}), known_heads=known).process(
@@ -132,7 +132,7 @@ def test_a_training_set_without_any_label_is_refused(tmp_path: Path, tokenizer: 
         make_processor(task).process(tokenizer, max_length=16)
 
 
-def test_a_head_with_few_labels_in_dev_is_told_to_be_hard_to_score(
+def test_a_head_with_few_labels_in_dev_gives_a_warning(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = "".join(f"maneno {n},{'good' if n % 2 else 'bad'},{n if n < 3 else ''}\n" for n in range(30))

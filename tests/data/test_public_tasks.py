@@ -126,7 +126,7 @@ def test_answers_of_a_public_data_set_stand_where_they_should(public_task: Calla
     assert sum(len(answers(example)) for example in examples) >= len(examples)
 
 
-def test_a_public_data_set_that_is_cut_shares_no_text_between_the_parts(
+def test_a_public_data_set_that_is_split_shares_no_text_between_the_parts(
     public_task: Callable[[str], DataProcessor],
 ) -> None:
     processor = public_task("afrisenti_swa")

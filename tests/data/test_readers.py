@@ -245,11 +245,11 @@ def test_files_are_read_in_the_encoding_that_is_named(tmp_path: Path, encoding: 
 
 def test_samples_are_the_embedded_corpora_with_a_label_for_every_head() -> None:
     heads = {"a": HeadConfig(type="tagging"), "b": HeadConfig(type="tagging")}
-    examples = list(read_samples("dev", SourceConfig(format="samples", samples="ner"), heads))
+    examples = list(read_samples(Path("samples/ner/dev"), SourceConfig(format="samples", samples="ner"), heads))
     assert [(list(e.words or ()), list(e.labels["a"])) for e in examples] == ner_corpus()["dev"]
     assert all(e.labels["a"] == e.labels["b"] and e.text.split(" ") == list(e.words or ()) for e in examples)
     mood = {"mood": HeadConfig(type="classification")}
-    moods = read_samples("test", SourceConfig(format="samples", samples="sentiment"), mood)
+    moods = read_samples(Path("samples/sentiment/test"), SourceConfig(format="samples", samples="sentiment"), mood)
     assert texts_and_labels(list(moods)) == sentiment_corpus()["test"]
 
 

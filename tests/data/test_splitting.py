@@ -1,4 +1,4 @@
-"""Cutting a part from train."""
+"""Splitting a part off from train."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.data.splitting import cut
+from multitask_bert.data.splitting import split_off
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 
@@ -26,8 +26,11 @@ def numbered(sizes: dict[Any, int]) -> list[Example]:
     return texts(*labelled)
 
 
-def cut_once(examples: Sequence[Example], fraction: float, seed: int = 1) -> tuple[list[Example], list[Example]]:
-    return cut(examples, fraction, seed=seed, purpose="mine/dev")
+def split_once(
+    examples: Sequence[Example], fraction: float, seed: int = 1, purpose: str = "mine/dev"
+) -> tuple[list[Example], list[Example]]:
+    rest, part = split_off(examples, fraction, seed=seed, purpose=purpose)
+    return list(rest), list(part)
 
 
 def labels_of(examples: Sequence[Example]) -> Counter[Any]:
@@ -45,7 +48,7 @@ def all_tags(examples: Sequence[Example]) -> set[str]:
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.25, 0.5, 0.9])
 def test_both_parts_together_are_all_examples_in_the_order_of_the_file(fraction: float) -> None:
     examples = numbered({"good": 70, "bad": 31, None: 9})
-    rest, part = cut_once(examples, fraction)
+    rest, part = split_once(examples, fraction)
     assert [e for e in examples if e in rest] == rest
     assert [e for e in examples if e in part] == part
     assert [e for e in examples if (e in rest) != (e in part)] == examples
@@ -54,25 +57,25 @@ def test_both_parts_together_are_all_examples_in_the_order_of_the_file(fraction:
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 1 / 3, 0.75])
 @pytest.mark.parametrize("sizes", [{"a": 100}, {"a": 90, "b": 10}, {f"class {n}": 4 for n in range(30)}])
 def test_every_class_gives_its_share_and_the_whole_gives_the_fraction(fraction: float, sizes: dict[str, int]) -> None:
-    _, part = cut_once(numbered(sizes), fraction)
+    _, part = split_once(numbered(sizes), fraction)
     assert abs(len(part) - fraction * sum(sizes.values())) <= 0.5
     for label, size in sizes.items():
         assert abs(labels_of(part)[label] - fraction * size) <= 1
 
 
-def test_a_cut_is_the_same_for_the_same_seed_and_another_for_another() -> None:
+def test_a_split_is_the_same_for_the_same_seed_and_another_for_another() -> None:
     examples = numbered({"good": 50, "bad": 50})
-    assert cut_once(examples, 0.2, seed=7) == cut_once(examples, 0.2, seed=7)
-    assert len({tuple(e.text for e in cut_once(examples, 0.2, seed=seed)[1]) for seed in range(20)}) == 20
-    assert cut(examples, 0.2, seed=7, purpose="mine/test") != cut_once(examples, 0.2, seed=7)
+    assert split_once(examples, 0.2, seed=7) == split_once(examples, 0.2, seed=7)
+    assert len({tuple(e.text for e in split_once(examples, 0.2, seed=seed)[1]) for seed in range(20)}) == 20
+    assert split_once(examples, 0.2, seed=7, purpose="mine/test") != split_once(examples, 0.2, seed=7)
 
 
-def test_every_text_has_the_same_chance_to_be_cut() -> None:
-    num_cuts, fraction = 400, 0.25
+def test_every_text_has_the_same_chance_to_be_split_off() -> None:
+    num_splits, fraction = 400, 0.25
     examples = numbered({"good": 12, "bad": 8})
-    times = Counter(e.text for seed in range(num_cuts) for e in cut_once(examples, fraction, seed)[1])
-    standard_error = (num_cuts * fraction * (1 - fraction)) ** 0.5
-    assert all(abs(times[e.text] - num_cuts * fraction) < 5 * standard_error for e in examples)
+    times = Counter(e.text for seed in range(num_splits) for e in split_once(examples, fraction, seed)[1])
+    standard_error = (num_splits * fraction * (1 - fraction)) ** 0.5
+    assert all(abs(times[e.text] - num_splits * fraction) < 5 * standard_error for e in examples)
 
 
 @pytest.mark.parametrize("copy", [
@@ -118,7 +121,7 @@ def test_no_text_stands_on_both_sides(fraction: float) -> None:
     def plain(example: Example) -> str:
         return " ".join(unicodedata.normalize("NFKC", example.text).casefold().split())
 
-    rest, part = cut_once(texts(*labelled), fraction)
+    rest, part = split_once(texts(*labelled), fraction)
     assert len({plain(e) for e in rest} | {plain(e) for e in part}) < len(labelled) / 2, "many are copies"
     assert part
     assert not {plain(e) for e in rest} & {plain(e) for e in part}
@@ -126,7 +129,7 @@ def test_no_text_stands_on_both_sides(fraction: float) -> None:
 
 def test_sentences_with_the_same_entity_types_give_their_share() -> None:
     kinds = {("B-PER", "O"): 60, ("B-PER", "I-PER"): 40, ("O", "B-LOC"): 50, ("O", "O"): 50}
-    _, part = cut_once(numbered(kinds), 0.1)
+    _, part = split_once(numbered(kinds), 0.1)
     types = Counter(frozenset(tag[2:] for tag in e.labels["head"] if tag != "O") for e in part)
     assert types == {frozenset({"PER"}): 10, frozenset({"LOC"}): 5, frozenset(): 5}
 
@@ -134,7 +137,7 @@ def test_sentences_with_the_same_entity_types_give_their_share() -> None:
 def test_a_text_whose_copies_disagree_takes_all_its_labels_along() -> None:
     examples = texts(("x", "odd"), ("X", "good"), *[(f"good {n}", "good") for n in range(8)], ("y", "odd"))
     for seed in range(30):
-        rest, part = cut_once(examples, 0.5, seed)
+        rest, part = split_once(examples, 0.5, seed)
         assert part
         assert {"odd", "good"} == set(labels_of(rest))
 
@@ -147,29 +150,29 @@ def test_every_tag_of_the_part_is_in_the_rest_too(tags: list[tuple[str, ...]]) -
     examples = texts(*[(str(n), value) for n, value in enumerate(tags)])
     was_cut = set()
     for seed in range(30):
-        rest, part = cut_once(examples, 0.5, seed)
+        rest, part = split_once(examples, 0.5, seed)
         was_cut |= {e.text for e in part}
         assert all_tags(rest) == all_tags(examples)
     assert was_cut
 
 
 @pytest.mark.parametrize("label", ["good", None])
-def test_the_last_text_is_never_cut(label: str | None) -> None:
+def test_the_last_text_is_never_split_off(label: str | None) -> None:
     one, two = texts(("a", label)), texts(("a", label), ("b", label))
-    assert cut_once(one, 0.9) == (one, [])
-    rest, part = cut_once(two, 0.9)
+    assert split_once(one, 0.9) == (one, [])
+    rest, part = split_once(two, 0.9)
     assert (len(rest), len(part)) == (1, 1)
-    assert cut_once(texts(("a", label), ("A", label)), 0.9)[1] == []
+    assert split_once(texts(("a", label), ("A", label)), 0.9)[1] == []
 
 
-def test_nothing_is_cut_from_classes_of_one_text_each() -> None:
+def test_nothing_is_split_off_from_classes_of_one_text_each() -> None:
     examples = texts(("a", "good"), ("b", "bad"), ("c", "odd"))
-    assert cut_once(examples, 0.5) == (examples, [])
+    assert split_once(examples, 0.5) == (examples, [])
 
 
 def test_every_one_of_several_labels_of_the_part_is_in_the_rest_too() -> None:
     labels = [{"joy": n % 2 == 0, "fear": n == 7, "anger": None} for n in range(40)]
-    rest, part = cut_once(texts(*((f"text {n}", label) for n, label in enumerate(labels))), 0.5)
+    rest, part = split_once(texts(*((f"text {n}", label) for n, label in enumerate(labels))), 0.5)
     assert len(part) == 20
     assert any(label["fear"] for label in all_labels(rest))
     joyful = sum(label["joy"] is True for label in all_labels(part))
@@ -177,7 +180,7 @@ def test_every_one_of_several_labels_of_the_part_is_in_the_rest_too() -> None:
 
 
 @pytest.mark.parametrize("label", [1.5, 3, (("Asha", 0),), (), None])
-def test_numbers_and_answers_are_cut_though_each_occurs_only_once(label: Any) -> None:
+def test_numbers_and_answers_are_split_off_though_each_occurs_only_once(label: Any) -> None:
     values = [(label if label is None or isinstance(label, tuple) else label + n) for n in range(40)]
-    rest, part = cut_once(texts(*((f"text {n}", value) for n, value in enumerate(values))), 0.25)
+    rest, part = split_once(texts(*((f"text {n}", value) for n, value in enumerate(values))), 0.25)
     assert (len(rest), len(part)) == (30, 10)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from multitask_bert.config.schema import BatchingConfig, MixingConfig
-from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Target
 
 SIZES = {"big": 50, "small": 13}
 
 
-def target(anchors: tuple[int, ...], values: tuple[int, ...]) -> Target:
-    return Target(anchors, values, num_known=sum(value != UNKNOWN for value in values))
+def target(indices: tuple[int, ...], values: tuple[int, ...]) -> Target:
+    return Target(indices, values, num_known=sum(value != UNKNOWN for value in values))
 
 
 def numbered(task: str, n: int) -> EncodedExample:
@@ -24,13 +24,13 @@ def numbered(task: str, n: int) -> EncodedExample:
     return EncodedExample(Example(f"{task}:{n}", "", {}), ids, (0,) * len(ids), (), {"h": target((0,), (0,))})
 
 
-def numbered_set(task: str, size: int) -> TaskDataset:
-    return TaskDataset([numbered(task, n) for n in range(size)])
+def numbered_set(task: str, size: int) -> InMemorySplit:
+    return InMemorySplit([numbered(task, n) for n in range(size)])
 
 
 def make_stream(mixing: MixingConfig | None = None, *, seed: int = 1, **batching: Any) -> TrainingStream:
-    """Two tasks; the second piece of an example is its number, by which a batch shows whom it holds."""
-    datasets = {task: TaskDataset([numbered(task, n) for n in range(size)]) for task, size in SIZES.items()}
+    """Two tasks; the second token of an example is its number, by which a batch shows whom it holds."""
+    datasets = {task: InMemorySplit([numbered(task, n) for n in range(size)]) for task, size in SIZES.items()}
     config = BatchingConfig(**{"batch_size": 4, **batching})
     return TrainingStream(datasets, config, mixing or MixingConfig(), num_epochs=3, pad_id=0, seed=seed)
 
@@ -52,13 +52,13 @@ def test_an_epoch_sees_every_example_of_every_task_once(epoch: int) -> None:
     assert len(steps) == stream.num_steps(epoch) == 13 + 4
 
 
-def test_a_budget_of_tokens_that_examples_exceed_alone_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_examples_longer_than_max_tokens_are_counted_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Lengths are 2 to 8, of 50 examples 7 or 8 each."""
     make_stream(max_tokens=8)
     assert not caplog.records
     stream = make_stream(max_tokens=7)
     assert [record.message for record in caplog.records] == [
-        f"batching.max_tokens=7: longer than that: {which} (up to 8 pieces); each is a batch of its own"
+        f"batching.max_tokens=7: {which} are longer (up to 8 tokens); each is a batch of its own"
         for which in ("7 of 50 training examples of big", "1 of 13 training examples of small")
     ]
     assert all(len(batch) == 1 for _, batch in numbers(stream, 0) if any(n % 7 == 6 for n in batch))
@@ -83,7 +83,7 @@ def test_an_epoch_does_not_depend_on_the_epochs_before_it() -> None:
     assert numbers(stream, 1) == numbers(make_stream(), 1)
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_orders_differ_between_epochs_and_between_seeds() -> None:
     orders = [numbers(make_stream(seed=seed), epoch) for seed in (1, 2) for epoch in (0, 1)]
     assert all(one != other for place, one in enumerate(orders) for other in orders[:place])
 

@@ -115,7 +115,7 @@ def test_a_name_on_the_hub_is_loaded_with_its_configuration_and_revision(monkeyp
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no route to host"), ValueError("no such config"), KeyError()])
-def test_what_the_hub_cannot_give_is_refused_with_the_way_out(
+def test_a_data_set_that_cannot_be_loaded_is_refused_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def load(*_: str, **__: Any) -> Dataset:

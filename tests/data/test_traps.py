@@ -1,4 +1,4 @@
-"""Traps that public data sets hold, each in a file made for it, from the file to targets at pieces."""
+"""Traps that public data sets hold, each in a file made for it, from the file to targets at tokens."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ def test_orphan_i_tags_count_as_the_tags_that_they_are(tmp_path: Path, tokenizer
 
 
 @pytest.mark.parametrize("word", ["\u0301", "\ufe0f", "\u200b", "\u00a0"])
-def test_words_that_give_no_pieces_keep_their_tag(tmp_path: Path, tokenizer: Any, word: str) -> None:
+def test_words_without_tokens_keep_their_tag(tmp_path: Path, tokenizer: Any, word: str) -> None:
     assert tokenizer.tokenize(word) == []
     train = f"Asha\tB-PER\n{word}\tB-LOC\nleo\tO\n\n{word}\tB-LOC\n"
     data = process(tmp_path, "conll", {**CONLL, "train": train}, tokenizer)
     names = data.heads["mine"]["entities"].labels.names
-    found = [[names[v] for v in encoded.targets["entities"].values] for encoded in data.train["mine"].examples]
+    found = [[names[v] for v in encoded.targets["entities"].values] for encoded in data.train["mine"]]
     assert found == [["B-PER", "B-LOC", "O"], ["B-LOC"]]
 
 
-def test_a_text_in_two_unicode_forms_is_never_on_both_sides_of_a_cut(tmp_path: Path) -> None:
+def test_a_text_in_two_unicode_forms_is_never_on_both_sides_of_a_split(tmp_path: Path) -> None:
     texts = [f"kafé ndogo číslo {n}" for n in range(40)]
     rows = [f"{unicodedata.normalize(form, text)},{'good' if n % 2 else 'bad'}\n"
             for n, text in enumerate(texts) for form in ("NFC", "NFD")]  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_missing_label_is_unknown_and_neither_a_zero_nor_a_class(tmp_path: Pat
         "score": HeadConfig(type="regression", column="score"),
     }
     data = process(tmp_path, "csv", files, tokenizer, heads=heads, **NO_TEST)
-    missing, _ = data.dev["mine"].examples
+    missing, _ = data.dev["mine"]
     assert {name: target.num_known for name, target in missing.targets.items()} == dict.fromkeys(heads, 0)
     assert missing.targets["mood"].values == (UNKNOWN,)
     assert data.heads["mine"]["mood"].labels.names == ("bad", "good")
@@ -174,15 +174,15 @@ def answers(*pairs: tuple[str, int]) -> dict[str, Any]:
 
 
 def covered(window: EncodedExample) -> str:
-    """The part of the context from the first to the last piece that the target marks."""
+    """The part of the context from the first to the last token that the target marks."""
     target = window.targets["answer"]
-    first = next(a for a, (begin, _) in zip(target.anchors, target.values, strict=True) if begin == 1)
-    last = next(a for a, (_, end) in zip(target.anchors, target.values, strict=True) if end == 1)
+    first = next(a for a, (begin, _) in zip(target.token_indices, target.values, strict=True) if begin == 1)
+    last = next(a for a, (_, end) in zip(target.token_indices, target.values, strict=True) if end == 1)
     return (window.example.text_pair or "")[window.offsets[first][0] : window.offsets[last][1]]
 
 
-def test_an_answer_that_starts_inside_a_piece_is_learnt_as_the_whole_piece(tmp_path: Path, tokenizer: Any) -> None:
-    context = "Mwaka1999 alizaliwa Asha."  # the answer begins inside a word, and ends inside a piece
+def test_an_answer_that_starts_inside_a_token_is_learnt_as_the_whole_token(tmp_path: Path, tokenizer: Any) -> None:
+    context = "Mwaka1999 alizaliwa Asha."  # the answer begins inside a word, and ends inside a token
     file = squad_file(answers(("aliza", 10)), context=context)
     data = process(tmp_path, "squad", {**SQUAD, "train": file}, tokenizer, heads=SPAN, **NO_TEST)
     marked = covered(data.train["mine"][0])
@@ -191,7 +191,7 @@ def test_an_answer_that_starts_inside_a_piece_is_learnt_as_the_whole_piece(tmp_p
 
 
 @pytest.mark.parametrize(("context", "is_learnt"), [("Asha alikuja leo.", True), ("Asha na Asha walikuja.", False)])
-def test_an_answer_without_a_place_is_looked_for_and_else_not_learnt(
+def test_an_answer_without_a_known_start_is_searched_for_and_else_not_learnt(
     tmp_path: Path, tokenizer: Any, context: str, is_learnt: bool
 ) -> None:
     file = squad_file(answers(("Asha", -1)), context=context)
@@ -206,7 +206,7 @@ def test_contexts_of_three_thousand_words_are_read_to_their_end(tmp_path: Path, 
     context = " ".join(words)
     file = squad_file(answers(("neno2999", context.index("neno2999"))), context=context)
     data = process(tmp_path, "squad", {**SQUAD, "train": file}, tokenizer, heads=SPAN, **NO_TEST)
-    windows = [window for window in data.train["mine"].examples if window.example is data.train["mine"][0].example]
+    windows = [window for window in data.train["mine"] if window.example is data.train["mine"][0].example]
     assert len(windows) > 100
     ends = {end for window in windows for _, end in window.offsets}
     assert {context.index(word) + len(word) for word in words} <= ends
@@ -214,11 +214,11 @@ def test_contexts_of_three_thousand_words_are_read_to_their_end(tmp_path: Path, 
     assert all(len(window.input_ids) <= 64 for window in windows)
 
 
-def test_a_question_that_is_too_long_is_cut_and_the_context_is_not(tokenizer: Any) -> None:
+def test_a_question_that_is_too_long_is_truncated_and_the_context_is_not(tokenizer: Any) -> None:
     heads = {"answer": make_head(HeadConfig(type="span", stride=8), LabelSet(("answer",)))}
     example = Example("f:1", "kwa nini " * 99, {"answer": (("leo", 13),)}, text_pair="Asha alikuja leo.")
     windows = encode_examples([example], heads, tokenizer, max_length=32)
-    assert all(window.is_cut and len(window.input_ids) <= 32 for window in windows)
+    assert all(window.is_truncated and len(window.input_ids) <= 32 for window in windows)
     assert any(window.targets["answer"].num_known and covered(window) == "leo" for window in windows)
     assert windows[0].example is example
 
@@ -229,7 +229,7 @@ def test_windows_that_share_as_much_as_they_hold_are_refused(tokenizer: Any) -> 
         encode_examples([Example("f:1", "a", {"answer": None}, text_pair="b")], heads, tokenizer, max_length=32)
 
 
-def test_copies_of_a_text_are_never_on_both_sides_of_a_cut(tmp_path: Path) -> None:
+def test_copies_of_a_text_are_never_on_both_sides_of_a_split(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"Habari {n % 30}!" + " " * (n % 3), "label": "gb"[n % 2]}) for n in range(120)]
     splits = read(tmp_path, "jsonl", {"train": "\n".join(lines)})
     keys = {split: {example.text.strip() for example in examples} for split, examples in splits.items()}

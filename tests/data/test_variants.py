@@ -136,13 +136,13 @@ def test_a_json_line_whose_fields_are_all_objects_is_one_record(tmp_path: Path) 
 COMMENTED = "# id 1\nAsha B-PER\n#Simba O\n\n# id 2\n#Simba B-ORG\n# O\n"
 
 
-def test_comments_before_a_sentence_are_passed_over_and_hashtags_are_not(tmp_path: Path) -> None:
+def test_comments_before_a_sentence_are_skipped_and_hashtags_are_not(tmp_path: Path) -> None:
     first, second = read(tmp_path, "conll", COMMENTED, good=CONLL, comments="# ")
     assert (first.words, second.words) == (("Asha", "#Simba"), ("#Simba", "#"))
     assert (first.where[-2:], second.where[-2:]) == (":2", ":6")
 
 
-def test_comments_that_are_read_as_words_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_comments_that_are_read_as_words_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InputError, match=r"train.txt:2: 2 columns .* correct the line"):
         read(tmp_path, "conll", COMMENTED, good=CONLL)
     with pytest.raises(InputError, match=r"train.txt:4: 4 columns .*set `comments`"):
@@ -297,7 +297,7 @@ def test_no_more_than_ten_errors_come_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, "csv", content, good=CSV)
     assert str(caught.value).count("train.txt:") == 10
-    assert "10 errors, and the file was read no further" in str(caught.value)
+    assert "10 errors, and the rest of the file was not read" in str(caught.value)
 
 
 def test_a_file_without_a_good_record_is_refused_also_where_bad_ones_are_skipped(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_file_without_a_good_record_is_refused_also_where_bad_ones_are_skipped
         read(tmp_path, "csv", "id,text,label\n1,,good\n", good=CSV, on_bad_record="skip")
 
 
-def test_an_error_after_which_nothing_can_be_read_comes_after_those_before_it(tmp_path: Path) -> None:
+def test_an_error_that_ends_the_reading_comes_after_those_before_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"(?s)train.txt:2: the text is empty.*train.txt:3: unexpected end of data"):
         read(tmp_path, "csv", 'id,text,label\n1,,good\n2,"a,good\n', good=CSV)
 
@@ -331,7 +331,7 @@ def in_units(text: str, word: str) -> list[Any]:
     return [start, start + len(word), "PER"]
 
 
-def test_offsets_in_utf_16_units_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_offsets_in_utf_16_units_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     texts = [f"🙂 leo Asha{n} alikuja hapa" for n in range(4)]
     entities(tmp_path, *((text, [in_units(text, f"Asha{n}")]) for n, text in enumerate(texts)))
     assert "4 of 4 entities behind an emoji begin or end inside a word" in caplog.text
@@ -343,16 +343,16 @@ def test_offsets_in_utf_16_units_are_told(tmp_path: Path, caplog: pytest.LogCapt
         entities(tmp_path, ("🙂 Asha", [in_units("🙂 Asha", "Asha")]))
 
 
-def test_offsets_that_are_off_throughout_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_offsets_that_are_off_throughout_give_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     entities(tmp_path, *((f"leo Asha{n} alikuja", [[4, 8, "PER"]]) for n in range(4)))
-    assert "4 of 4 entities begin or end inside of a word" in caplog.text
+    assert "4 of 4 entities begin or end inside a word" in caplog.text
 
 
 # Names.
 
 
 @pytest.mark.parametrize("form", ["list", "file"])
-def test_numbers_get_the_names_of_their_labels(tmp_path: Path, form: str) -> None:
+def test_numbers_become_the_names_of_their_labels(tmp_path: Path, form: str) -> None:
     (tmp_path / "names.txt").write_text("mbaya\nwastani\nnzuri\n", encoding="utf-8")
     names = ["mbaya", "wastani", "nzuri"] if form == "list" else "names.txt"
     content = 'text,label,many,tags\na,0,"0,2",2 0\nb b,2.0,1,0 0\nc,-1,,\nd,nzuri,nzuri,1\n'

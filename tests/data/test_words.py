@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
+from multitask_bert.data.words import Entity, split_at_borders, split_words, tags_of
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -24,7 +24,7 @@ from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_
     (" \t\n", []),
 ])  # fmt: skip
 def test_words_are_runs_of_letters_and_digits_or_single_signs(text: str, words: list[str]) -> None:
-    assert [text[begin:end] for begin, end in cut_words(text)] == words
+    assert [text[begin:end] for begin, end in split_words(text)] == words
 
 
 def test_every_character_but_white_space_is_in_exactly_one_word() -> None:
@@ -32,7 +32,7 @@ def test_every_character_but_white_space_is_in_exactly_one_word() -> None:
     alphabet = "abZé1_ \t\n-.#'\"\u0301\ufe0f\u200b\u200d\u00a0中🙂"
     for _ in range(500):
         text = "".join(draw.choices(alphabet, k=draw.randint(0, 20)))
-        covered = [place for begin, end in cut_words(text) for place in range(begin, end)]
+        covered = [place for begin, end in split_words(text) for place in range(begin, end)]
         assert covered == [place for place, character in enumerate(text) if not character.isspace()]
         assert len(covered) == len(set(covered))
 
@@ -40,7 +40,7 @@ def test_every_character_but_white_space_is_in_exactly_one_word() -> None:
 def test_precomposed_and_decomposed_letters_give_the_same_words() -> None:
     text = "Çağ école naïve"
     cut = {
-        form: [unicodedata.normalize("NFC", changed[begin:end]) for begin, end in cut_words(changed)]
+        form: [unicodedata.normalize("NFC", changed[begin:end]) for begin, end in split_words(changed)]
         for form in ("NFC", "NFD")
         for changed in [unicodedata.normalize(form, text)]
     }
@@ -54,7 +54,7 @@ def test_tags_give_back_the_entities_they_were_made_of() -> None:
         borders = sorted(draw.sample(range(21), 6))
         pairs = [(borders[0], borders[1]), (borders[2], borders[3]), (borders[4], borders[5])]
         entities = [Entity(a, b, draw.choice("XY")) for a, b in pairs if text[a:b].strip()]
-        offsets = split_at_borders(cut_words(text), entities)
+        offsets = split_at_borders(split_words(text), entities)
         found: list[Entity] = []
         for (begin, end), tag in zip(offsets, tags_of(offsets, entities), strict=True):
             if tag.startswith("B-"):

@@ -15,12 +15,12 @@ from multitask_bert.data.encoding import encode_examples
 from multitask_bert.errors import InputError
 from multitask_bert.heads.choice import ChoiceHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, TargetBatch, Tokens
 from tests.tiny_bert import SIZES, assert_same_loss_and_gradients, batch_of, inputs_of, same_model
 
 HEAD = ChoiceHead(HeadConfig("choice"), LabelSet(()))
 LETTERS = HeadConfig("choice", labels=["A", "B", "C"])
-THREE = Pieces((101, 102, 101, 102, 101, 102), (0,) * 6, ((-1, -1),) * 6, (False,) * 6, sequence_starts=(0, 2, 4))
+THREE = Tokens((101, 102, 101, 102, 101, 102), (0,) * 6, ((-1, -1),) * 6, (False,) * 6, sequence_starts=(0, 2, 4))
 EXAMPLE = Example("quiz.jsonl:4", "Which?", {}, choices=("red", "green", "blue"))
 
 
@@ -34,7 +34,7 @@ def test_choices_that_have_names_are_found_by_them() -> None:
 
 
 @pytest.mark.parametrize("raw", ["B", "-1", "1.5", 1.5])
-def test_what_is_no_number_names_its_line_and_the_way_out(raw: Any) -> None:
+def test_a_choice_that_is_not_a_number_is_refused_with_its_line_and_the_way_out(raw: Any) -> None:
     with pytest.raises(InputError, match=r"quiz\.jsonl:4: choice needs the number .*`labels: \[A, B, …\]`"):
         ChoiceHead.parse(HEAD.config, raw, "quiz.jsonl:4")
 

@@ -13,10 +13,10 @@ from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, TargetBatch, Tokens
 
-PIECES = Pieces((101, 7592, 102), (0, 0, 0), ((-1, -1), (0, 5), (-1, -1)), (False, False, False))
-ENCODED = EncodedExample(Example("here", "hello", {}), PIECES.input_ids, PIECES.token_type_ids, (), {})
+TOKENS = Tokens((101, 7592, 102), (0, 0, 0), ((-1, -1), (0, 5), (-1, -1)), (False, False, False))
+ENCODED = EncodedExample(Example("here", "hello", {}), TOKENS.input_ids, TOKENS.token_type_ids, (), {})
 HEAD = ClassificationHead(HeadConfig("classification"), LabelSet(("bad", "good")))
 
 
@@ -40,12 +40,12 @@ def test_an_unseen_label_names_its_line_and_the_known_ones() -> None:
 
 
 def test_a_label_becomes_one_target_at_the_first_token() -> None:
-    assert HEAD.encode("good", PIECES) == Target(anchors=(0,), values=(1,), num_known=1)
+    assert HEAD.encode("good", TOKENS) == Target(token_indices=(0,), values=(1,), num_known=1)
 
 
-def test_a_missing_label_is_no_class() -> None:
+def test_a_missing_label_is_not_a_class() -> None:
     HEAD.check_label(None, Example("dev.tsv:7", "text", {}))
-    assert HEAD.encode(None, PIECES) == Target(anchors=(0,), values=(UNKNOWN,), num_known=0)
+    assert HEAD.encode(None, TOKENS) == Target(token_indices=(0,), values=(UNKNOWN,), num_known=0)
 
 
 def test_the_loss_is_the_sum_over_known_labels() -> None:
@@ -136,7 +136,7 @@ def test_keys_by_label_are_announced_where_the_config_names_the_labels() -> None
     assert ClassificationHead.keys_of(config) == ("f1", "f1_of_good", "f1_of_bad")
 
 
-def test_somebody_elses_metric_gets_class_ids_and_reports_under_its_own_name(
+def test_a_custom_metric_gets_class_ids_and_is_reported_under_its_own_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: dict[str, object] = {}

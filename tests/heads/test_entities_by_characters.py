@@ -51,8 +51,8 @@ def read(path: Path, records: Sequence[Mapping[str, Any]], heads: Mapping[str, H
 
 
 def random_logits(draw: random.Random, encoded: EncodedExample) -> np.ndarray:
-    """Of each word with pieces; the same for the same text."""
-    return np.random.default_rng(draw.randrange(9)).normal(size=(len(encoded.targets["h"].anchors), len(LABELS)))
+    """Of each word with tokens; the same for the same text."""
+    return np.random.default_rng(draw.randrange(9)).normal(size=(len(encoded.targets["h"].token_indices), len(LABELS)))
 
 
 def character_scores(golds: Sequence[Spans], founds: Sequence[Spans]) -> dict[str, float]:
@@ -72,7 +72,7 @@ def character_scores(golds: Sequence[Spans], founds: Sequence[Spans]) -> dict[st
 @pytest.mark.parametrize("max_length", [64, 8])
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("alphabet", ALPHABETS)
-def test_scores_equal_those_of_the_places_that_predicting_says(
+def test_scores_equal_those_of_the_offsets_that_predicting_gives(
     tokenizer: Any, tmp_path: Path, alphabet: str, constrained: bool, max_length: int
 ) -> None:
     draw = random.Random(3)
@@ -88,7 +88,7 @@ def test_scores_equal_those_of_the_places_that_predicting_says(
     founds: list[Spans] = []
     for ours_now, theirs in zip(scored, predicted, strict=True):
         assert ours_now.input_ids == theirs.input_ids
-        assert ours_now.targets["h"].anchors == theirs.targets["h"].anchors
+        assert ours_now.targets["h"].token_indices == theirs.targets["h"].token_indices
         logits = random_logits(draw, theirs)
         gold = np.zeros_like(logits)  # so that a good part is right
         gold[range(len(gold)), ours_now.targets["h"].values] = draw.choice([0.0, 5.0])
@@ -105,14 +105,14 @@ def test_scores_equal_those_of_the_places_that_predicting_says(
         assert [ours.is_right(gold, found) for gold, found in zip(golds, predictions, strict=True)] == are_right
 
 
-def test_words_are_cut_at_entities_in_training_only(tokenizer: Any, tmp_path: Path) -> None:
+def test_words_are_split_at_entities_in_training_only(tokenizer: Any, tmp_path: Path) -> None:
     heads: dict[str, Head] = {"h": head()}
     record = {"text": "mDodomani leo", "h": [[1, 7, "X"]]}
     examples = read(tmp_path / "a.jsonl", [record], {"h": HeadConfig("tagging", column="h")})
     (trained,) = encode_examples(examples, heads, tokenizer, max_length=32)
     (scored,) = encode_examples(examples, heads, tokenizer, max_length=32, as_predicted=True)
-    assert len(trained.targets["h"].anchors) == 4  # m, Dodoma, ni, leo
-    assert len(scored.targets["h"].anchors) == 2  # mDodomani, leo
+    assert len(trained.targets["h"].token_indices) == 4  # m, Dodoma, ni, leo
+    assert len(scored.targets["h"].token_indices) == 2  # mDodomani, leo
     assert scored.example.labels == trained.example.labels == {"h": ("O", "B-X", "O", "O")}
     assert heads["h"].decode(np.eye(5)[[1, 0]], scored).value == ("B-X", "I-X", "I-X", "O")
 
@@ -144,7 +144,7 @@ def test_dev_and_test_are_encoded_as_predicting_does_and_train_is_not(
     with caplog.at_level(logging.WARNING):
         data = processor.process(tokenizer, max_length=32)
     splits = {"train": data.train["t"], "dev": data.dev["t"], "test": data.test["t"]}
-    num_words = {split: {len(one.targets["h"].anchors) for one in dataset} for split, dataset in splits.items()}
+    num_words = {split: {len(one.targets["h"].token_indices) for one in dataset} for split, dataset in splits.items()}
     assert num_words == {"train": {5}, "dev": {3}, "test": {3}}
     said = [message for message in caplog.messages if "begin or end where no word does" in message]
     assert [message.partition(": ")[2].partition(" begin")[0] for message in said] == [

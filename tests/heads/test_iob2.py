@@ -35,7 +35,7 @@ def test_each_scheme_becomes_iob2(scheme: str, tags: str, expected: str) -> None
 
 
 @pytest.mark.parametrize("scheme", ["iob2", "iob1", "bioes"])
-def test_no_words_are_no_tags(scheme: str) -> None:
+def test_a_sentence_without_words_has_no_tags(scheme: str) -> None:
     assert to_iob2([], scheme) == ()
 
 
@@ -76,9 +76,9 @@ def test_entities_written_in_any_scheme_are_read_back(scheme: str, seed: int) ->
         ("iob2", "O S-PER", 1, "tag 'S-PER' is not IOB2 (expected O, B-X or I-X)"),
         ("iob1", "E-PER", 0, "tag 'E-PER' is not IOB1"),
         ("bioes", "O PER", 1, "tag 'PER' is not BIOES (expected O, B-X, I-X, E-X or S-X)"),
-        ("bioes", "O I-PER E-PER", 1, "tag 'I-PER' goes on with an entity that no B-PER began"),
-        ("bioes", "B-LOC E-PER", 1, "tag 'E-PER' goes on with an entity that no B-PER began"),
-        ("bioes", "S-PER I-PER", 1, "tag 'I-PER' goes on"),
+        ("bioes", "O I-PER E-PER", 1, "tag 'I-PER' continues an entity that no B-PER began"),
+        ("bioes", "B-LOC E-PER", 1, "tag 'E-PER' continues an entity that no B-PER began"),
+        ("bioes", "S-PER I-PER", 1, "tag 'I-PER' continues"),
         ("bioes", "B-PER O", 1, "tag 'O' stands where an entity of type PER has not ended (E-PER)"),
         ("bioes", "B-PER S-PER", 1, "tag 'S-PER' stands where"),
         ("bioes", "B-PER B-PER", 1, "tag 'B-PER' stands where"),
@@ -86,7 +86,9 @@ def test_entities_written_in_any_scheme_are_read_back(scheme: str, seed: int) ->
         ("bioes", "O B-PER", 1, "tag 'B-PER' leaves an entity of type PER without its end"),
     ],
 )
-def test_tags_against_the_scheme_are_named_with_their_place(scheme: str, tags: str, index: int, message: str) -> None:
+def test_tags_against_the_scheme_are_named_with_the_index_of_their_word(
+    scheme: str, tags: str, index: int, message: str
+) -> None:
     with pytest.raises(TagError) as error:
         to_iob2(tags.split(), scheme)
     assert error.value.index == index

@@ -21,7 +21,9 @@ from tests.data.task_files import make_task
 
 
 @pytest.mark.parametrize("labels", [{}, {"labels": ["joy|fear", "joy"]}, {"separator": "|"}])
-def test_another_separator_in_labels_is_told(labels: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+def test_another_separator_in_labels_gives_a_warning(
+    labels: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
     config = HeadConfig("multilabel", column="felt", **labels)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         MultilabelHead.collect(config, [MultilabelHead.parse(config, raw, "f:1") for raw in ("joy|fear", "joy")])
@@ -33,7 +35,7 @@ def test_another_separator_in_labels_is_told(labels: dict[str, object], caplog: 
     (("B-PER", "O", "B-LOC", "I-LOC", "O", "I-PER"), False),
     (("O",), False),
 ])  # fmt: skip
-def test_a_file_that_looks_like_iob1_is_told(
+def test_a_file_that_looks_like_iob1_gives_a_warning(
     tags: tuple[str, ...], is_told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -82,7 +84,7 @@ def test_a_whole_number_is_one_label_however_it_is_written(tmp_path: Path, token
     head = data.heads["mine"]["mood"]
     assert (head.labels.names, head.labels.counts) == (("0", "1"), (2, 3))
     assert head.config.class_weights == {"0": 2.0, "1": 3.0}
-    values = [one.targets["mood"].values[0] for one in data.train["mine"].examples]
+    values = [one.targets["mood"].values[0] for one in data.train["mine"]]
     assert values == [1, 1, 1, 0, 0, UNKNOWN]
     assert data.dev["mine"][0].targets["mood"].values == (1,)
 
@@ -92,7 +94,7 @@ def test_labels_are_spelled_as_train_spells_them_where_it_does_so_in_one_way(tmp
     data = process(tmp_path, {"mood": HeadConfig("classification", column="label")}, tokenizer, files)
     head = data.heads["mine"]["mood"]
     assert head.labels.names == ("0.0", "1.0")
-    dev = [head.spelled(one.example.labels["mood"]) for one in data.dev["mine"].examples]
+    dev = [head.spelled(one.example.labels["mood"]) for one in data.dev["mine"]]
     scores = head.score(dev, [Prediction("0.0"), Prediction("0.0")])
     assert (dev, scores["accuracy"]) == (["0.0", "1.0"], 0.5)
     assert LabelSet.from_names(["007", "7", "1.10", "1.1", "v1.0"]).names == ("007", "1.1", "1.10", "7", "v1.0")
@@ -137,9 +139,9 @@ def test_a_class_that_only_dev_has_counts_as_wrong(
     data = process(tmp_path, heads, tokenizer, files)
     assert "2 dev example(s) have a label that heads.mood does not know, which counts as wrong: meh (2)" in caplog.text
     head = data.heads["mine"]["mood"]
-    targets = [one.targets["mood"] for one in data.dev["mine"].examples]
+    targets = [one.targets["mood"] for one in data.dev["mine"]]
     assert [target.num_known for target in targets] == [1, 0, 1, 0]
-    golds = [one.example.labels["mood"] for one in data.dev["mine"].examples]
+    golds = [one.example.labels["mood"] for one in data.dev["mine"]]
     scores = head.score(golds, [Prediction(name) for name in ("good", "good", "bad", "bad")])
     assert scores["accuracy"] == 0.5
     assert scores["f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)  # of good, bad and meh
@@ -154,7 +156,7 @@ def test_several_labels_with_one_that_only_dev_has_count_as_wrong(tmp_path: Path
     heads = {"felt": HeadConfig("multilabel", column="label", unknown_labels="wrong")}
     data = process(tmp_path, heads, tokenizer, files)
     head = data.heads["mine"]["felt"]
-    golds = [one.example.labels["felt"] for one in data.dev["mine"].examples]
+    golds = [one.example.labels["felt"] for one in data.dev["mine"]]
     found = [Prediction(("joy",), (0.1, 0.9)), Prediction(("fear",), (0.9, 0.1))]
     scores = head.score(golds, found)
     assert (scores["f1"], scores["exact_match"]) == (pytest.approx(2 / 3), 0.5)  # of fear, joy and envy

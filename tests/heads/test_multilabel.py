@@ -18,11 +18,11 @@ from multitask_bert.data.encoding import encode_examples
 from multitask_bert.errors import InputError
 from multitask_bert.heads.multilabel import MultilabelHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import EncodedExample, Example, Pieces, Prediction, TargetBatch
+from multitask_bert.records import EncodedExample, Example, Prediction, TargetBatch, Tokens
 from tests.tiny_bert import SIZES, assert_same_loss_and_gradients, batch_of, inputs_of, same_model
 
-PIECES = Pieces((101, 7592, 102), (0, 0, 0), ((-1, -1), (0, 5), (-1, -1)), (False, False, False))
-ENCODED = EncodedExample(Example("here", "hello", {}), PIECES.input_ids, PIECES.token_type_ids, (), {})
+TOKENS = Tokens((101, 7592, 102), (0, 0, 0), ((-1, -1), (0, 5), (-1, -1)), (False, False, False))
+ENCODED = EncodedExample(Example("here", "hello", {}), TOKENS.input_ids, TOKENS.token_type_ids, (), {})
 LABELS = LabelSet(("anger", "fear", "joy"))
 
 
@@ -55,7 +55,7 @@ def test_every_spelling_of_one_is_a_yes(cell: Any) -> None:
 
 @pytest.mark.parametrize("cell", ["2", "-1", "yes", "0.5"])
 def test_a_cell_that_is_neither_0_nor_1_names_line_and_column(cell: str) -> None:
-    with pytest.raises(InputError, match=rf"train\.csv:2: column 'fear' holds '{cell}', but a label is 0, 1 or empty"):
+    with pytest.raises(InputError, match=rf"train\.csv:2: column 'fear' holds '{cell}', but a cell is 0, 1 or empty"):
         MultilabelHead.parse(COLUMNS, {"anger": "1", "fear": cell}, "train.csv:2")
 
 
@@ -76,13 +76,13 @@ def test_an_empty_field_is_a_missing_label(raw: str | None) -> None:
 @pytest.mark.parametrize("raw", ["[]", []])
 def test_an_empty_list_says_that_no_label_holds(raw: Any) -> None:
     value = MultilabelHead.parse(HEAD.config, raw, "here")
-    assert HEAD.encode(value, PIECES).values == ((0.0, 0.0, 0.0),)
+    assert HEAD.encode(value, TOKENS).values == ((0.0, 0.0, 0.0),)
 
 
 @pytest.mark.parametrize(
     "raw", ['["joy"', 3.5, [["joy"]], pytest.param(f"[{'7' * 5000}]", id="digits"), pytest.param("[" * 9999, id="deep")]
 )
-def test_what_is_no_list_of_labels_names_its_line(raw: Any) -> None:
+def test_a_field_that_is_not_a_list_of_labels_is_refused_with_its_line(raw: Any) -> None:
     with pytest.raises(InputError, match=r"train\.csv:2: "):
         MultilabelHead.parse(HEAD.config, raw, "train.csv:2")
 
@@ -102,14 +102,14 @@ def test_an_unseen_label_names_its_line_and_the_known_ones() -> None:
         HEAD.check_label({"joy": True, "love": True}, Example("dev.csv:7", "text", {}))
 
 
-def test_an_unknown_cell_is_no_zero_and_is_not_counted() -> None:
-    target = HEAD.encode({"anger": True, "fear": None}, PIECES)
-    assert (target.anchors, target.num_known) == ((0,), 2)
+def test_an_unknown_cell_is_not_a_zero_and_is_not_counted() -> None:
+    target = HEAD.encode({"anger": True, "fear": None}, TOKENS)
+    assert (target.token_indices, target.num_known) == ((0,), 2)
     np.testing.assert_equal(target.values, ((1.0, math.nan, 0.0),))
 
 
 def test_a_missing_label_has_only_unknown_cells() -> None:
-    target = HEAD.encode(None, PIECES)
+    target = HEAD.encode(None, TOKENS)
     assert target.num_known == 0
     np.testing.assert_equal(target.values, ((math.nan,) * 3,))
 
@@ -196,7 +196,7 @@ def test_tuning_without_any_known_label_changes_nothing() -> None:
     assert head.thresholds == [0.5] * 3
 
 
-def test_a_tuned_threshold_travels_with_the_weights() -> None:
+def test_a_tuned_threshold_is_saved_with_the_weights() -> None:
     head = tuned("tuned_per_label")
     assert head._module is not None
     head.tune(GOLDS, [Prediction((), scores) for scores in SCORES])

@@ -15,11 +15,11 @@ from multitask_bert.data.encoding import encode_examples
 from multitask_bert.errors import InputError
 from multitask_bert.heads.regression import RegressionHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import EncodedExample, Example, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.records import EncodedExample, Example, Prediction, Target, TargetBatch, Tokens
 from tests.tiny_bert import SIZES, assert_same_loss_and_gradients, batch_of, inputs_of, same_model
 
-PIECES = Pieces((101, 102), (0, 0), ((-1, -1), (-1, -1)), (False, False))
-ENCODED = EncodedExample(Example("here", "", {}), PIECES.input_ids, PIECES.token_type_ids, (), {})
+TOKENS = Tokens((101, 102), (0, 0), ((-1, -1), (-1, -1)), (False, False))
+ENCODED = EncodedExample(Example("here", "", {}), TOKENS.input_ids, TOKENS.token_type_ids, (), {})
 
 
 def head_with(**options: Any) -> RegressionHead:
@@ -37,7 +37,7 @@ def test_a_field_is_a_number_or_missing(raw: Any, value: float | None) -> None:
 
 
 @pytest.mark.parametrize("raw", ["high", "nan", "inf", "1,5", True])
-def test_what_is_no_number_names_its_line(raw: Any) -> None:
+def test_a_label_that_is_not_a_number_is_refused_with_its_line(raw: Any) -> None:
     with pytest.raises(InputError, match=r"sick\.tsv:3: regression needs a number, but found"):
         RegressionHead.parse(PLAIN.config, raw, "sick.tsv:3")
 
@@ -48,13 +48,13 @@ def test_a_number_outside_the_range_names_its_line() -> None:
 
 
 @pytest.mark.parametrize(("value", "scaled"), [(1.0, 0.0), (5.0, 1.0), (2.0, 0.25)])
-def test_the_range_is_learnt_as_0_to_1_and_turned_back(value: float, scaled: float) -> None:
-    assert SCALED.encode(value, PIECES) == Target((0,), (scaled,), 1)
+def test_the_range_is_learnt_as_0_to_1_and_scaled_back(value: float, scaled: float) -> None:
+    assert SCALED.encode(value, TOKENS) == Target((0,), (scaled,), 1)
     assert SCALED.decode(np.array([[scaled]]), ENCODED).value == value
 
 
 def test_without_a_range_numbers_stay_as_they_are() -> None:
-    assert PLAIN.encode(3.5, PIECES).values == (3.5,)
+    assert PLAIN.encode(3.5, TOKENS).values == (3.5,)
     assert PLAIN.decode(np.array([[3.5]]), ENCODED).value == 3.5
 
 
@@ -66,7 +66,7 @@ def test_predictions_leave_the_range_unless_they_are_clipped() -> None:
 
 
 def test_a_missing_number_changes_neither_loss_nor_gradient() -> None:
-    target = PLAIN.encode(None, PIECES)
+    target = PLAIN.encode(None, TOKENS)
     assert target.num_known == 0
     assert math.isnan(target.values[0])
     logits_ML = torch.tensor([[1.0], [2.0]], requires_grad=True)

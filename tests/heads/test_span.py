@@ -45,7 +45,7 @@ def test_an_empty_field_is_a_missing_label(raw: Any) -> None:
     assert SpanHead.parse(HEAD.config, raw, "here") is None
 
 
-def test_an_answer_without_a_start_is_looked_for() -> None:
+def test_an_answer_without_a_start_is_searched_for() -> None:
     for raw in (
         [{"text": "Arusha"}],
         [{"text": "Arusha", "answer_start": []}],
@@ -62,7 +62,7 @@ def test_an_answer_without_a_start_is_looked_for() -> None:
         pytest.param(f"[{'7' * 5000}]", id="digits"), pytest.param("[" * 9999, id="deep"),
     ],
 )  # fmt: skip
-def test_what_is_no_list_of_answers_names_its_line(raw: Any) -> None:
+def test_a_label_that_is_not_a_list_of_answers_is_refused_with_its_line(raw: Any) -> None:
     with pytest.raises(InputError, match=r"squad\.json:9: "):
         SpanHead.parse(HEAD.config, raw, "squad.json:9")
 
@@ -73,17 +73,17 @@ def test_the_labels_tell_whether_train_has_questions_without_an_answer() -> None
     assert (found, found.counts) == (SOMETIMES, (2, 1))
 
 
-def test_every_piece_of_the_context_and_the_first_token_are_places(tokenizer: Any) -> None:
+def test_an_answer_may_begin_and_end_at_every_context_token_and_the_first_one(tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, ONE)
     num_question = len(tokenizer(QUESTION)["input_ids"])
-    assert window.targets["h"].anchors == (0, *range(num_question, len(window.input_ids) - 1))
+    assert window.targets["h"].token_indices == (0, *range(num_question, len(window.input_ids) - 1))
 
 
 @pytest.mark.parametrize(
     ("text", "start", "marked"),
     [
         ("Arusha", 18, "Arusha"),
-        (" Arusha ", 17, "Arusha"),  # spaces belong to no piece
+        (" Arusha ", 17, "Arusha"),  # spaces belong to no token
         ("in Arusha in 1990", 15, "in Arusha in 1990"),
         ("Amina", 0, "Amina"),
         ("Dar-es-Salaam.", 51, "Dar-es-Salaam."),
@@ -91,7 +91,7 @@ def test_every_piece_of_the_context_and_the_first_token_are_places(tokenizer: An
         ("99", 29, "1990"),  # begins and ends inside a token
     ],
 )
-def test_the_pieces_that_cover_an_answer_are_marked(text: str, start: int, marked: str, tokenizer: Any) -> None:
+def test_the_tokens_that_cover_an_answer_are_marked(text: str, start: int, marked: str, tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, ((text, start),))
     assert marked_text(window) == marked
 
@@ -103,7 +103,7 @@ def test_an_answer_with_a_wrong_start_is_found_where_its_text_occurs_once(start:
 
 
 @pytest.mark.parametrize("answer", [("was born", -1), ("Mwanza", 3), ("Mwanza", -1)])
-def test_an_answer_that_cannot_be_placed_is_unknown_and_never_no_answer(answer: Any, tokenizer: Any) -> None:
+def test_an_answer_that_is_not_found_is_unknown_and_never_no_answer(answer: Any, tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, (answer,))
     assert marked_text(window) is None
 
@@ -111,10 +111,10 @@ def test_an_answer_that_cannot_be_placed_is_unknown_and_never_no_answer(answer: 
 def test_an_answer_that_occurs_twice_stays_at_its_right_start(tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, (("was born", 39),))
     place = int(np.array(window.targets["h"].values)[:, 0].argmax())
-    assert window.offsets[window.targets["h"].anchors[place]] == (39, 42)
+    assert window.offsets[window.targets["h"].token_indices[place]] == (39, 42)
 
 
-def test_the_first_answer_that_can_be_placed_is_learnt(tokenizer: Any) -> None:
+def test_the_first_answer_that_is_found_is_learnt(tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, (("Mwanza", 3), ("1990", 28), ("Arusha", 18)))
     assert marked_text(window) == "1990"
 
@@ -129,12 +129,12 @@ def test_no_answer_is_the_first_token(tokenizer: Any) -> None:
     assert marked_text(window) == ""
 
 
-def test_unplaced_answers_are_counted_and_the_first_ones_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_answers_that_are_not_found_are_counted_and_the_first_ones_named(caplog: pytest.LogCaptureFixture) -> None:
     head = head_with()
     for line in range(NUM_LOGGED + 3):
         head.check_label((("Mwanza", 3),), Example(f"squad.json:{line}", QUESTION, {}, text_pair=CONTEXT))
     head.check_label(ONE, Example("squad.json:99", QUESTION, {}, text_pair=CONTEXT))
-    assert head.num_unplaced == NUM_LOGGED + 3
+    assert head.num_not_found == NUM_LOGGED + 3
     assert len(caplog.messages) == NUM_LOGGED + 1
     assert "squad.json:0: answer 'Mwanza' stands neither at answer_start=3" in caplog.messages[0]
 
@@ -150,7 +150,7 @@ def test_only_windows_that_hold_the_whole_answer_are_marked_with_it(tokenizer: A
     assert len(windows) > 5
     begin, end = LONG.index(answer), LONG.index(answer) + len(answer)
     for window in windows:
-        context = [window.offsets[place] for place in window.targets["h"].anchors[1:]]
+        context = [window.offsets[place] for place in window.targets["h"].token_indices[1:]]
         holds = context[0][0] <= begin and end <= context[-1][1]
         assert marked_text(window) == (answer if holds else "")
     assert marked_text(windows[-1]) == answer
@@ -163,7 +163,7 @@ def test_every_answer_of_a_long_context_is_marked_in_some_window(tokenizer: Any)
         assert word in [marked_text(window) for window in windows]
 
 
-def test_loss_and_gradients_equal_bert_for_question_answering_over_the_same_places(tokenizer: Any) -> None:
+def test_loss_and_gradients_equal_bert_for_question_answering_over_the_same_tokens(tokenizer: Any) -> None:
     """Theirs may begin at any token; with the question, separators and padding closed to it, both are one."""
     torch.manual_seed(0)
     theirs = BertForQuestionAnswering(BertConfig(**SIZES))
@@ -177,12 +177,14 @@ def test_loss_and_gradients_equal_bert_for_question_answering_over_the_same_plac
     batch = batch_of(encoded)
     target = batch.targets["t", "h"]
     is_place_BS = torch.zeros(batch.input_ids_BS.numel(), dtype=torch.bool)
-    is_place_BS[target.anchor_M] = True
+    is_place_BS[target.token_M] = True
     is_place_BS = is_place_BS.reshape(batch.input_ids_BS.shape)
     theirs.qa_outputs.register_forward_hook(
         lambda module, inputs, output: output.masked_fill(~is_place_BS[:, :, None], -1e9)
     )
-    places = [[e.targets["h"].anchors[i] for i in np.array(e.targets["h"].values).argmax(axis=0)] for e in encoded]
+    places = [
+        [e.targets["h"].token_indices[i] for i in np.array(e.targets["h"].values).argmax(axis=0)] for e in encoded
+    ]
     begin_B, end_B = torch.tensor(places).T
     expected = theirs(**inputs_of(batch), start_positions=begin_B, end_positions=end_B)
     assert_same_loss_and_gradients(ours, batch, theirs, expected.loss)

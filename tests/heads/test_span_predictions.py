@@ -20,19 +20,19 @@ HEAD = head_with(stride=16)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_predicted_span_is_the_best_of_all(max_answer_length: int, seed: int, tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, ONE)
-    num_places = len(window.targets["h"].anchors)
-    logits_ML = np.random.default_rng(seed).normal(size=(num_places, 2))
+    num_candidates = len(window.targets["h"].token_indices)
+    logits_ML = np.random.default_rng(seed).normal(size=(num_candidates, 2))
     found = head_with(max_answer_length=max_answer_length).decode(logits_ML, window)
     spans = [
         (first, last)
-        for first, last in itertools.product(range(1, num_places), repeat=2)
+        for first, last in itertools.product(range(1, num_candidates), repeat=2)
         if first <= last < first + max_answer_length
     ]
     first, last = max(spans, key=lambda span: logits_ML[span[0], 0] + logits_ML[span[1], 1])
-    anchors = window.targets["h"].anchors
-    place = window.offsets[anchors[first]][0], window.offsets[anchors[last]][1]
-    assert found.place == place
-    assert found.value == CONTEXT[place[0] : place[1]]
+    candidates = window.targets["h"].token_indices
+    span = window.offsets[candidates[first]][0], window.offsets[candidates[last]][1]
+    assert found.span == span
+    assert found.value == CONTEXT[span[0] : span[1]]
     assert found.scores == pytest.approx((logits_ML[first, 0] + logits_ML[last, 1], logits_ML[0].sum()))
 
 
@@ -51,8 +51,8 @@ def with_marks(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("family", [byte_level, with_marks])
-def test_tokenizers_that_count_the_space_to_the_word_give_the_answer_without_it(family: Any) -> None:
-    """Every run of words of the context: marked by its target, it is predicted with its own place."""
+def test_tokenizers_that_include_the_space_before_a_word_give_the_answer_without_it(family: Any) -> None:
+    """Every run of words of the context: marked by its target, it is predicted with its own span."""
     pieces = Tokenizer(models.BPE(unk_token="<unk>"))
     family(pieces)
     special = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -68,28 +68,28 @@ def test_tokenizers_that_count_the_space_to_the_word_give_the_answer_without_it(
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=pieces, cls_token="<s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>"
     )
-    begins = [0, *(place + 1 for place, letter in enumerate(CONTEXT) if letter == " ")]
+    begins = [0, *(index + 1 for index, letter in enumerate(CONTEXT) if letter == " ")]
     ends_of_words = [*(begin - 1 for begin in begins[1:]), len(CONTEXT)]
     for begin, end in itertools.product(begins, ends_of_words):
         if begin < end:
             (window,) = windows_of(tokenizer, ((CONTEXT[begin:end], begin),), max_length=256)
             found = head_with(max_answer_length=99).decode(np.array(window.targets["h"].values), window)
-            assert (found.value, found.place) == (CONTEXT[begin:end], (begin, end))
+            assert (found.value, found.span) == (CONTEXT[begin:end], (begin, end))
 
 
 def test_an_answer_keeps_the_accents_on_its_last_letter(tokenizer: Any) -> None:
     context = "Amina alikunywa cafe\u0301\u0323 mjini."
     (window,) = windows_of(tokenizer, (("cafe", 16),), context)
     found = HEAD.decode(np.array(window.targets["h"].values), window)
-    assert (found.value, found.place) == ("cafe\u0301\u0323", (16, 22))
+    assert (found.value, found.span) == ("cafe\u0301\u0323", (16, 22))
 
 
-def test_a_context_without_pieces_has_no_answer() -> None:
+def test_a_context_without_tokens_has_no_answer() -> None:
     window = EncodedExample(
         Example("here", "q", {}, text_pair=""), (101, 102, 102), (0, 0, 0), (), {"h": Target((0,), (), 1)}
     )
     found = HEAD.join([HEAD.decode(np.zeros((1, 2)), window)])
-    assert (found.value, found.place) == ("", None)
+    assert (found.value, found.span) == ("", None)
     assert HEAD.present(found, window)["answer"] is None
 
 
@@ -111,7 +111,7 @@ def test_no_answer_is_predicted_only_where_train_has_such_questions_or_a_thresho
     assert head_with(no_answer_threshold=7.0).join([SURE]).value == ""
 
 
-def test_an_answer_is_presented_with_its_place_and_margin(tokenizer: Any) -> None:
+def test_an_answer_is_presented_with_its_span_and_margin(tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, ONE)
     found = HEAD.join([HEAD.decode(np.array(window.targets["h"].values), window)])
     assert HEAD.present(found, window) == {"answer": "Arusha", "start": 18, "end": 24, "margin": 2.0}

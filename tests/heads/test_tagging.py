@@ -10,15 +10,15 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads.iob2 import may_follow
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet
-from multitask_bert.records import UNKNOWN, EncodedExample, Example, Pieces, Prediction, Target
+from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, Tokens
 
 SPANS = TaggingHead(HeadConfig("tagging"), LabelSet(("O", "B-LOC", "I-LOC", "B-PER", "I-PER")))
 PLAIN = TaggingHead(HeadConfig("tagging", scheme="plain"), LabelSet(("ADJ", "NOUN", "VERB")))
 SENTENCE = Example("train.txt:10", "Amina yuko Dar", {}, words=("Amina", "yuko", "Dar"))
 
 
-def pieces(*word_starts: int) -> Pieces:
-    return Pieces((), (), (), (), word_starts=word_starts)
+def tokens(*word_starts: int) -> Tokens:
+    return Tokens((), (), (), (), word_starts=word_starts)
 
 
 def encoded(*word_starts: int) -> EncodedExample:
@@ -57,33 +57,35 @@ def test_an_entity_type_that_train_lacks_names_its_line_and_the_known_types() ->
 def test_an_orphan_i_tag_is_accepted() -> None:
     tags = TaggingHead.parse(SPANS.config, ("O", "I-LOC", "O"), SENTENCE.where)
     SPANS.check_label(tags, SENTENCE)
-    assert SPANS.encode(tags, pieces(1, 2, 3)).values == (0, 2, 0)
+    assert SPANS.encode(tags, tokens(1, 2, 3)).values == (0, 2, 0)
 
 
-def test_only_the_first_piece_of_a_word_has_a_target() -> None:
-    assert SPANS.encode(("B-PER", "O", "B-LOC"), pieces(1, 4, 5)) == Target(
-        anchors=(1, 4, 5), values=(3, 0, 1), num_known=3
+def test_only_the_first_token_of_a_word_has_a_target() -> None:
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), tokens(1, 4, 5)) == Target(
+        token_indices=(1, 4, 5), values=(3, 0, 1), num_known=3
     )
 
 
-def test_a_word_that_truncation_cut_off_has_no_target() -> None:
-    assert SPANS.encode(("B-PER", "O", "B-LOC"), pieces(1, 4, -1)) == Target(anchors=(1, 4), values=(3, 0), num_known=2)
+def test_a_truncated_word_has_no_target() -> None:
+    assert SPANS.encode(("B-PER", "O", "B-LOC"), tokens(1, 4, -1)) == Target(
+        token_indices=(1, 4), values=(3, 0), num_known=2
+    )
 
 
 def test_missing_tags_are_unknown_and_not_o() -> None:
-    assert SPANS.encode(None, pieces(1, 2)) == Target(anchors=(1, 2), values=(UNKNOWN, UNKNOWN), num_known=0)
+    assert SPANS.encode(None, tokens(1, 2)) == Target(token_indices=(1, 2), values=(UNKNOWN, UNKNOWN), num_known=0)
 
 
-def test_a_prediction_has_a_tag_for_every_word_and_o_for_those_cut_off() -> None:
+def test_a_prediction_has_a_tag_for_every_word_and_o_for_truncated_ones() -> None:
     assert SPANS.decode(logits(3, 1), encoded(1, -1, 5)).value == ("B-PER", "O", "B-LOC")
 
 
-def test_a_plain_word_that_was_cut_off_is_wrong() -> None:
+def test_a_truncated_word_with_plain_tags_is_wrong() -> None:
     found = PLAIN.decode(logits(1, num_labels=3), encoded(1, -1))
     assert PLAIN.score([("NOUN", "VERB")], [found]) == {"accuracy": 0.5, "f1": 0.5}  # F1 of NOUN 1.0, of VERB 0.0
 
 
-def test_words_that_were_cut_off_are_no_class_in_the_macro_f1() -> None:
+def test_truncated_words_are_not_a_class_in_the_macro_f1() -> None:
     found = PLAIN.decode(logits(1, 2, num_labels=3), encoded(1, 2, -1))
     assert PLAIN.score([("NOUN", "VERB", "VERB")], [found])["f1"] == pytest.approx((1 + 2 / 3) / 2)
     assert PLAIN.for_module([("NOUN", "VERB", "VERB")], [found])["predictions"] == [["NOUN", "VERB", ""]]
@@ -123,13 +125,13 @@ def test_constrained_decoding_begins_entities_with_b_and_free_decoding_need_not(
     assert constrained.decode(wild, encoded(1, 2, 3)).value == ("B-PER", "B-LOC", "I-LOC")
 
 
-def test_constrained_decoding_does_not_go_on_after_a_word_that_was_not_read() -> None:
+def test_constrained_decoding_does_not_continue_an_entity_after_an_unread_word() -> None:
     constrained = TaggingHead(HeadConfig("tagging", constrained=True), SPANS.labels)
     assert constrained.decode(logits(3, 4) + 0.5 * logits(0, 3), encoded(1, -1, 2)).value == ("B-PER", "O", "B-PER")
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_constrained_predictions_are_valid_whatever_the_logits_and_the_words_cut_off(seed: int) -> None:
+def test_constrained_predictions_are_valid_whatever_the_logits_and_truncated_words(seed: int) -> None:
     generator = np.random.default_rng(seed)
     starts = [place if generator.random() < 0.8 else -1 for place in range(1, 13)]
     constrained = TaggingHead(HeadConfig("tagging", constrained=True), SPANS.labels)

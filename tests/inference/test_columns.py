@@ -16,8 +16,8 @@ from multitask_bert.config.schema import ExperimentConfig, HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.inference.columns import Columns, columns_of_task
-from multitask_bert.inference.files import read_inputs
 from multitask_bert.inference.inputs import Input
+from multitask_bert.inference.lines import read_inputs
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
@@ -56,7 +56,7 @@ def test_a_task_of_a_config_names_its_columns(task: dict[str, Any], expected: Co
 )
 def test_choices_may_have_a_column_each(name: str, content: str) -> None:
     item = first_input(content, name, THREE)
-    assert (item.kind, item.shown) == ("choices", {"text": "Juma", "choices": ["a", "b", ""], "id": "7"})
+    assert (item.input_type, item.shown) == ("choices", {"text": "Juma", "choices": ["a", "b", ""], "id": "7"})
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_choices_may_have_a_column_each(name: str, content: str) -> None:
 )
 def test_choices_may_be_a_list_in_one_column(name: str, content: str) -> None:
     item = first_input(content, name, ONE)
-    assert (item.kind, item.shown) == ("choices", {"text": "Juma", "choices": ["a", "b"]})
+    assert (item.input_type, item.shown) == ("choices", {"text": "Juma", "choices": ["a", "b"]})
 
 
 @pytest.mark.parametrize("field", ["", "[]"])
@@ -95,9 +95,9 @@ def test_a_column_of_choices_that_is_no_list_is_named_with_its_line() -> None:
         ("a.jsonl", '{"tokens": "Juma\u00a0K yuko Tanga", "tags": "A B C"}\n'),
     ],
 )
-def test_words_are_cut_as_those_of_training_data(name: str, content: str) -> None:
+def test_words_of_inputs_are_split_as_those_of_training_data(name: str, content: str) -> None:
     item = first_input(content, name, {"words": "tokens"})
-    assert (item.kind, item.example.words) == ("words", ("Juma\u00a0K", "yuko", "Tanga"))
+    assert (item.input_type, item.example.words) == ("words", ("Juma\u00a0K", "yuko", "Tanga"))
     assert item.shown == {"text": "Juma\u00a0K yuko Tanga", "words": list(item.example.words or ()), "tags": "A B C"}
 
 
@@ -125,7 +125,7 @@ def test_objects_have_the_fields_of_the_task(content: str, columns: Columns, sho
     assert first_input(content, "-", columns).shown == shown
 
 
-def test_what_came_out_can_go_in_again_under_the_same_columns() -> None:
+def test_an_output_can_be_given_as_input_again_under_the_same_columns() -> None:
     shown = first_input('{"message": {"body": "Juma"}}', "a.jsonl", {"text": "message.body"}).shown
     again = first_input(json.dumps({**shown, "predictions": {}}), "a.jsonl", {"text": "message.body"})
     assert again.shown == shown
@@ -159,7 +159,7 @@ def run_dir(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         AutoModel.from_config(BertConfig(**{key: value for key, value in TINY.items() if key != "model_type"}))
     )
     kinds = {"causes": "choices", "mood": "text", "people": "text"}
-    MultiTaskModel(encoder, heads, pooling="mean", max_length=32, kinds=kinds).save(folder / "model", tokenizer)
+    MultiTaskModel(encoder, heads, pooling="mean", max_length=32, input_types=kinds).save(folder / "model", tokenizer)
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text(RUN, encoding="utf-8")
     return folder
@@ -191,7 +191,7 @@ def test_a_file_of_the_run_can_be_predicted_for(
 
 
 @pytest.mark.parametrize(("num_texts", "said"), [(1, "1 prediction written"), (2, "2 predictions written")])
-def test_what_was_written_is_counted(
+def test_write_lines_returns_the_number_of_lines(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], num_texts: int, said: str
 ) -> None:
     predicted(run_dir, tmp_path, "Juma\n" * num_texts, "a.txt")

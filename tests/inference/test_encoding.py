@@ -1,4 +1,4 @@
-"""Inputs beside training data: the same pieces, words at their places in the text that was given."""
+"""Inputs beside training data: the same tokens, words at their places in the text that was given."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAGS = make_head(HeadConfig("tagging"), LabelSet(("O", "B-PER", "I-PER")))
 
 @pytest.mark.parametrize("heads", [{"a/b": MOOD}, {"a/b": MOOD, "c/d": TAGS}])
 @pytest.mark.parametrize("text", ["Amina, Juma", "  Amina, Juma \n", "Zoe\u0301  (na) 😀"])
-def test_pieces_are_those_of_a_training_text(tokenizer: Any, text: str, heads: dict[str, Head]) -> None:
+def test_inputs_have_the_tokens_of_a_training_text(tokenizer: Any, text: str, heads: dict[str, Head]) -> None:
     item = read_input(text, "here")
     ((found,),) = encode_inputs("text", [item], heads, tokenizer, max_length=32)
     (expected,) = encode_examples([Example("here", text.strip(), {})], {"b": MOOD}, tokenizer, max_length=32)
@@ -29,19 +29,19 @@ def test_pieces_are_those_of_a_training_text(tokenizer: Any, text: str, heads: d
     assert found.example.text == text
 
 
-def test_words_cut_from_a_text_are_where_their_places_say(tokenizer: Any) -> None:
+def test_words_split_from_a_text_have_their_offsets(tokenizer: Any) -> None:
     item = read_input("  Amina,  Juma ", "here")
     ((found,),) = encode_inputs("text", [item], {"c/d": TAGS}, tokenizer, max_length=32)
     example = found.example
     assert example.words == ("Amina", ",", "Juma")
     assert example.word_offsets is not None
     assert [example.text[begin:end] for begin, end in example.word_offsets] == ["Amina", ",", "Juma"]
-    pieces = tokenizer.convert_ids_to_tokens(found.input_ids)
-    assert [pieces[start] for start in found.word_starts] == ["amin", ",", "ju"]
+    tokens = tokenizer.convert_ids_to_tokens(found.input_ids)
+    assert [tokens[start] for start in found.word_starts] == ["amin", ",", "ju"]
 
 
 @pytest.mark.parametrize(("text", "num_groups"), [("Amina, Juma", 1), ("Amina \u200b Juma", 2), ("Amina [UNK]", 1)])
-def test_a_word_without_pieces_is_replaced_for_tasks_with_heads_over_words_only(
+def test_a_word_without_tokens_is_replaced_for_tasks_with_heads_over_words_only(
     tokenizer: Any, text: str, num_groups: int
 ) -> None:
     heads = {"moods/mood": MOOD, "slots/tags": TAGS, "slots/intent": MOOD}

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from multitask_bert.errors import InputError
-from multitask_bert.inference.files import open_input, open_output, read_inputs, write_lines
+from multitask_bert.inference.files import open_bytes
+from multitask_bert.inference.lines import read_inputs
+from multitask_bert.inference.output import open_output, write_lines
 
 OWN = [{"text": "tweet"}, {"text": "premise", "text_pair": "hypothesis"}]
 
@@ -68,10 +70,10 @@ def test_a_table_gives_the_columns_of_texts(name: str, content: str, expected: l
 
 def test_a_table_may_hold_questions_with_their_contexts() -> None:
     (item,) = read_inputs(io.BytesIO(b"context,question\nAmina,nani?\n"), "a.csv")
-    assert (item.kind, item.example.text, item.example.text_pair) == ("question", "nani?", "Amina")
+    assert (item.input_type, item.example.text, item.example.text_pair) == ("question", "nani?", "Amina")
 
 
-def test_other_columns_come_back() -> None:
+def test_other_columns_are_returned() -> None:
     assert shown("id,tweet,words\n7,a,b\n", "a.csv", columns=OWN) == [{"text": "a", "id": "7", "words": "b"}]
 
 
@@ -83,7 +85,7 @@ def test_other_columns_come_back() -> None:
         ("id,text,id,id.1", ["text", "id", "id.2", "id.1"]),
     ],
 )
-def test_columns_of_one_name_that_hold_no_texts_are_told_apart(header: str, names: list[str]) -> None:
+def test_columns_of_one_name_that_hold_no_texts_get_numbers(header: str, names: list[str]) -> None:
     (item,) = shown(f"{header}\na,b,c,d\n", "a.csv")
     assert list(item) == names
     assert sorted(item.values()) == ["a", "b", "c", "d"]
@@ -117,7 +119,7 @@ def test_where_quotes_are_data_they_stay() -> None:
         ('text\n"Nzuri"\nni "bora" sana\n', [("Nzuri",), ('ni "bora" sana',)]),
     ],
 )
-def test_a_tsv_is_quoted_where_all_of_it_is_well_formed_so(content: str, expected: list[tuple[str, ...]]) -> None:
+def test_a_tsv_is_quoted_where_all_of_it_is_well_formed(content: str, expected: list[tuple[str, ...]]) -> None:
     assert texts(content, "a.tsv") == expected
 
 
@@ -146,7 +148,7 @@ def test_a_field_may_be_long(name: str) -> None:
             1,
             r"a\.jsonl:2: not JSON \(a number with too",
         ),
-        ("a.txt", "a\n".encode("utf-16-le"), 0, r"a\.txt:1: holds a zero byte, so it is no text in UTF-8"),
+        ("a.txt", "a\n".encode("utf-16-le"), 0, r"a\.txt:1: holds a zero byte, so it is not text in UTF-8"),
         ("a.jsonl", b"[" * 100000, 0, r"a\.jsonl:1: not JSON \(nested too deeply\)"),
         ("a.jsonl", b'{"text": "\\ud800"}', 0, r"a\.jsonl:1: `text` holds half a surrogate pair"),
         ("-", b'a\n{"text"}\n', 1, r"standard input:2: not JSON"),
@@ -197,7 +199,7 @@ def test_no_more_than_a_line_is_read_ahead(name: str) -> None:
 )
 def test_an_input_that_cannot_be_opened_is_refused(tmp_path: Path, place: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_input(str(tmp_path / place))
+        open_bytes(str(tmp_path / place))
 
 
 def test_an_output_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> No
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"
 
 
-def test_a_key_that_is_nested_too_deeply_to_be_written_is_told() -> None:
+def test_a_key_that_is_nested_too_deeply_to_be_written_is_refused() -> None:
     nested: list[Any] = [math.nan]
     for _ in range(900):
         nested = [nested]
@@ -230,7 +232,7 @@ def test_a_key_that_is_nested_too_deeply_to_be_written_is_told() -> None:
         write_lines([{"a": 1}, {"a": nested}], io.BytesIO())
 
 
-def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
+def test_a_prediction_that_cannot_be_written_is_refused_with_its_number() -> None:
     class Full(io.BytesIO):
         name = "out.jsonl"
 
@@ -243,26 +245,26 @@ def test_what_cannot_be_written_any_more_is_told_with_its_line() -> None:
         write_lines([{"a": 1}, {"a": 2}], Full())
 
 
-def test_standard_input_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InputError, match="input=-: standard input is closed; give a"):
-        open_input("-")
+        open_bytes("-")
 
 
-def test_standard_output_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_output_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(InputError, match="output=null: standard output is closed; name a file"), open_output(None):
         pass
 
 
-def test_what_json_has_no_number_for_is_written_as_null() -> None:
+def test_nan_and_infinity_are_written_as_null() -> None:
     file = io.BytesIO()
     write_lines([{"a": math.nan, "b": [1.5, math.inf], "c": {"d": (-math.inf, "NaN", None)}}], file)
     assert file.getvalue() == b'{"a": null, "b": [1.5, null], "c": {"d": [null, "NaN", null]}}\n'
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_predictions_that_cannot_be_written_are_an_error_that_says_how_far_they_came() -> None:
+def test_predictions_that_cannot_be_written_are_an_error_with_the_number_written() -> None:
     with (
         pytest.raises(InputError, match=r"^/dev/full: prediction 1 cannot be written \(No space left on device\)"),
         open_output("/dev/full") as file,
@@ -270,7 +272,7 @@ def test_predictions_that_cannot_be_written_are_an_error_that_says_how_far_they_
         write_lines([{"text": "a"}], file)
 
 
-def test_what_a_terminal_would_obey_is_escaped_in_the_lines_and_read_back_as_it_was(tmp_path: Path) -> None:
+def test_control_characters_are_escaped_in_the_lines_and_read_back_unchanged(tmp_path: Path) -> None:
     text = "\x9b31m \x1b[31m \x7f colère"
     with open_output(str(tmp_path / "out.jsonl")) as file:
         write_lines([{"text": text}], file)

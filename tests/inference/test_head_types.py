@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert.config.schema import HeadConfig
-from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.heads import HEAD_TYPES, Head, make_head
 from multitask_bert.inference.inputs import read_input
 from multitask_bert.inference.predictor import Predictor
@@ -53,7 +53,7 @@ def predictor(tokenizer: Any) -> Predictor:
     kinds = {"answers": "pair", "causes": "choices", "likeness": "pair"}
     kinds |= dict.fromkeys(("feelings", "moods", "people"), "text")
     encoder = Encoder(AutoModel.from_config(BertConfig(**shape)))
-    model = MultiTaskModel(encoder, HEADS, pooling="mean", max_length=MAX_LENGTH, kinds=kinds)
+    model = MultiTaskModel(encoder, HEADS, pooling="mean", max_length=MAX_LENGTH, input_types=kinds)
     with torch.no_grad():
         for weight in model.head_modules.parameters():
             weight.normal_(std=2.0)
@@ -75,7 +75,7 @@ def test_every_head_type_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("task", HEADS)
-def test_what_is_shown_is_what_evaluation_decodes(
+def test_predictions_shown_equal_those_that_evaluation_decodes(
     predictor: Predictor, records: dict[str, list[dict[str, Any]]], task: str, tokenizer: Any
 ) -> None:
     ((name, head),) = HEADS[task].items()
@@ -87,7 +87,7 @@ def test_what_is_shown_is_what_evaluation_decodes(
     ]
     encoded = encode_examples(examples, HEADS[task], tokenizer, max_length=MAX_LENGTH)
     result = evaluate_task(
-        predictor.model, task, TaskDataset(encoded), batch_size=2, pad_id=0, device=torch.device("cpu")
+        predictor.model, task, InMemorySplit(encoded), batch_size=2, pad_id=0, device=torch.device("cpu")
     )
     first_windows = [next(one for one in encoded if one.example is example) for example in examples]
     for prediction, window, record in zip(result.predictions[name], first_windows, records[task], strict=True):
@@ -103,14 +103,14 @@ def near(found: Any, expected: Any) -> bool:
     return bool(found == (pytest.approx(expected, abs=1e-4) if isinstance(expected, float) else expected))
 
 
-def test_heads_that_read_another_kind_of_input_are_silent(records: dict[str, list[dict[str, Any]]]) -> None:
+def test_heads_that_read_another_type_of_input_predict_nothing(records: dict[str, list[dict[str, Any]]]) -> None:
     speaking = {task: set(found[0]["predictions"]) for task, found in records.items()}
     of_texts = {"feelings", "moods", "people"}
     assert speaking == {task: of_texts if task in of_texts else {task} for task in HEADS}
 
 
 @pytest.mark.parametrize("choices", [[], ["a", ""]])
-def test_of_no_choices_none_is_made(predictor: Predictor, choices: list[str]) -> None:
+def test_an_input_without_choices_has_no_prediction(predictor: Predictor, choices: list[str]) -> None:
     records = list(predictor.predict([INPUTS["causes"][0], {"text": TEXT, "choices": choices}, INPUTS["causes"][1]]))
     assert [list(record["predictions"]) for record in records] == [["causes"], [], ["causes"]]
     assert records[1]["choices"] == choices
@@ -131,7 +131,7 @@ def test_a_number_is_shown_with_six_decimal_places(records: dict[str, list[dict[
     assert values == [round(value, 6) for value in values]
 
 
-def test_an_answer_stands_at_its_place_in_the_context_also_in_a_later_window(
+def test_an_answer_has_its_offsets_in_the_context_also_in_a_later_window(
     records: dict[str, list[dict[str, Any]]],
 ) -> None:
     for record in records["answers"]:

@@ -26,7 +26,7 @@ from multitask_bert.inference.inputs import is_empty, read_input
 )
 def test_the_keys_tell_what_an_input_is(raw: Any, kind: str) -> None:
     item = read_input(raw, "here")
-    assert item.kind == kind
+    assert item.input_type == kind
     assert item.example.text in ("Amina", "Amina yuko", "nani?")
     if isinstance(raw, dict):
         assert {**item.shown, **raw} == item.shown
@@ -53,14 +53,14 @@ def test_null_is_an_empty_text(raw: dict[str, Any], kind: str, nothing: Any) -> 
     fill = {key: [nothing if one is ... else one for one in value] if isinstance(value, list) else value
             for key, value in raw.items()}  # fmt: skip
     item = read_input({key: nothing if value is ... else value for key, value in fill.items()}, "here")
-    assert item.kind == kind
+    assert item.input_type == kind
     assert is_empty(item.example) == (raw.get("words") != ["Amina"])
 
 
-def test_what_came_out_can_go_in_again() -> None:
+def test_an_output_can_be_given_as_input_again() -> None:
     shown = read_input({"id": 1, "words": ["Amina", "yuko"]}, "here").shown
     again = read_input({**shown, "truncated": True, "predictions": {"mood": {}}}, "here")
-    assert (again.kind, again.shown) == ("words", shown)
+    assert (again.input_type, again.shown) == ("words", shown)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,6 @@ def test_a_key_truncated_of_the_users_own_stays(raw: dict[str, Any]) -> None:
         ({"text": "half \ud83d"}, r"here: `text` holds half a surrogate pair \(U\+D83D\)"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_can(raw: Any, message: str) -> None:
+def test_a_file_that_is_not_read_is_refused_with_the_formats_that_are(raw: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_input(raw, "here")

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert.config.schema import HeadConfig
-from multitask_bert.data.batching import TaskDataset
-from multitask_bert.data.encoding import Cutter, encode_examples
+from multitask_bert.data.encoding import ExampleTokenizer, encode_examples
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.inference.inputs import Input, read_input
@@ -46,7 +46,7 @@ def model() -> MultiTaskModel:
     torch.manual_seed(5)
     shape = {key: value for key, value in TINY.items() if key != "model_type"}
     model = MultiTaskModel(
-        Encoder(AutoModel.from_config(BertConfig(**shape))), HEADS, pooling="mean", max_length=48, kinds=KINDS
+        Encoder(AutoModel.from_config(BertConfig(**shape))), HEADS, pooling="mean", max_length=48, input_types=KINDS
     )
     with torch.no_grad():
         for weight in model.head_modules.parameters():
@@ -61,7 +61,7 @@ def predictor(model: MultiTaskModel, tokenizer: Any) -> Predictor:
 
 
 def evaluated(model: MultiTaskModel, tokenizer: Any, task: str, examples: list[Example]) -> TaskResult:
-    encoded = TaskDataset(encode_examples(examples, HEADS[task], tokenizer, max_length=48))
+    encoded = InMemorySplit(encode_examples(examples, HEADS[task], tokenizer, max_length=48))
     return evaluate_task(model, task, encoded, batch_size=5, pad_id=0, device=torch.device("cpu"))
 
 
@@ -147,9 +147,9 @@ def test_a_text_goes_through_the_encoder_once_for_all_heads(predictor: Predictor
 
 def test_a_text_is_tokenized_once_for_all_heads(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    tokenize, call = Cutter._tokenize, type(predictor.tokenizer).__call__
+    tokenize, call = ExampleTokenizer._tokenize, type(predictor.tokenizer).__call__
 
-    def counting(self: Cutter, texts: list[str], pairs: Any) -> Any:
+    def counting(self: ExampleTokenizer, texts: list[str], pairs: Any) -> Any:
         seen.extend(texts)
         return tokenize(self, texts, pairs)
 
@@ -157,7 +157,7 @@ def test_a_text_is_tokenized_once_for_all_heads(predictor: Predictor, monkeypatc
         seen.extend(texts)
         return call(self, texts, *rest, **options)
 
-    monkeypatch.setattr(Cutter, "_tokenize", counting)
+    monkeypatch.setattr(ExampleTokenizer, "_tokenize", counting)
     monkeypatch.setattr(type(predictor.tokenizer), "__call__", counting_calls)
     list(predictor.predict(TEXTS))
     assert sorted(seen) == sorted(TEXTS)
@@ -208,7 +208,7 @@ def test_a_failing_source_loses_nothing_that_came_before(predictor: Predictor) -
         "نور  हिन्दी 東京",
     ],
 )
-def test_offsets_cut_each_entity_out_of_the_text_as_it_was_given(predictor: Predictor, text: str) -> None:
+def test_offsets_of_each_entity_refer_to_the_text_as_it_was_given(predictor: Predictor, text: str) -> None:
     bias = predictor.model.head_modules["people"]["entities"][-1].bias  # type: ignore[index]
     before = bias.detach().clone()
     with torch.no_grad():
@@ -238,7 +238,7 @@ def test_plain_tags_make_no_entities(predictor: Predictor) -> None:
     assert predictions_of(predictor, "Amina anaishi", "people", "kinds").keys() == {"words", "tags"}
 
 
-def test_a_long_text_is_cut_and_marked_and_unread_words_have_no_tag(predictor: Predictor) -> None:
+def test_a_long_text_is_truncated_and_marked_and_unread_words_have_no_tag(predictor: Predictor) -> None:
     short, long = predictor.predict(["Amina anaishi", " ".join(["na"] * 60)])
     assert "truncated" not in short
     assert long["truncated"] is True
@@ -290,12 +290,12 @@ def test_an_input_that_no_head_fits_is_named_with_what_would_fit(predictor: Pred
         next(records)
 
 
-def test_nothing_is_said_of_an_empty_text(predictor: Predictor) -> None:
+def test_an_empty_text_has_no_predictions(predictor: Predictor) -> None:
     records = list(predictor.predict(["", "Amina", "  ", ("Amina", ""), {"words": []}]))
     assert [bool(record["predictions"]) for record in records] == [False, True, False, False, False]
 
 
-def test_nothing_is_said_of_a_missing_text(predictor: Predictor) -> None:
+def test_a_missing_text_has_no_predictions(predictor: Predictor) -> None:
     given: list[Any] = [{"text": None}, {"text": "Amina"}, {"text": None, "text_pair": "Amina"}, {"words": None}]
     records = list(predictor.predict(given))
     assert [bool(record["predictions"]) for record in records] == [False, True, False, False]
@@ -308,7 +308,7 @@ def test_half_a_pair_is_no_pair_for_a_task_over_pairs_and_a_text_for_others(pred
     assert [list(record["predictions"]) for record in predictor.predict([pair])] == [["mood", "people"]]
 
 
-def test_other_keys_come_back_as_they_are(predictor: Predictor) -> None:
+def test_other_keys_are_returned_unchanged(predictor: Predictor) -> None:
     (record,) = predictor.predict([{"id": 7, "text": "Amina", "text_pair": None}], tasks=["mood"])
     assert (record["id"], list(record)[-1]) == (7, "predictions")
 
@@ -319,7 +319,7 @@ def test_an_input_given_twice_is_predicted_for_twice(predictor: Predictor) -> No
     assert first == second
 
 
-def test_a_folder_from_before_kinds_were_saved_can_be_read(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_model_folder_without_input_types_can_be_read(predictor: Predictor, tmp_path: Path) -> None:
     predictor.model.save(tmp_path / "model", predictor.tokenizer)
     path = tmp_path / "model" / DESCRIPTION
     description = json.loads(path.read_text(encoding="utf-8"))

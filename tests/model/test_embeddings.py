@@ -26,7 +26,7 @@ def make_examples(ids: range) -> list[EncodedExample]:
 
 
 def used_by(examples: list[EncodedExample]) -> torch.Tensor:
-    return torch.tensor(sorted({PAD, *(piece for example in examples for piece in example.input_ids)}))
+    return torch.tensor(sorted({PAD, *(token for example in examples for token in example.input_ids)}))
 
 
 def train(optimizer: OptimizerConfig, *, only_used: bool, ids: range = range(10, 40)) -> dict[str, torch.Tensor]:
@@ -57,7 +57,7 @@ def train(optimizer: OptimizerConfig, *, only_used: bool, ids: range = range(10,
     OptimizerConfig(lr=1e-2, weight_decay=0.0),
     OptimizerConfig(_target_="torch.optim.SGD", lr=0.5, weight_decay=0.0, options={"momentum": 0.9}),
 ])  # fmt: skip
-def test_training_the_rows_in_use_is_training_all(optimizer: OptimizerConfig) -> None:
+def test_training_the_used_rows_equals_training_all(optimizer: OptimizerConfig) -> None:
     before = make_encoder("bert").state_dict()
     every, used = (train(optimizer, only_used=only_used) for only_used in (False, True))
     assert every.keys() == used.keys() == before.keys()
@@ -75,7 +75,7 @@ def test_a_decay_inside_the_gradient_needs_all_rows() -> None:
         assert rows is None
 
 
-def test_weights_that_are_saved_and_loaded_meanwhile_are_those_of_an_embedding() -> None:
+def test_weights_saved_and_loaded_during_training_are_those_of_an_embedding() -> None:
     encoder = make_encoder("bert")
     plain = make_encoder("bert").state_dict()
     with training_used_rows(encoder, used_by(make_examples(range(9))), OptimizerConfig()) as rows:

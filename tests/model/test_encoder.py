@@ -17,10 +17,10 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model import encoder
 from multitask_bert.model.encoder import (
     check_length,
+    describe_earlier_model,
     load_encoder,
     load_encoder_config,
     load_tokenizer,
-    what_is_kept,
 )
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.utils.files import sha256_of
@@ -54,7 +54,7 @@ def test_an_encoder_in_a_directory_gives_the_hidden_states_of_automodel(folder: 
     assert torch.equal(ours(input_ids=input_ids_BS).last_hidden_state, expected)
 
 
-def test_an_encoder_from_a_model_of_ours_is_the_one_that_was_trained(tmp_path: Path, tokenizer: Any) -> None:
+def test_an_encoder_from_the_model_of_a_run_is_the_one_that_was_trained(tmp_path: Path, tokenizer: Any) -> None:
     torch.manual_seed(0)
     trained = load(ModelConfig(tokenizer=PACKAGED, architecture=dict(TINY)))
     head = make_head(HeadConfig("classification"), LabelSet(("bad", "good")))
@@ -68,25 +68,26 @@ def test_an_encoder_from_a_model_of_ours_is_the_one_that_was_trained(tmp_path: P
     assert load_tokenizer(config)("Asha alikuja").input_ids == tokenizer("Asha alikuja").input_ids
 
 
-def test_what_is_kept_of_an_earlier_run_is_told_of_a_model_of_ours_only(tmp_path: Path, folder: Path) -> None:
+def test_only_a_model_of_an_earlier_run_is_described_as_such(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
-    told = what_is_kept(ModelConfig(str(tmp_path)))
+    told = describe_earlier_model(ModelConfig(str(tmp_path)))
     assert told is not None
-    assert told.endswith("the encoder and the tokenizer of an earlier run; its heads stay behind, all begin anew")
-    told = what_is_kept(ModelConfig(str(tmp_path), tokenizer=PACKAGED))
+    assert told.endswith("the encoder and the tokenizer of an earlier run; its heads are not used")
+    told = describe_earlier_model(ModelConfig(str(tmp_path), tokenizer=PACKAGED))
     assert told is not None
     assert ": the encoder of an earlier run; its heads" in told
-    assert [what_is_kept(ModelConfig(place)) for place in (str(folder), PACKAGED, "owner/name", None)] == [None] * 4
+    others = (str(folder), PACKAGED, "owner/name", None)
+    assert [describe_earlier_model(ModelConfig(name)) for name in others] == [None] * 4
 
 
-def test_a_damaged_model_of_ours_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_model_of_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match=r"model\.pretrained: the weights in .* cannot be read"):
         load(ModelConfig(str(tmp_path)))
 
 
-def test_the_tokenizer_neither_cuts_nor_pads_by_itself() -> None:
+def test_the_tokenizer_neither_truncates_nor_pads_by_itself() -> None:
     own = json.loads((Path(encoder.resolve(PACKAGED, "model.pretrained")) / "tokenizer.json").read_text())
     assert own["truncation"] or own["padding"], "the packaged file has settings of its own, which is why this matters"
     tokenizer = load_tokenizer(ModelConfig(PACKAGED))
@@ -123,7 +124,7 @@ def test_two_random_encoders_from_one_seed_are_equal() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_weights_with_the_expected_hash_are_taken(folder: Path) -> None:
+def test_weights_with_the_expected_hash_are_loaded(folder: Path) -> None:
     loaded = load(ModelConfig(str(folder), sha256=sha256_of(folder / "model.safetensors")))
     assert loaded.hidden_size == TINY["hidden_size"]
 
@@ -134,7 +135,7 @@ def test_weights_with_another_hash_are_refused_and_both_hashes_named(folder: Pat
         load(ModelConfig(str(folder), sha256="0" * 64))
 
 
-def test_cut_off_weights_are_refused(folder: Path) -> None:
+def test_truncated_weight_files_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match=rf"model\.pretrained: the weights in {folder} cannot be read.*whole model"):
@@ -158,7 +159,7 @@ def test_pickled_weights_are_never_read(folder: Path) -> None:
         ("pkg://../etc", "is not installed"),
     ],
 )
-def test_a_place_that_is_not_there_is_named(place: str, message: str) -> None:
+def test_a_missing_model_folder_is_named(place: str, message: str) -> None:
     with pytest.raises(InputError, match=f"model.pretrained={place}.*{message}"):
         load_encoder_config(ModelConfig(place))
 
@@ -178,7 +179,7 @@ def test_an_unknown_model_type_is_refused() -> None:
 @pytest.mark.parametrize(
     ("family", "num_positions"), [("bert", 64), ("roberta", 62), ("xlm-roberta", 62), ("electra", 64)]
 )
-def test_the_longest_allowed_text_runs_and_one_piece_more_is_refused(family: str, num_positions: int) -> None:
+def test_the_longest_allowed_text_runs_and_one_token_more_is_refused(family: str, num_positions: int) -> None:
     shape = {**TINY, "model_type": family, "pad_token_id": 1}
     config = ModelConfig(tokenizer=PACKAGED, architecture=shape)
     encoder_config = load_encoder_config(config)

@@ -1,4 +1,4 @@
-"""What heads read is the same, whether the last layer is finished for all tokens or for those alone."""
+"""What heads read is the same, whether the last layer is computed for all tokens or for those alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 
 from multitask_bert.model import last_layer
 from multitask_bert.model.encoder import Encoder
+from multitask_bert.model.families import FAMILIES
 from multitask_bert.records import Batch
 from tests.model.test_packing import SHAPES, make_batch, make_encoder, make_examples
 
 
-def read_places(batch: Batch) -> Tensor:
-    """Every third place of the grid that is no padding."""
-    return (batch.example_BS.flatten() >= 0).nonzero()[::3, 0]
+def read_tokens(batch: Batch) -> Tensor:
+    """Every third token of the grid that is not padding."""
+    return (batch.sequence_BS.flatten() >= 0).nonzero()[::3, 0]
 
 
 def gradients_of(encoder: Encoder, hidden_RH: Tensor) -> dict[str, Tensor]:
@@ -27,12 +28,12 @@ def gradients_of(encoder: Encoder, hidden_RH: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 @pytest.mark.parametrize("family", SHAPES)
-def test_what_is_read_and_its_gradients_are_those_of_the_whole(family: str, layout: str) -> None:
+def test_states_that_are_read_and_their_gradients_equal_those_of_the_whole_layer(family: str, layout: str) -> None:
     encoder, batch = make_encoder(family), make_batch(make_examples(), layout)
-    place_R = read_places(batch)
-    whole_RH = encoder(batch).flatten(0, 1)[place_R]
+    token_R = read_tokens(batch)
+    whole_RH = encoder(batch).flatten(0, 1)[token_R]
     expected = gradients_of(encoder, whole_RH)
-    read_RH = encoder.read(batch, place_R)
+    read_RH = encoder.read(batch, token_R)
     assert torch.allclose(read_RH, whole_RH, atol=2e-6)
     found = gradients_of(encoder, read_RH)
     assert found.keys() == expected.keys()
@@ -40,31 +41,31 @@ def test_what_is_read_and_its_gradients_are_those_of_the_whole(family: str, layo
         assert torch.allclose(found[name], gradient, atol=2e-5), name
 
 
-@pytest.mark.parametrize("family", last_layer.FAMILIES)
-def test_the_others_are_not_finished(family: str) -> None:
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.after_attention])
+def test_tokens_that_no_head_reads_skip_the_last_layer(family: str) -> None:
     encoder, batch = make_encoder(family), make_batch(make_examples(), "padded")
     rows: list[int] = []
     for layer in encoder.backbone.encoder.layer:  # type: ignore[union-attr]
         layer.output.register_forward_hook(lambda module, given, made: rows.append(made[..., 0].numel()))
-    place_R = read_places(batch)
-    encoder.read(batch, place_R)
-    assert rows == [batch.input_ids_BS.numel()] * 3 + [len(place_R)]
+    token_R = read_tokens(batch)
+    encoder.read(batch, token_R)
+    assert rows == [batch.input_ids_BS.numel()] * 3 + [len(token_R)]
     rows.clear()
     encoder(batch)
     assert rows == [batch.input_ids_BS.numel()] * 4
 
 
-def test_nothing_to_read_is_no_error() -> None:
+def test_reading_no_token_is_no_error() -> None:
     encoder, batch = make_encoder("bert"), make_batch(make_examples(), "padded")
     assert encoder.read(batch, torch.empty(0, dtype=torch.long)).shape == (0, 32)
 
 
-def test_a_reader_in_another_thread_is_not_disturbed() -> None:
+def test_another_thread_gets_all_tokens() -> None:
     encoder, batch = make_encoder("bert"), make_batch(make_examples(), "padded")
     shapes: list[torch.Size] = []
-    with last_layer.finishing(read_places(batch)):
+    with last_layer.computing_only(read_tokens(batch)):
         thread = threading.Thread(target=lambda: shapes.append(encoder(batch).shape))
         thread.start()
         thread.join()
         shapes.append(encoder(batch).shape)
-    assert shapes == [(10, 31, 32), (1, len(read_places(batch)), 32)]
+    assert shapes == [(10, 31, 32), (1, len(read_tokens(batch)), 32)]

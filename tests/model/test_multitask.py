@@ -80,7 +80,7 @@ def test_one_classification_head_equals_bert_for_sequence_classification(tokeniz
     output = ours(batch)["mood", "polarity"]
     (output.loss_sum / output.count).backward()
     labels = torch.tensor([1, 0, 2])
-    expected = theirs(input_ids=batch.input_ids_BS, attention_mask=(batch.example_BS >= 0).long(), labels=labels)
+    expected = theirs(input_ids=batch.input_ids_BS, attention_mask=(batch.sequence_BS >= 0).long(), labels=labels)
     expected.loss.backward()
 
     torch.testing.assert_close(output.logits_ML, expected.logits, atol=1e-6, rtol=1e-5)
@@ -105,7 +105,7 @@ def test_one_tagging_head_equals_bert_for_token_classification(tokenizer: Any) -
 
     output = ours(batch)["people", "entities"]
     (output.loss_sum / output.count).backward()
-    mask_BS = (batch.example_BS >= 0).long()
+    mask_BS = (batch.sequence_BS >= 0).long()
     expected = theirs(input_ids=batch.input_ids_BS, attention_mask=mask_BS, labels=labels_BS)
     expected.loss.backward()
 
@@ -162,7 +162,7 @@ def test_pooled_text_equals_pooling_by_hand(pooling: str, tokenizer: Any) -> Non
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_pooling_asks_for_no_value_and_never_sees_padding(pooling: str, tokenizer: Any) -> None:
     batch = batch_of("mood", text_examples(tokenizer, {"polarity": POLARITY}))
-    owner_BS = batch.example_BS
+    owner_BS = batch.sequence_BS
     assert bool((owner_BS < 0).any())
     hidden_BSH = torch.randn(*owner_BS.shape, 4)
     hidden_BSH[owner_BS < 0] = torch.nan
@@ -256,7 +256,7 @@ def test_a_damaged_model_folder_is_named(
         (folder / name).write_bytes(content)
     if not has_checksums:
         (folder / CHECKSUMS).unlink()
-    with pytest.raises(InputError, match=f"{folder}.*no whole model of ours"):
+    with pytest.raises(InputError, match=f"{folder}.*no complete model of a run"):
         MultiTaskModel.load(folder)
 
 

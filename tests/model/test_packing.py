@@ -54,13 +54,13 @@ def make_batch(examples: Sequence[EncodedExample], layout: str) -> Batch:
 
 
 def by_sequence(hidden_BSH: Tensor, batch: Batch) -> list[Tensor]:
-    hidden, owners = hidden_BSH.flatten(0, 1), batch.example_BS.flatten()
+    hidden, owners = hidden_BSH.flatten(0, 1), batch.sequence_BS.flatten()
     return [hidden[owners == number] for number in range(batch.num_sequences)]
 
 
 @pytest.mark.parametrize("cost", [0, 4, 1000])
 @pytest.mark.parametrize("family", SHAPES)
-def test_packed_equals_alone(family: str, cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_sequences_equal_each_alone(family: str, cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_blocks, "__kwdefaults__", {"cost": cost})
     encoder, examples = make_encoder(family), make_examples()
     assert encoder.can_pack
@@ -149,7 +149,7 @@ def test_variable_length_attention_on_cuda_is_near_to_full_precision(family: str
         assert torch.allclose(found, expected, atol=0.05)
 
 
-def test_variable_length_attention_is_asked_only_for_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_length_attention_is_used_only_for_what_it_supports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not attention.has_varlen(torch.zeros(1, dtype=torch.bfloat16), 0.0)  # not on CUDA
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index == 0 else (7, 5))
     on_cuda = types.SimpleNamespace(device=torch.device("cuda:0"), dtype=torch.bfloat16, shape=(1, 12, 9, 64))
@@ -166,7 +166,7 @@ def test_deberta_cannot_be_packed() -> None:
 def test_an_encoder_that_loses_the_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = make_encoder("bert")
     monkeypatch.setattr(encoder.backbone.config, "_attn_implementation", "eager")
-    with pytest.raises(InputError, match=r"batching\.layout=packed: bert does not hand .* set batching=padded"):
+    with pytest.raises(InputError, match=r"batching\.layout=packed: bert does not pass .* set batching=padded"):
         encoder(make_batch(make_examples(), "packed"))
 
 
@@ -194,7 +194,7 @@ def brute_force(lengths: Sequence[int], cost: int) -> float:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("cost", [0, 4, 9])
-def test_blocks_are_the_cheapest_cut_and_hold_every_sequence_once(seed: int, cost: int) -> None:
+def test_blocks_are_the_cheapest_grouping_and_hold_every_sequence_once(seed: int, cost: int) -> None:
     draw = random.Random(seed)
     lengths = [draw.randint(1, 30) for _ in range(draw.randint(1, 9))]
     blocks = plan_blocks(lengths, cost=cost)

@@ -120,17 +120,17 @@ def test_layers_are_unfrozen_from_the_top_by_epoch_and_what_is_frozen_stays_so()
 
 @pytest.mark.parametrize(("config", "message"), [
     (OptimizerConfig(frozen_layers=5), "optimizer.frozen_layers=5: this encoder has 4 layers"),
-    (OptimizerConfig(unfreezing=[2, 6]), "optimizer.unfreezing=.2, 6.: 6 layers at the top"),
+    (OptimizerConfig(unfreezing=[2, 6]), "optimizer.unfreezing=.2, 6.: 6 top layers"),
 ])  # fmt: skip
 def test_layers_that_an_encoder_does_not_have_are_refused(config: OptimizerConfig, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_parts(config, make_encoder("bert").config)
 
 
-def test_layers_that_are_one_and_the_same_cannot_differ() -> None:
+def test_layers_that_share_weights_cannot_have_rates_of_their_own() -> None:
     shared = make_encoder("albert").config
     check_parts(OptimizerConfig(head_lr_factor=10.0, frozen_layers=4), shared)  # all of them, which is possible
-    with pytest.raises(InputError, match="layers of albert are one and the same"):
+    with pytest.raises(InputError, match="layers of albert share their weights"):
         check_parts(OptimizerConfig(layer_decay=0.9), shared)
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from multitask_bert.data.batching import TaskDataset
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.reports.leaks import find_leaks
 
 
-def dataset(file: str, *texts: str | tuple[str, str]) -> TaskDataset:
+def dataset(file: str, *texts: str | tuple[str, str]) -> InMemorySplit:
     examples = []
     for line, text in enumerate(texts, start=1):
         first, second = (text, None) if isinstance(text, str) else text
         example = Example(f"{file}:{line}", first, {}, text_pair=second)
         examples.append(EncodedExample(example, (), (), (), {}))
-    return TaskDataset(examples)
+    return InMemorySplit(examples)
 
 
 def test_leaks_are_counted_for_every_pair_of_tasks_the_most_first() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from multitask_bert.config.schema import HeadConfig
-from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import EncodedExample, Example
@@ -28,7 +28,7 @@ TEXTS = [
 
 def figures(tokenizer: Any, max_length: int = 12) -> SplitFigures:
     examples = [Example(f"a.csv:{i}", text.strip(), {"mood": label}) for i, (text, label) in enumerate(TEXTS)]
-    dataset = TaskDataset(encode_examples(examples, {"mood": MOOD}, tokenizer, max_length=max_length))
+    dataset = InMemorySplit(encode_examples(examples, {"mood": MOOD}, tokenizer, max_length=max_length))
     return count_split("reviews", "train", dataset, tokenizer, max_length=max_length, was_cut_from_train=False)
 
 
@@ -111,7 +111,7 @@ def test_every_text_is_in_the_histogram_those_too_that_are_longer_than_it_reache
 def test_a_long_context_is_one_example_in_windows_and_not_truncated(tokenizer: Any) -> None:
     example = Example("a.json:1", "nani?", {"answer": ()}, text_pair="na " * 30)
     parts = [EncodedExample(example, (101, 7, 102), (0, 0, 0), (), {}) for _ in range(3)]
-    found = count_split("qa", "dev", TaskDataset(parts), tokenizer, max_length=12, was_cut_from_train=True)
+    found = count_split("qa", "dev", InMemorySplit(parts), tokenizer, max_length=12, was_cut_from_train=True)
     assert (found.num_examples, found.num_in_windows, found.num_truncated) == (1, 1, 0)
     assert found.num_pieces == len(tokenizer("nani?", "na " * 30)["input_ids"])
     assert found.labels == {"answer": {"no answer": 1}}

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModel, BertConfig
 
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig
-from multitask_bert.data.batching import TaskDataset
 from multitask_bert.data.encoding import encode_examples
+from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, check_heads, make_head, reported_keys
 from multitask_bert.labels import LabelSet
@@ -58,7 +58,7 @@ def test_the_reported_keys_are_those_that_evaluating_gives(joint_accuracy: bool,
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"snips": SNIPS})
     examples = [sentence("play", ("O", "B-SONG")), sentence("rate", ("O", "O"))]
     result = evaluate_task(
-        model, "snips", TaskDataset(encode_examples(examples, SNIPS, tokenizer, max_length=16)),
+        model, "snips", InMemorySplit(encode_examples(examples, SNIPS, tokenizer, max_length=16)),
         batch_size=2, pad_id=0, device=torch.device("cpu"), joint_accuracy=joint_accuracy,
     )  # fmt: skip
     found = gather_metrics({"snips": result}, {("snips", "intent"): 1.0, ("snips", "slots"): 1.0})
@@ -111,7 +111,7 @@ def test_thresholds_are_tuned_only_where_asked_and_stay_for_the_test_set(tune: b
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"t": {"h": head}})
     texts = ["siku njema", "hapana", "habari za asubuhi", "ndiyo bwana"]
     examples = [Example("here", text, {"h": {"a": True, "b": n % 2 == 0}}) for n, text in enumerate(texts)]
-    dataset = TaskDataset(encode_examples(examples, {"h": head}, tokenizer, max_length=16))
+    dataset = InMemorySplit(encode_examples(examples, {"h": head}, tokenizer, max_length=16))
 
     def evaluate(tune: bool) -> TaskResult:
         return evaluate_task(model, "t", dataset, batch_size=2, pad_id=0, device=torch.device("cpu"), tune=tune)
@@ -127,7 +127,7 @@ def test_labels_out_of_the_models_reach_are_scored_and_have_no_loss(tokenizer: A
     head = make_head(HeadConfig("span", stride=2), LabelSet(("answer",)))
     model = MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**SIZES))), {"t": {"h": head}})
     examples = [Example("here", "nani?", {"h": (("Asha", -1),)}, text_pair="Juma na Juma")]  # no place in the context
-    dataset = TaskDataset(encode_examples(examples, {"h": head}, tokenizer, max_length=16))
+    dataset = InMemorySplit(encode_examples(examples, {"h": head}, tokenizer, max_length=16))
     result = evaluate_task(model, "t", dataset, batch_size=2, pad_id=0, device=torch.device("cpu"))
     assert (result.scores, result.losses) == ({"h": {"f1": 0.0, "exact_match": 0.0}}, {})
 

@@ -159,7 +159,7 @@ def test_an_encoder_that_cannot_be_packed_warns_that_it_stays_padded(
     monkeypatch.setattr(trainer.model.encoder, "can_pack", False)
     with caplog.at_level(logging.WARNING):
         trainer.train()
-    assert "batching.layout=packed: encoders of type bert stay padded" in caplog.text
+    assert "batching.layout=packed: batches for encoders of type bert stay padded" in caplog.text
 
 
 def test_a_compiled_encoder_warns_that_it_stays_padded(

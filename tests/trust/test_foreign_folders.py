@@ -467,7 +467,7 @@ def test_a_strangers_model_of_ours_runs_no_code(
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the user was asked whether to run code"))
     spoil(saved, trace)
-    with pytest.raises(InputError, match="no whole model of ours can be read there"):
+    with pytest.raises(InputError, match="no complete model of a run can be read there"):
         MultiTaskModel.load(saved)
     assert not trace.exists()
 

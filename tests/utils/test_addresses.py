@@ -24,7 +24,7 @@ def test_no_part_of_a_password_is_shown(scheme: str, password: str) -> None:
         "sqlite:////home/a:b@c/mlflow.db", "postgresql://me@/study?host=/run/sockets", "databricks", "",
     ],
 )  # fmt: skip
-def test_what_holds_no_password_stays_as_it_is(address: str) -> None:
+def test_an_address_without_a_password_is_unchanged(address: str) -> None:
     assert not has_password(address)
     assert without_password(address) == address
 

@@ -70,6 +70,13 @@ def test_the_score_of_a_resample_follows_from_the_sums_of_its_examples(family: s
         assert from_sums == pytest.approx(again[name], abs=1e-9)
 
 
+@pytest.mark.parametrize(("family", "name"), EVERY_METRIC)
+def test_a_metric_used_as_an_evaluate_module_gives_the_score_of_a_run_to_the_bit(family: str, name: str) -> None:
+    golds, found = some_data(family, 40, Random(2))
+    as_module = FAMILIES[family].make(name).compute(references=golds, predictions=found)
+    assert as_module == metrics.compute_all(FAMILIES[family], [name], golds, found)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_intervals_from_counts_agree_with_plain_recomputation(family: str) -> None:
     golds, found = some_data(family, 60, Random(1))
@@ -155,6 +162,6 @@ def test_a_head_gives_the_interval_of_its_headline_without_missing_labels() -> N
 
 
 @pytest.mark.parametrize("kind", HEAD_TYPES)
-def test_a_headline_of_somebody_elses_has_no_interval(kind: str) -> None:
+def test_a_headline_from_a_custom_module_has_no_interval(kind: str) -> None:
     head = make_head(HeadConfig(kind, metrics=["owner/metric"]), LabelSet(("a", "b")))
     assert head.interval([], []) is None

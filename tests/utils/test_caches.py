@@ -29,7 +29,7 @@ def set_by_it() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME", "HF_HOME"])
-def test_a_place_that_cannot_be_made_is_replaced_by_a_temporary_one(
+def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_temporary_one(
     variable: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -43,7 +43,7 @@ def test_a_place_that_cannot_be_made_is_replaced_by_a_temporary_one(
     assert set_by_it() == {}  # in a process that was started by this one
 
 
-def test_a_place_that_can_be_made_is_left_alone_and_not_made_yet(tmp_path: Path) -> None:
+def test_a_cache_folder_that_can_be_made_is_used_and_not_made_yet(tmp_path: Path) -> None:
     os.environ["HOME"] = str(tmp_path)
     assert set_by_it() == {}
     assert not list(tmp_path.iterdir())

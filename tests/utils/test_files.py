@@ -8,7 +8,7 @@ from multitask_bert.utils.files import HASH_DIGITS, NAME_BYTES, short_name
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "ñ" * 100, "x" + "ñ" * 100, "😀" * 70])
-def test_long_names_are_cut_between_two_characters_and_stay_different(name: str) -> None:
+def test_long_names_are_shortened_between_two_characters_and_stay_different(name: str) -> None:
     short = short_name(name)
     assert NAME_BYTES - 4 < len(short.encode()) <= NAME_BYTES
     assert name.startswith(short[: -HASH_DIGITS - 1])

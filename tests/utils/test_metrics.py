@@ -262,13 +262,15 @@ def test_a_module_that_returns_several_numbers_of_other_names_is_refused(tmp_pat
         ("1 / 0", r"fails on .* \(ZeroDivisionError: division by zero\); correct its `_compute`, or remove it"),
     ],
 )
-def test_a_module_that_gives_no_score_is_told_with_what_it_does(returned: str, problem: str, tmp_path: Path) -> None:
+def test_the_error_for_a_module_without_a_score_shows_what_it_returns(
+    returned: str, problem: str, tmp_path: Path
+) -> None:
     place = module_folder(tmp_path, returned)
     with pytest.raises(ValueError, match=problem):
         metrics.compute_module(place, {"references": ["a"], "predictions": ["b"]})
 
 
-def test_a_module_for_another_form_of_label_is_told_what_the_head_gives(tmp_path: Path) -> None:
+def test_the_error_for_a_module_of_another_form_shows_what_the_head_gives(tmp_path: Path) -> None:
     place = module_folder(tmp_path, "{'agreement': 1.0}")
     with pytest.raises(ValueError, match=r"takes {.*'string'.*}, but this head gives references \[0, 1\] .*`features`"):
         metrics.compute_module(place, {"references": [0, 1], "predictions": [0, 0]})
@@ -287,7 +289,9 @@ def test_a_number_of_numpy_is_a_number(tmp_path: Path) -> None:
         ("import datasets\nimport evaluate\n1 / 0", "correct its file, or remove it"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told_the_way_out(imports: str, way_out: str, tmp_path: Path) -> None:
+def test_the_error_for_a_module_that_cannot_be_imported_has_the_way_out(
+    imports: str, way_out: str, tmp_path: Path
+) -> None:
     place = Path(module_folder(tmp_path, "{'agreement': 1.0}"))
     file = place / "agreement.py"
     file.write_text(file.read_text(encoding="utf-8").replace("import datasets\nimport evaluate", imports), "utf-8")
@@ -317,7 +321,7 @@ def random_tags_with_gaps(seed: int) -> tuple[list[list[str]], list[list[str]]]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_word_without_a_prediction_is_wrong_and_no_class_of_its_own(seed: int) -> None:
+def test_a_word_without_a_prediction_is_wrong_and_not_a_class(seed: int) -> None:
     gold, found = random_tags_with_gaps(seed)
     flat = [tag for tags in gold for tag in tags], [tag for tags in found for tag in tags]
     labels = sorted({*flat[0], *flat[1]} - {metrics.NO_PREDICTION})

@@ -44,7 +44,7 @@ def test_control_characters_in_lines_and_cells_are_shown() -> None:
     assert r"\x1b[31mred" in file.getvalue()
 
 
-def test_what_the_encoding_lacks_is_written_as_its_escape() -> None:
+def test_characters_that_the_encoding_lacks_are_written_as_escapes() -> None:
     raw = io.BytesIO()
     stream = tolerant(io.TextIOWrapper(raw, encoding="ascii"))
     stream.write("colère 😂 ok\n")
@@ -53,7 +53,7 @@ def test_what_the_encoding_lacks_is_written_as_its_escape() -> None:
 
 
 @needs_full
-def test_a_full_disk_is_told_once_and_the_rest_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_gives_one_warning_and_the_rest_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as file, caplog.at_level(logging.WARNING):
         console = make_console(file)
         for _ in range(3):

@@ -34,7 +34,7 @@ def test_newlines_and_tabs_stay_but_on_one_line() -> None:
     assert on_one_line("a\n\tb") == r"a\n\tb"
 
 
-def test_a_log_line_shows_them_too_and_so_does_its_traceback() -> None:
+def test_log_lines_and_tracebacks_show_control_characters() -> None:
     try:
         raise ValueError("\x1b[2J")
     except ValueError as error:

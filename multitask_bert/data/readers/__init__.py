@@ -1,7 +1,7 @@
 """Step 1 of the flow: files become `Example`s. One function per format; `READERS` is the only list of them.
 
-A reader takes the place that `multitask_bert.data.downloads.locate` found, and yields examples as it reads. What it
-raises is always an `InputError` that names file, line and the way out. What each format looks like: docs/formats.md.
+A reader is given the path that `multitask_bert.data.reading.TaskReader.locate` found, and yields examples as it reads.
+Its only exception is an `InputError` that names file, line and the way out. The formats: docs/formats.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "Reader",
     "can_read",
     "files_of_a_split",
-    "gives_words_and_texts",
+    "gives_words",
     "read_conll",
     "read_conllu",
     "read_csv",
@@ -54,6 +54,7 @@ READERS: dict[str, Reader] = {
     "parallel": read_parallel,
     "parquet": read_parquet,
     "datasets": read_datasets,
+    "samples": read_samples,
 }
 FORMATS_OF_WORDS = ("conll", "conllu")  # a label for each word
 FORMATS_OF_BOTH = ("csv", "tsv", "jsonl", "parallel", "parquet", "datasets")  # labels for words, for texts, or for both
@@ -68,7 +69,7 @@ def reader_of(file_format: str) -> Reader:
     if file_format in READERS:
         return READERS[file_format]
     if "." not in file_format:
-        known = ", ".join([*READERS, "samples"])
+        known = ", ".join(READERS)
         raise InputError(
             f"source.format={file_format}: choose one of {known}, or name a function, as my_module.read_it"
         )
@@ -81,11 +82,14 @@ def can_read(file_format: str) -> bool:
     return file_format in READERS or is_allowed(file_format)
 
 
-def gives_words_and_texts(file_format: str) -> bool:
-    """Whether a format has labels for words, for texts, or for both, as the file itself says."""
-    return file_format in FORMATS_OF_BOTH or file_format not in READERS
+def gives_words(source: SourceConfig) -> bool | None:
+    """Whether its labels are for words; False: for texts; None: for either."""
+    if source.format == "samples":
+        return source.samples == "ner"
+    is_either = source.format in FORMATS_OF_BOTH or source.format not in READERS
+    return None if is_either else source.format in FORMATS_OF_WORDS
 
 
 def files_of_a_split(source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Sequence[str]:
-    """The names of a split's files, where the format has several; else none."""
+    """The names of a split's files, where the format has several; else empty."""
     return file_names(source, heads) if source.format == "parallel" else ()

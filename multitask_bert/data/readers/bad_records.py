@@ -1,4 +1,4 @@
-"""Records that cannot be read: refused together, or (`on_bad_record: skip`) left out, counted and named."""
+"""Records that cannot be read are refused together, or (`on_bad_record: skip`) left out, counted and named."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from multitask_bert.errors import InputError
 
 log = logging.getLogger(__name__)
 
-NUM_SHOWN = 10  # errors that are raised together, and skipped records that are named
+NUM_SHOWN = 10  # most errors that are raised together, and most skipped records that are named
 
 
 class BadRecords:
-    """The bad records of one file. A context: around the reading of the file; and `caught`, around each record."""
+    """Collects the bad records of one file: a context around reading the file, with `caught` around each record."""
 
     def __init__(self, path: Path | str, source: SourceConfig) -> None:
         self.path, self.skips = path, source.on_bad_record == "skip"
         self.errors: list[InputError] = []  # the first of them
         self.num_bad = self.num_good = 0
         self.are_too_many = False
-        self.remarks: Callable[[], Iterable[str]] = lambda: ()  # on the file as a whole, once it is read
+        self.remarks: Callable[[], Iterable[str]] = lambda: ()  # warnings about the file as a whole, once it is read
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Around the reading of one record: keep its error, so that the records after it are read as well.
+        """Read one record within this context: its error is kept, so that the records after it are read as well.
 
         Raises:
-            InputError: so many records are bad that there is no use in going on; names them all.
+            InputError: so many records are bad that reading stops; names them all.
         """
         try:
             yield
@@ -48,16 +48,16 @@ class BadRecords:
 
     @property
     def lets_through(self) -> bool:
-        """Whether good records are still wanted; once one is refused, only further errors are."""
+        """Whether good records are still used; once a record is refused, only further errors are collected."""
         return self.skips or not self.num_bad
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """After the last record, or at an error after which the file cannot be read on.
+        """Report the bad records, after the last record or after an error that ends the reading of the file.
 
         Raises:
             InputError: records were bad and are not to be skipped, or none was good.
@@ -80,9 +80,9 @@ class BadRecords:
             log.warning("%s: %s", self.path, remark)
 
     def _joined(self) -> InputError:
-        """One error of all that were kept, each on a line of its own."""
+        """One error made of all that were kept, each on its own line."""
         if len(self.errors) == 1:
             return self.errors[0]
-        more = ", and the file was read no further" if self.are_too_many else ""
+        more = ", and the rest of the file was not read" if self.are_too_many else ""
         remark = f"{len(self.errors)} errors{more}; `on_bad_record: skip` leaves bad records out and counts them"
         return InputError("\n".join([*map(str, self.errors), remark]))

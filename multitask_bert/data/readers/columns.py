@@ -26,8 +26,8 @@ NOT_A_WORD = re.compile(r"\d+-\d+|\d+\.\d+", re.ASCII)  # CoNLL-U: the id of a m
 def read_conll(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
     """One word per line in columns (tabs or spaces), a blank line between sentences.
 
-    A line of nothing but white space is a break, and so is `-DOCSTART-`. `#` begins a word like any other, unless
-    `comments` says how lines begin that are passed over before a sentence.
+    A line of only white space ends a sentence, and so does `-DOCSTART-`. `#` begins a word like any other, unless
+    `comments` says how comment lines begin, which are skipped before a sentence.
     """
     sentence = _Sentence()
     num_columns = 0
@@ -61,7 +61,7 @@ def read_conll(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
 
 
 class _Sentence:
-    """The lines of a sentence so far, and what is wrong with the first bad one."""
+    """The lines of a sentence so far, and the problem of the first bad one."""
 
     def __init__(self) -> None:
         self.rows: list[Sequence[str]] = []
@@ -81,15 +81,15 @@ class _Sentence:
 
 
 def _way_out(line: str, source: SourceConfig) -> str:
-    """What to do about a line with another number of columns."""
+    """How to correct a line with another number of columns."""
     if line.startswith("#") and source.comments is None:
-        return "if it is a comment, set `comments` to how these begin, as '# '; else correct the line"
+        return "if it is a comment, set `comments` to how comments begin, as '# '; else correct the line"
     blank = "" if "\t" in line else ", put tabs between columns if a tag holds a blank"
     return f"correct the line{blank}, or leave one blank line between sentences"
 
 
 def read_conllu(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """Ten columns, which have names; comments, multi-word ranges and empty nodes are passed over.
+    """Ten columns with fixed names; comments, multi-word ranges and empty nodes are skipped.
 
     `feats.Number` and the like name one feature. A column that is `_` for every word of a sentence is a missing label,
     or, with `unspecified: label`, a label of its own.
@@ -119,7 +119,7 @@ def read_conllu(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig
                         name: tuple(_conllu_value(row, column) for row in sentence.rows)
                         for name, column in columns.items()
                     }
-                    # Lines are passed over between words, so that only the number of the word is sure: file:line:word.
+                    # Lines between words may be skipped, so that only a word's number is sure: file:line:word.
                     example = _with_labels(f"{path}:{sentence.first_line}:1", words, tags, heads, missing=missing)
                     if bad.lets_through:
                         yield example
@@ -140,7 +140,7 @@ def _with_labels(
 
 
 def _conll_fields(line: str) -> Sequence[str]:
-    """The columns of a line; none for a break."""
+    """The columns of a line; empty for one that ends a sentence."""
     line = line.strip(" \r\n")
     if not line.strip():
         return []
@@ -186,7 +186,7 @@ def _column_number(path: Path, head_name: str, head: HeadConfig) -> int:
 
 
 def _conllu_column(field: str, column: str | None) -> tuple[int, str]:
-    """The column's number, and the feature in it (empty: the whole column)."""
+    """The column's index, and the feature in it (empty: the whole column)."""
     name, _, feature = (column or "").partition(".")
     if name.lower() not in CONLLU:
         given = ": missing" if column is None else f"={column} is no column of CoNLL-U"
@@ -195,7 +195,7 @@ def _conllu_column(field: str, column: str | None) -> tuple[int, str]:
 
 
 def _conllu_row(where: str, line: str, *, num_words: int) -> list[str] | None:
-    """The columns of a line; None for one that holds no word of its own."""
+    """The columns of a line; None for a range of words or an empty node."""
     row = line.split("\t")
     if len(row) != len(CONLLU):
         raise InputError(

@@ -1,4 +1,4 @@
-"""CSV and TSV: rows, under a header or without one, quoted or not."""
+"""CSV and TSV: rows, with a header or without, quoted or not."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from multitask_bert.data.readers.text import BLANKS, count, read_lines, shown
 from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 
-MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python stops at 131,072 where nothing is said
-QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a field that is quoted like CSV, all of it
+MAX_FIELD_LENGTH = 2**31 - 1  # characters; Python's default limit is 131,072
+QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a whole field that is quoted like CSV
 DELIMITERS = ",;\t|"
 
 Row = tuple[int, list[str]]  # the line on which it begins, and its fields
 
 
 def read_csv(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """Separated by `delimiter`; fields may be quoted and then hold delimiters and line breaks."""
+    """Rows separated by `delimiter`; quoted fields may contain delimiters and line breaks."""
     return _delimited(path, source, heads, _quoted_rows(path, source.encoding, source.delimiter))
 
 
 def read_tsv(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """Tab-separated; quoted like CSV, or (`quoted: false`) with `"` as data."""
+    """Tab-separated rows; quoted like CSV, or (`quoted: false`) with `"` as data."""
     rows = _quoted_rows(path, source.encoding, "\t") if source.quoted else _plain_rows(path, source.encoding)
     return _delimited(path, source, heads, rows)
 
 
 def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
-    """Rows with the line on which each begins; blank lines are passed over.
+    """Rows with the line on which each begins; blank lines are skipped.
 
     Raises:
-        InputError: as `csv.Error`; or, between tabs, `"` is plain data in this file.
+        InputError: for a `csv.Error`; or, between tabs, `"` is plain data in this file.
     """
     csv.field_size_limit(MAX_FIELD_LENGTH)
     lines: list[str] = []  # of the row that is being read
@@ -72,22 +72,22 @@ def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
 
 
 def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
-    """The same lines, each put into `kept` as it goes by."""
+    """The same lines, each also appended to `kept`."""
     for line in lines:
         kept.append(line)
         yield line
 
 
 def _are_rows_of_their_own(lines: Sequence[str], width: int) -> bool:
-    """Whether an opening `"` that is data has swallowed rows up to the next one: read plainly, every line is whole."""
+    """Whether an opening `"` that is data has joined rows up to the next one: unquoted, every line is a whole row."""
     return len(lines) > 1 and width > 1 and all(line.count("\t") == width - 1 for line in lines)
 
 
 def _plain_rows(path: Path, encoding: str) -> Iterator[Row]:
-    """Rows with their line; blank lines are passed over.
+    """Rows with their line; blank lines are skipped.
 
     Raises:
-        InputError: after the last row, that the file is quoted like CSV.
+        InputError: after the last row: the file is quoted like CSV.
     """
     quotes = _Quotes()
     for number, line in enumerate(read_lines(path, encoding), start=1):
@@ -103,9 +103,9 @@ def _plain_rows(path: Path, encoding: str) -> Iterator[Row]:
 
 
 class _Quotes:
-    """What the `"` in a file between tabs tell: whether they enclose fields, or are data.
+    """Finds out whether the `"` in a tab-separated file enclose fields, or are data.
 
-    Whoever writes quoted files encloses every field that holds a `"`, and writes those inside twice.
+    In a quoted file every field that contains a `"` is enclosed, and those inside are written twice.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class _Quotes:
         self.has_long = False  # a quoted field holds a delimiter or a line break
 
     def see(self, number: int, lines: Sequence[str]) -> None:
-        """A row as it is written, which begins on line `number`."""
+        """Look at the lines of a row, which begins on line `number`."""
         if len(lines) > 1:
             self.has_long = True
         elif '"' in lines[0]:
@@ -181,12 +181,12 @@ def _before(rows: Iterator[Row], first: Row) -> Iterator[Row]:
 
 
 def _stripped(field: str, source: SourceConfig) -> str:
-    """Without white space around it; of fields with words, only without what can be no word."""
+    """The field without white space around it; in a field of words, only what cannot be a word is stripped."""
     return field.strip() if source.words is None else field.strip(BLANKS)
 
 
 def _hint(first: Sequence[str], source: SourceConfig) -> str:
-    """What may be wrong where a column is not found in the first line."""
+    """The likely cause where a column is not found in the first line."""
     if not source.header:
         return ""
     used = source.delimiter if source.format == "csv" else "\t"

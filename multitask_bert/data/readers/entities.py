@@ -1,4 +1,4 @@
-"""Entities that are given by characters: their forms, those that overlap, and offsets that count something else."""
+"""Entities given by characters: their forms, overlaps, and offsets that count something else."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from multitask_bert.errors import InputError
 from multitask_bert.records import Offset
 
 ENTITY_KEYS = ("start", "end", "label")
-FEWEST_INSIDE = 3  # entities with a border inside of a word, from which on that may be more than chance
+FEWEST_INSIDE = 3  # entities with a border inside a word, from which on it may be more than chance
 LAST_OF_ONE_UNIT = "\uffff"  # characters above it (emoji, mostly) are two units in UTF-16
 
 
 class EntityReader:
-    """Reads the entities of one file's texts; `remarks` says at the end what is odd about all of them."""
+    """Reads the entities of one file's texts; at the end, `remarks` gives warnings about all of them."""
 
     def __init__(self, source: SourceConfig) -> None:
         self.keeps_longest = source.overlapping_entities == "longest"
-        self.num_dropped = 0  # that gave way to a longer one
-        self.num_read = self.num_inside = 0  # entities; and those with a border inside of a word
+        self.num_dropped = 0  # entities that a longer one replaced
+        self.num_read = self.num_inside = 0  # entities; and those with a border inside a word
         self.num_after_wide = self.num_inside_after_wide = 0  # the same, where the text before them has wide characters
 
     def __call__(self, value: Sequence[Any], where: str, text: str) -> list[Entity]:
-        """In their order in the text, without overlaps.
+        """The entities in the order of the text, without overlaps.
 
         Raises:
-            InputError: one is no entity of this text, or (`overlapping_entities: error`) two overlap.
+            InputError: one is not an entity of this text, or (`overlapping_entities: error`) two overlap.
         """
         entities = sorted(_entity(one, where, text) for one in value)
         if self.keeps_longest:
@@ -47,9 +47,9 @@ class EntityReader:
         return entities
 
     def compare(self, entities: Sequence[Entity], words: Sequence[Offset], text: str) -> None:
-        """Count those with a border inside of a word of their text."""
+        """Count the entities with a border inside a word of their text."""
         begins, ends = {begin for begin, _ in words}, {end for _, end in words}
-        first_wide = next((place for place, letter in enumerate(text) if letter > LAST_OF_ONE_UNIT), len(text))
+        first_wide = next((index for index, letter in enumerate(text) if letter > LAST_OF_ONE_UNIT), len(text))
         for entity in entities:
             is_inside = _is_inside(entity.start, begins, words) or _is_inside(entity.end, ends, words)
             self.num_read += 1
@@ -58,7 +58,7 @@ class EntityReader:
             self.num_inside_after_wide += is_inside and entity.end > first_wide
 
     def remarks(self) -> Iterator[str]:
-        """What a user should know of the file, after its last record."""
+        """Warnings about the file, after its last record."""
         if self.num_dropped:
             yield f"{count(self.num_dropped, 'entity is', 'entities are')} left out for a longer one that overlaps"
         if _are_most(self.num_inside_after_wide, self.num_after_wide):
@@ -68,7 +68,7 @@ class EntityReader:
             )
         elif _are_most(self.num_inside, self.num_read):
             yield (
-                f"{self.num_inside} of {self.num_read} entities begin or end inside of a word: check that offsets "
+                f"{self.num_inside} of {self.num_read} entities begin or end inside a word: check that offsets "
                 f"count characters (not bytes) of this very text, from 0, and that `end` is the one after the last"
             )
 
@@ -82,7 +82,7 @@ def _is_inside(border: int, of_words: set[int], words: Sequence[Offset]) -> bool
 
 
 def _longest(entities: Sequence[Entity]) -> list[Entity]:
-    """Of entities that overlap, the longest (of equals the first), in the order of the text."""
+    """The longest of overlapping entities (of equals the first), in the order of the text."""
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda one: (one.start - one.end, one)):
         if all(entity.end <= other.start or other.end <= entity.start for other in kept):
@@ -106,7 +106,7 @@ def _entity(value: Any, where: str, text: str) -> Entity:
 def _entity_problems(found: Sequence[Any], text: str) -> Iterator[str]:
     if len(found) != len(ENTITY_KEYS) or not isinstance(found[2], str) or not found[2].strip():
         yield "lacks a label"
-    elif not all(isinstance(place, int) and not isinstance(place, bool) for place in found[:2]):
+    elif not all(isinstance(offset, int) and not isinstance(offset, bool) for offset in found[:2]):
         yield "lacks start or end"
     elif not 0 <= found[0] < found[1] <= len(text):
         is_wide = any(letter > LAST_OF_ONE_UNIT for letter in text)

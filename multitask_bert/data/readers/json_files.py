@@ -25,7 +25,7 @@ LACKING: Any = object()
 
 
 def read_jsonl(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """One JSON object per line, blank lines passed over; or one array of objects, or one object of objects by key."""
+    """One JSON object per line, blank lines skipped; or one array of objects, or one object of objects by key."""
     with BadRecords(path, source) as bad:
         make: ExampleMaker | None = None
         for number, read in _records(path, source):
@@ -46,13 +46,13 @@ def read_jsonl(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
 
 
 def _records(path: Path, source: SourceConfig) -> Iterator[tuple[int, Callable[[], Any]]]:
-    """The line on which each record begins, and what gives the record, or refuses it."""
+    """The line on which each record begins, and a function that returns the record, or raises."""
     lines = enumerate(map(without_end, read_lines(path, source.encoding)), start=1)
     first_line, first = next((number, line) for number, line in lines if line.strip())
     whole = _one_value(path, source.encoding) if _is_one_value(first, source) else None
     if whole is not None:
-        for place, record in whole:
-            yield place, partial(_itself, record)
+        for number, record in whole:
+            yield number, partial(_itself, record)
         return
     for number, line in itertools.chain([(first_line, first)], lines):
         if line.strip():
@@ -64,7 +64,7 @@ def _itself(record: Any) -> Any:
 
 
 def _is_one_value(first: str, source: SourceConfig) -> bool:
-    """Whether a file that begins with this line may hold all its records in one JSON value."""
+    """Whether a file that begins with this line may be one JSON value with all records in it."""
     if first.lstrip().startswith("["):
         return True
     try:
@@ -79,7 +79,7 @@ def _is_by_key(value: Any) -> bool:
 
 
 def _one_value(path: Path, encoding: str) -> Iterator[tuple[int, Any]] | None:
-    """The records of an array, or of an object that has them by key, each with its line; None: it is neither."""
+    """The records of an array, or of an object that has them by key, each with its line; None: the file is neither."""
     text = read_text(path, encoding)
     try:
         value = json.loads(text)
@@ -95,23 +95,23 @@ def _one_value(path: Path, encoding: str) -> Iterator[tuple[int, Any]] | None:
 def _with_lines(text: str) -> Iterator[tuple[int, Any]]:
     """The items of an array or the values of an object, each with the line on which it begins; `text` is valid JSON."""
     decoder = json.JSONDecoder()
-    place = _after_blanks(text, 0)
-    has_keys, end = text[place] == "{", len(text.rstrip()) - 1
+    index = _after_blanks(text, 0)
+    has_keys, end = text[index] == "{", len(text.rstrip()) - 1
     line, counted = 1, 0
-    while (place := _after_blanks(text, place + 1)) < end:
+    while (index := _after_blanks(text, index + 1)) < end:
         if has_keys:
-            _, place = decoder.raw_decode(text, place)
-            place = _after_blanks(text, text.index(":", place) + 1)
-        line += text.count("\n", counted, place)
-        counted = place
-        record, place = decoder.raw_decode(text, place)
+            _, index = decoder.raw_decode(text, index)
+            index = _after_blanks(text, text.index(":", index) + 1)
+        line += text.count("\n", counted, index)
+        counted = index
+        record, index = decoder.raw_decode(text, index)
         yield line, record
-        place = _after_blanks(text, place)  # at the comma, or the end
+        index = _after_blanks(text, index)  # at the comma, or the end
 
 
-def _after_blanks(text: str, place: int) -> int:
-    match = JSON_BLANKS.match(text, place)
-    assert match is not None, "it matches nothing, too"
+def _after_blanks(text: str, index: int) -> int:
+    match = JSON_BLANKS.match(text, index)
+    assert match is not None, "the pattern also matches an empty string"
     return match.end()
 
 
@@ -132,8 +132,8 @@ def read_squad(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
     with BadRecords(path, source) as bad:
         make = ExampleMaker(source, heads, f"{path}:1", columns, bad=bad)
         make.check_columns()
-        for place, question in _questions(file, str(path)):
-            identity = question.get("id", place)
+        for key_path, question in _questions(file, str(path)):
+            identity = question.get("id", key_path)
             where = f"{path}:{line_of(identity)} (question {identity})"
             with bad.caught():
                 is_impossible = question.get("is_impossible")
@@ -145,47 +145,47 @@ def read_squad(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]
 
 
 class _LineFinder:
-    """The line on which a question stands, by its id; questions come in the order of the file."""
+    """Finds the line of a question by its id; questions must be asked for in the order of the file."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.place = text, 0
+        self.text, self.index = text, 0
         self.ends = [match.start() for match in re.finditer("\n", text)]
 
     def __call__(self, identity: Any) -> int:
-        found = self.text.find(json.dumps(identity, ensure_ascii=False), self.place)
-        self.place = max(found, self.place)
-        return bisect_left(self.ends, self.place) + 1
+        found = self.text.find(json.dumps(identity, ensure_ascii=False), self.index)
+        self.index = max(found, self.index)
+        return bisect_left(self.ends, self.index) + 1
 
 
 def _questions(file: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each question with its place in the file, joined with its context and title."""
-    for article_place, article in _items(file, "data", f"{path}:1: ", ""):
-        for paragraph_place, paragraph in _items(article, "paragraphs", f"{path}:1: ", article_place):
+    """Each question with its key path (`data[3].paragraphs[0].qas[1]`), joined with its context and title."""
+    for article_path, article in _items(file, "data", f"{path}:1: ", ""):
+        for paragraph_path, paragraph in _items(article, "paragraphs", f"{path}:1: ", article_path):
             context = paragraph.get("context") if isinstance(paragraph, dict) else None
             if not isinstance(context, str):
-                raise InputError(f"{path}:1: {paragraph_place} has no `context`, which must be a text; add it")
-            for place, question in _items(paragraph, "qas", f"{path}:1: ", paragraph_place):
+                raise InputError(f"{path}:1: {paragraph_path} has no `context`, which must be a text; add it")
+            for key_path, question in _items(paragraph, "qas", f"{path}:1: ", paragraph_path):
                 if not isinstance(question, dict):
-                    raise InputError(f"{path}:1: {place} is {shown(question)}, not a JSON object; correct it")
-                yield place, {"title": article.get("title"), **question, "context": context}
+                    raise InputError(f"{path}:1: {key_path} is {shown(question)}, not a JSON object; correct it")
+                yield key_path, {"title": article.get("title"), **question, "context": context}
 
 
-def _items(parent: Any, key: str, before: str, place: str) -> Iterator[tuple[str, Any]]:
-    """The items of a list, each with its place (`data[3].paragraphs[0]`)."""
+def _items(parent: Any, key: str, before: str, key_path: str) -> Iterator[tuple[str, Any]]:
+    """The items of the list at `key`, each with its key path; `key_path`: that of `parent`; `before`: for errors."""
     items = parent.get(key, LACKING) if isinstance(parent, dict) else LACKING
     if not isinstance(items, list):
-        inside = f" in {place}" if place else ""
+        inside = f" in {key_path}" if key_path else ""
         raise InputError(
             f"{before}no list `{key}`{inside}; SQuAD's form is "
             f'{{"data": [{{"paragraphs": [{{"context": …, "qas": […]}}]}}]}}; for one object per line, set '
             f"`format: jsonl`"
         )
     for number, item in enumerate(items):
-        yield f"{place}{'.' if place else ''}{key}[{number}]", item
+        yield f"{key_path}{'.' if key_path else ''}{key}[{number}]", item
 
 
 def _parsed(text: str, path: Path, *, line: int = 1) -> Any:
-    """The value of JSON text that begins on `line` of a file."""
+    """Parse JSON text that begins on `line` of a file."""
     try:
         value = json.loads(text)
         if HALF_CHARACTER.search(text):

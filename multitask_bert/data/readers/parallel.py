@@ -16,7 +16,7 @@ from multitask_bert.records import Example
 
 
 def read_parallel(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
-    """One file per column; words and tags are cut at spaces, however many. A line that is blank in all is no example.
+    """One file per column; words and tags are split at spaces. A line that is blank in all files is skipped.
 
     `path`: the folder of the files, or their name with a `*` for what differs (`train.*`).
     """
@@ -37,7 +37,7 @@ def read_parallel(path: Path, source: SourceConfig, heads: Mapping[str, HeadConf
 
 
 def _refuse_surplus(line_of: Mapping[Path, str | None], rest: Iterator[Sequence[str | None]], number: int) -> None:
-    """Some files end before line `number`. Blank lines at the end of the others are no examples; others are too many.
+    """Some files end before line `number`: accept only blank lines in the others.
 
     Raises:
         InputError: names the file that ends first.
@@ -46,7 +46,7 @@ def _refuse_surplus(line_of: Mapping[Path, str | None], rest: Iterator[Sequence[
     if not any(line for row in rows for line in row):
         return
     short = next(file for file, line in line_of.items() if line is None)
-    longest = max(range(len(line_of)), key=lambda place: sum(row[place] is not None for row in rows))
+    longest = max(range(len(line_of)), key=lambda column: sum(row[column] is not None for row in rows))
     num_longest = number - 1 + sum(row[longest] is not None for row in rows)
     raise InputError(
         f"{short}:{number}: the file ends after {count(number - 1, 'line')}, but {list(line_of)[longest]} has "
@@ -55,7 +55,7 @@ def _refuse_surplus(line_of: Mapping[Path, str | None], rest: Iterator[Sequence[
 
 
 def file_names(source: SourceConfig, heads: Mapping[str, HeadConfig]) -> list[str]:
-    """The files of a split, as the config names them: first the one with the words or the text."""
+    """The names of a split's files, from the config; first the one with the words or the text."""
     if source.words is None and source.text is None:
         raise InputError("source.words: missing; name the file with the words (or in source.text the one with texts)")
     named = [source.words, source.text, source.text_pair, *(source.choices or ())]
@@ -65,5 +65,5 @@ def file_names(source: SourceConfig, heads: Mapping[str, HeadConfig]) -> list[st
 
 
 def _lines(path: Path, encoding: str) -> Iterator[str]:
-    """Without white space around them."""
+    """Lines without white space around them."""
     return (line.strip(" \t\r\n") for line in read_lines(path, encoding))

@@ -1,7 +1,7 @@
 """One record (a row, a JSON object, a line of parallel files) becomes an `Example`: the same for every such format.
 
-Columns go by name; in nested records `a.b` is the field b of a. A label that is absent, null or empty is missing. The
-place of an example with words is `file:line:1`, of which the last is the number of the word, for errors.
+Columns have names; in nested records `a.b` is the field b of a. A label that is absent, null or empty is missing.
+`Example.where` of an example with words is `file:line:1`, in which the last number counts words, for errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.readers.bad_records import BadRecords
 from multitask_bert.data.readers.entities import EntityReader
 from multitask_bert.data.readers.text import count, is_blank, shown
-from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
+from multitask_bert.data.words import Entity, split_at_borders, split_words, tags_of
 from multitask_bert.errors import InputError
 from multitask_bert.heads import head_type, parse_label
 from multitask_bert.labels import about_quotes
@@ -26,9 +26,9 @@ ABSENT = object()
 
 
 class ExampleMaker:
-    """Makes examples of the records of one file; `where`: the place of its header (or first record), for errors.
+    """Makes examples from the records of one file; `where`: file and line of its header (or first record), for errors.
 
-    `bad` is told what is to be said of the file as a whole; `hint` ends the error for a column that is not there.
+    `bad` gets the warnings about the file as a whole; `hint` ends the error for a column that is not there.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class ExampleMaker:
         self.unseen = dict(self.fields)
 
     def check_columns(self) -> None:
-        """Refuse what names no column, where all records have the same ones (names with dots look into them)."""
+        """Refuse names of columns that do not exist, where all records have the same ones (dots lead into a column)."""
         there = dict.fromkeys(self.columns)
         for field, column in self.fields.items():
             if _field(there, column) is ABSENT and _field(there, column.split(".")[0]) is ABSENT:
                 raise self._lacking(field, "the header lacks")
 
     def finish(self) -> None:
-        """After the last record: refuse what named a field that none of them had."""
+        """After the last record: refuse names of fields that no record had."""
         for field in self.unseen:
             raise self._lacking(field, "no record has")
 
@@ -67,12 +67,12 @@ class ExampleMaker:
             entities = {name: self._entities(name, head, record, text, where) for name, head in named}
             if entities:
                 every = [entity for found in entities.values() for entity in found or ()]
-                uncut = cut_words(text)
-                self.read_entities.compare(every, uncut, text)
-                offsets = tuple(split_at_borders(uncut, every))
+                own_words = split_words(text)
+                self.read_entities.compare(every, own_words, text)
+                offsets = tuple(split_at_borders(own_words, every))
                 words = tuple(text[begin:end] for begin, end in offsets)
         labels = {}
-        place = where if words is None else f"{where}:1"
+        first_word = where if words is None else f"{where}:1"
         for name, head in self.heads.items():
             if name in entities:
                 raw: Any = None if entities[name] is None else tags_of(offsets or (), entities[name] or ())
@@ -80,16 +80,16 @@ class ExampleMaker:
                 raw = self._tags(name, head, record, words or (), where)
             else:
                 raw = self._label(name, head, record)
-            labels[name] = parse_label(head, raw, place if head_type(head.type).reads_words else where)
+            labels[name] = parse_label(head, raw, first_word if head_type(head.type).reads_words else where)
         return Example(
-            where=place,
+            where=first_word,
             text=text,
             labels=labels,
             text_pair=None if self.source.text_pair is None else self._string("source.text_pair", record, where),
             words=words,
             word_offsets=offsets,
             choices=self._choices(record, where),
-            spans=_places(entities) if entities else None,
+            spans=_spans(entities) if entities else None,
         )
 
     def _text_and_words(
@@ -175,7 +175,7 @@ class ExampleMaker:
         return tuple(values)
 
     def _value(self, field: str, record: Mapping[str, Any]) -> Any:
-        """None where it is absent, null or not a number."""
+        """The value of a field; None where it is absent, null or NaN."""
         value = look_up(record, self.fields[field])
         if value is not ABSENT:
             self.unseen.pop(field, None)
@@ -203,7 +203,7 @@ def look_up(record: Mapping[str, Any], name: str) -> Any:
 
 
 def _field(record: Mapping[str, Any], name: str) -> Any:
-    """The field of that name, in whatever Unicode form either is written."""
+    """The field of that name; letters with marks may be composed or not, in both."""
     if name in record or name.isascii():
         return record.get(name, ABSENT)
     name = unicodedata.normalize("NFC", name)
@@ -211,10 +211,10 @@ def _field(record: Mapping[str, Any], name: str) -> Any:
 
 
 def _fields(source: SourceConfig, heads: Mapping[str, HeadConfig], listed: str) -> dict[str, str]:
-    """The column that each field of the config names.
+    """The column that each field of the config names; `listed`: those that exist, for errors.
 
     Raises:
-        InputError: one is needed that the config does not name.
+        InputError: the config lacks a name that is needed.
     """
     if source.words is not None and source.text is not None:
         raise InputError("source.words and source.text are both named; name the one that the labels are for")
@@ -235,11 +235,11 @@ def _fields(source: SourceConfig, heads: Mapping[str, HeadConfig], listed: str) 
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """A list, or a string cut at spaces and tabs (not at other white space, which is data); None: neither."""
+    """A list, or a string split at spaces and tabs (other white space is data); None: it is neither."""
     if isinstance(value, str):
         return re.findall(r"[^ \t]+", value)
     return list(value) if isinstance(value, list | tuple) else None
 
 
-def _places(entities: Mapping[str, list[Entity] | None]) -> dict[str, tuple[tuple[int, int], ...]]:
+def _spans(entities: Mapping[str, list[Entity] | None]) -> dict[str, tuple[tuple[int, int], ...]]:
     return {name: tuple((one.start, one.end) for one in found or ()) for name, found in entities.items()}

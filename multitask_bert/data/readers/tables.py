@@ -29,7 +29,7 @@ def read_parquet(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfi
 
         file = ParquetFile(path)
         columns, features = list(file.schema_arrow.names), _features_of(file.schema_arrow)
-    except Exception as error:  # whatever the library raises for bytes that are no Parquet
+    except Exception as error:  # the library raises many types for bytes that are not Parquet
         raise InputError(
             f"{path}:1: is not a Parquet file ({_first_line(error)}); write it anew, or set another `format`"
         ) from error
@@ -44,7 +44,7 @@ def read_parquet(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfi
 def read_datasets(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfig]) -> Iterator[Example]:
     """A split of a saved folder or of a data set on the hub; class ids become names, -1 a missing label.
 
-    `path`: the folder (or the name on the hub, where there is no such folder), and as its last part the split.
+    `path`: the folder (or the name on the hub, where there is no such folder), followed by the split.
     """
     dataset = _load(path.parent, path.name, source)
     name = f" ({source.name})" if source.name else ""
@@ -80,7 +80,7 @@ def _chunks(dataset: Any) -> Iterator[list[dict[str, Any]]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: decimals are numbers; dates and times are strings, as CSV would hold them."""
+    """A value as a JSON type: decimals become numbers; dates and times become strings, as they are in CSV."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, date | time):  # a datetime is a date
@@ -93,7 +93,7 @@ def _plain(value: Any) -> Any:
 
 
 def _decoder(feature: Any) -> Callable[[Any], Any]:
-    """From a value as it is stored to what it means: class ids become names, at any depth."""
+    """A function from a stored value to its meaning: class ids become names, at any depth."""
     if hasattr(feature, "int2str"):  # a ClassLabel
         names = feature.names
         return lambda value: None if value is None or not 0 <= value < len(names) else names[value]
@@ -107,7 +107,7 @@ def _decoder(feature: Any) -> Callable[[Any], Any]:
 
 
 def _features_of(schema: Any) -> Mapping[str, Any]:
-    """What `datasets` noted of the columns in a Parquet file; nothing where another program wrote it."""
+    """The features that `datasets` noted in a Parquet file; empty where another program wrote it."""
     if not schema.metadata or b"huggingface" not in schema.metadata:
         return {}
     from datasets import Features
@@ -122,7 +122,7 @@ def _rows(batches: Iterator[Any], path: Path) -> Iterator[list[dict[str, Any]]]:
         try:
             batch = next(batches, None)
             rows = None if batch is None else batch.to_pylist()
-        except Exception as error:  # bytes that are damaged further on
+        except Exception as error:  # damaged bytes after the file's beginning
             raise InputError(
                 f"{path}:{number + 1}: cannot be read from this row on ({_first_line(error)}); write or fetch the "
                 f"file anew"
@@ -138,7 +138,7 @@ def _load(folder: Path, split: str, source: SourceConfig) -> Any:
     import datasets
 
     is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-    place = f"{folder} {split}"
+    where = f"{folder} {split}"
     try:
         if is_saved:
             loaded = datasets.load_from_disk(str(folder))
@@ -146,19 +146,19 @@ def _load(folder: Path, split: str, source: SourceConfig) -> Any:
         else:
             options = {"name": source.name, "revision": source.revision, "split": split}
             splits = {split: datasets.load_dataset(str(folder), **options)}
-    except Exception as error:  # the hub, the network, a script, a damaged folder: dozens of kinds
+    except Exception as error:  # the hub, the network, a script, a damaged folder: dozens of types
         raise InputError(
-            f"{place}: could not be loaded ({_first_line(error)}); check source.path, source.name (the configuration) "
+            f"{where}: could not be loaded ({_first_line(error)}); check source.path, source.name (the configuration) "
             f"and the split's name; without a network, load it elsewhere, `save_to_disk`, and name that folder in "
             f"source.path"
         ) from error
     if split not in splits:
-        raise InputError(f"{place}: there is no such split; name one of {', '.join(splits)} in the task's source")
+        raise InputError(f"{where}: there is no such split; name one of {', '.join(splits)} in the task's source")
     return splits[split]
 
 
 def _top_level(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """The columns that are named, or that hold a field that is named, in the order of the file."""
+    """The columns that are named, or that contain a named field, in the order of the file."""
     composed = {column: unicodedata.normalize("NFC", column) for column in columns}
     wanted = {unicodedata.normalize("NFC", name) for name in names}
     wanted = {name if name in composed.values() else name.split(".")[0] for name in wanted}

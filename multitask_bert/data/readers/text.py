@@ -1,4 +1,4 @@
-"""What the readers of text files share: lines one by one, or the whole text, in its encoding; and counts in words."""
+"""Shared by the readers of text files: decoding, line by line or as a whole; blanks; values in error messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_lines(path: Path, encoding: str, *, newline: str = "\n") -> Iterator[st
     U+2028, U+0085 and others, which are data.
 
     Raises:
-        InputError: as `read_text`; what is wrong with the encoding is said when its place is reached.
+        InputError: as `read_text`; for a bad byte, after the lines before it.
     """
     blank: list[str] | None = []  # lines before the first that is not; None after it
     try:
@@ -32,7 +32,7 @@ def read_lines(path: Path, encoding: str, *, newline: str = "\n") -> Iterator[st
                 else:
                     yield line
     except (OSError, LookupError, ValueError) as error:
-        read_text(path, encoding)  # which finds the place and says it
+        read_text(path, encoding)  # its error names the line
         raise InputError(f"{path}: is not {encoding} ({error}); name the file's encoding (`encoding: …`)") from error
     if blank is not None:
         raise _is_empty(path)
@@ -63,7 +63,7 @@ def read_text(path: Path, encoding: str) -> str:
             f"{path}:{line}: byte 0x{decoded[error.start]:02x} is not {encoding}; convert the file, or name its "
             f"encoding in the task's source (`encoding: latin-1`, `cp1252`, `utf-16`, …)"
         ) from error
-    except ValueError as error:  # an encoding without positions: its own words have to do
+    except ValueError as error:  # an encoding whose error has no position
         raise InputError(f"{path}:1: is not {encoding} ({error}); name the file's encoding (`encoding: …`)") from error
     if not text.strip():
         raise _is_empty(path)
@@ -89,7 +89,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Whether it holds nothing but ASCII spaces and line ends; any other white space can be a word, and be tagged."""
+    """Whether it has only ASCII spaces and line ends; any other white space can be a word, and be tagged."""
     return not text.strip(BLANKS)
 
 

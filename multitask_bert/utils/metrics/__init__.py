@@ -1,4 +1,4 @@
-"""Scores, as `evaluate` modules that load without a network.
+"""Metrics, as `evaluate` modules that load without a network.
 
 `evaluate.load("f1")` fetches a script from the hub; these are classes, so nothing is fetched. Classification and
 multi-label metrics equal scikit-learn's, correlations scipy's. Entity metrics count whole spans of words: `f1`,
@@ -31,7 +31,7 @@ __all__ = [
     "TagMetric", "compute_all", "compute_module", "default_spans", "interval", "strict_spans",
 ]  # fmt: skip
 
-FORMAT_PROBLEM = "match the expected format"  # how `evaluate` says that features and inputs differ
+FORMAT_PROBLEM = "match the expected format"  # in the error of `evaluate` where features and inputs differ
 _OF_LABELS = ("f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation")
 CLASSIFICATION = Family(LabelMetric, _OF_LABELS)
 TAGS = Family(TagMetric, _OF_LABELS)
@@ -49,7 +49,7 @@ def compute_all(family: Family, names: Sequence[str], golds: Sequence[Any], foun
     """The named metrics of `found` against `golds`, in the order of the names; 0.0 where there is nothing to score."""
     if not golds:
         return dict.fromkeys(names, 0.0)
-    return {name: float(family.make(name).compute(references=golds, predictions=found)[name]) for name in names}
+    return {name: family.make(name).value(golds, found) for name in names}
 
 
 def interval(family: Family, name: str, golds: Sequence[Any], found: Sequence[Any], **options: Any) -> Interval:
@@ -57,50 +57,50 @@ def interval(family: Family, name: str, golds: Sequence[Any], found: Sequence[An
     return family.make(name).interval(golds, found, **options) if golds else (0.0, 0.0)
 
 
-def compute_module(place: str, inputs: Mapping[str, Sequence[Any]]) -> float:
-    """The score that somebody else's `evaluate` module (a folder, a file or a hub name) gives; its code is run.
+def compute_module(module: str, inputs: Mapping[str, Sequence[Any]]) -> float:
+    """The score of an `evaluate` module that is not ours (a folder, a file or a hub name); its code is run.
 
-    A module that returns several numbers is asked for the one that bears its own name.
+    Of several numbers that a module returns, the one with the module's name is the score.
 
     Raises:
-        ValueError: it cannot be loaded, fails, or does not say which number is meant; the text tells the way out.
+        ValueError: it cannot be loaded, fails, or returns no such number; the message tells the way out.
     """
     try:
-        module = evaluate.load(place)
-    except Exception as error:  # whatever the module's own code raises
-        raise ValueError(f"metrics: {place} cannot be loaded ({_in_a_line(error)}); {_way_in(error)}") from error
+        loaded = evaluate.load(module)
+    except Exception as error:  # the module's own code may raise anything
+        raise ValueError(f"metrics: {module} cannot be loaded ({_in_a_line(error)}); {_way_in(error)}") from error
     try:
-        scores = module.compute(**inputs)
+        scores = loaded.compute(**inputs)
     except Exception as error:  # as above
         if FORMAT_PROBLEM in str(error):
             raise ValueError(
-                f"metrics: {place} takes {_begin(module.features)}, but this head gives {_shown(inputs)}; change the "
+                f"metrics: {module} takes {_begin(loaded.features)}, but this head gives {_shown(inputs)}; change the "
                 f"`features` in its `_info` (see Metrics in docs/tasks/options.md)"
             ) from error
         raise ValueError(
-            f"metrics: {place} fails on {_shown(inputs)} ({_in_a_line(error)}); correct its `_compute`, or remove it"
+            f"metrics: {module} fails on {_shown(inputs)} ({_in_a_line(error)}); correct its `_compute`, or remove it"
         ) from error
-    return _score_named(Path(place).stem, place, scores)
+    return _score_named(Path(module).stem, module, scores)
 
 
-def _score_named(name: str, place: str, scores: Any) -> float:
+def _score_named(name: str, module: str, scores: Any) -> float:
     """The number called `name` among what a module returned, or its only one."""
     wanted = f"its `_compute` must return a dict with a number called {name}, as in {{'{name}': 0.5}}"
     if not isinstance(scores, Mapping):
-        raise ValueError(f"metrics: {place} returns {str(scores)[:60]!r}, which is no dict; {wanted}")
+        raise ValueError(f"metrics: {module} returns {str(scores)[:60]!r}, which is no dict; {wanted}")
     numbers = {key: value for key, value in scores.items() if isinstance(value, Real) and not isinstance(value, bool)}
     if name in scores and name not in numbers:
-        raise ValueError(f"metrics: {place} returns {name}={str(scores[name])[:60]!r}, which is no number; {wanted}")
+        raise ValueError(f"metrics: {module} returns {name}={str(scores[name])[:60]!r}, which is no number; {wanted}")
     if not numbers:
         returned = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in scores.items()) or "nothing"
-        raise ValueError(f"metrics: {place} returns {returned}, and no number; {wanted}")
+        raise ValueError(f"metrics: {module} returns {returned}, and no number; {wanted}")
     if name not in numbers and len(numbers) > 1:
-        raise ValueError(f"metrics: {place} returns {', '.join(numbers)}; one of them must be called {name}")
+        raise ValueError(f"metrics: {module} returns {', '.join(numbers)}; one of them must be called {name}")
     return float(numbers.get(name, next(iter(numbers.values()))))
 
 
 def _way_in(error: Exception) -> str:
-    """What to do about a module that cannot be loaded."""
+    """The way out for a module that cannot be loaded."""
     if isinstance(error, FileNotFoundError | ConnectionError):
         return "name a folder that holds one"
     missing = re.search(r"install the following dependencies\[(.*?)\]", str(error))
@@ -112,7 +112,7 @@ def _way_in(error: Exception) -> str:
 
 
 def _in_a_line(error: Exception) -> str:
-    """Kind and first line."""
+    """The type and first line of an error."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 

@@ -24,8 +24,8 @@ class AnswerMetric(CountedMetric):
     An empty string is the prediction "no answer", no gold answer at all the gold one: 1 if both say so, else 0.
     """
 
-    kind_of_value = datasets.Value("string")
-    kind_of_reference = datasets.Sequence(datasets.Value("string"))
+    prediction_feature = datasets.Value("string")
+    reference_feature = datasets.Sequence(datasets.Value("string"))
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         score = answer_f1 if self.config_name == "f1" else exact_match

@@ -1,6 +1,6 @@
-"""What our metrics have in common: each is a function of counts that are summed over examples.
+"""The base class of our metrics: each is a function of counts that are summed over examples.
 
-So one definition gives the score of a data set and, by resampling the examples' counts, its interval.
+So one definition gives the score of a split and, by resampling the examples' counts, its interval.
 Shapes: N examples, K counts per example, R sums to be scored at once, L labels.
 """
 
@@ -20,17 +20,17 @@ CITATION = "see the docstring of multitask_bert.utils.metrics"
 
 
 class CountedMetric(evaluate.Metric):  # type: ignore[misc]
-    """An `evaluate` module that needs no network; subclasses say what is counted and what follows from the sums."""
+    """An `evaluate` module that needs no network; subclasses define the counts and the score of their sums."""
 
-    kind_of_value: ClassVar[Any]  # what one prediction is, as a feature of `datasets`
-    kind_of_reference: ClassVar[Any] = None  # what one reference is; None: the same
+    prediction_feature: ClassVar[Any]  # of one prediction, as `datasets` describes it
+    reference_feature: ClassVar[Any] = None  # of one reference; None: the same
 
     def __init__(self, name: str) -> None:
         super().__init__(keep_in_memory=True)
-        self.config_name = self.info.config_name = name  # of labels, so of data: not for `evaluate`, which makes paths
+        self.config_name = self.info.config_name = name  # not through `evaluate`, which makes paths of it
 
     def _build_data_dir(self) -> str:
-        """The folder of data that does not fit into memory: none, so that none is made below the user's home."""
+        """The folder for data that does not fit into memory: none, so that none is made below the user's home."""
         return ""
 
     def rows(self, references: Any, predictions: Any) -> Floats:
@@ -41,12 +41,19 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
         """The score that follows from summed counts -> scores_R."""
         raise NotImplementedError
 
+    def value(self, references: Any, predictions: Any) -> float:
+        """The score, as `compute` gives it, without the copy into Arrow tables that `evaluate` makes."""
+        return float(self.statistic(self.rows(references, predictions).sum(axis=0, keepdims=True))[0])
+
     def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
         """Bootstrap interval over examples; see `multitask_bert.utils.bootstrap`."""
         return interval_of_counts(self.rows(references, predictions), self.statistic, **options)
 
     def _info(self) -> evaluate.MetricInfo:
-        features = {"predictions": self.kind_of_value, "references": self.kind_of_reference or self.kind_of_value}
+        features = {
+            "predictions": self.prediction_feature,
+            "references": self.reference_feature or self.prediction_feature,
+        }
         return evaluate.MetricInfo(
             description=self.__doc__ or "",
             citation=CITATION,
@@ -55,22 +62,21 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        sums_1K = self.rows(references, predictions).sum(axis=0, keepdims=True)
-        return {self.config_name: float(self.statistic(sums_1K)[0])}
+        return {self.config_name: self.value(references, predictions)}
 
 
 @dataclass(frozen=True)
 class Family:
-    """Metrics over one kind of prediction; `names` are those that `kind` knows (and `f1_of_<label>` for some kinds)."""
+    """The metrics over one form of predictions; `names`: those of `metric` (some also have `f1_of_<label>`)."""
 
-    kind: type[CountedMetric]
+    metric: type[CountedMetric]
     names: tuple[str, ...]
 
     def __iter__(self) -> Any:
         return iter(self.names)
 
     def make(self, name: str) -> CountedMetric:
-        return self.kind(name)
+        return self.metric(name)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:

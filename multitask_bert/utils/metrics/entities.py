@@ -21,7 +21,7 @@ class EntityMetric(CountedMetric):
     `f1_of_X` is the F1 (default mode) of the entities of type X.
     """
 
-    kind_of_value = datasets.Sequence(datasets.Value("string"))
+    prediction_feature = datasets.Sequence(datasets.Value("string"))
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         """Right, gold and found of each sentence: entities, or (accuracy) words -> rows_N3."""
@@ -41,8 +41,8 @@ class EntityMetric(CountedMetric):
         spans_of = strict_spans if self.config_name.endswith("_strict") else default_spans
         gold, found = set(spans_of(gold_tags)), set(spans_of(found_tags))
         if self.config_name.startswith(OF_LABEL):
-            kind = self.config_name.removeprefix(OF_LABEL)
-            gold, found = ({span for span in spans if span[0] == kind} for spans in (gold, found))
+            entity_type = self.config_name.removeprefix(OF_LABEL)
+            gold, found = ({span for span in spans if span[0] == entity_type} for spans in (gold, found))
         return len(gold & found), len(gold), len(found)
 
 

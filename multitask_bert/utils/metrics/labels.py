@@ -13,7 +13,7 @@ from multitask_bert.utils.metric_names import label_left_out, measure_of_label
 from multitask_bert.utils.metrics.base import CountedMetric, averaged, measure, ratio
 
 OF_LABEL = "f1_of_"
-NO_PREDICTION = "\0"  # in the place of a predicted tag; `datasets` takes no None there, and "" may be a tag
+NO_PREDICTION = "\0"  # instead of a predicted tag; `datasets` takes no None there, and "" may be a tag
 
 
 class LabelMetric(CountedMetric):
@@ -23,7 +23,7 @@ class LabelMetric(CountedMetric):
     gold label is another. A macro average is over the labels that occur as gold or as prediction.
     """
 
-    kind_of_value = datasets.Value("string")
+    prediction_feature = datasets.Value("string")
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         return self._rows([[gold] for gold in references], [[found] for found in predictions])
@@ -36,7 +36,7 @@ class LabelMetric(CountedMetric):
         assert lengths == [len(labels) for labels in predictions]
         owner = np.repeat(np.arange(len(references)), lengths)
         names = sorted({*golds, *founds} - {NO_PREDICTION})
-        ids = {name: place for place, name in enumerate(names)}
+        ids = {name: index for index, name in enumerate(names)}
         if (of_label := measure_of_label(self.config_name)) is not None:
             names = [of_label[1]]
             ids = {name: 0 if name == names[0] else -1 for name in ids}
@@ -68,7 +68,7 @@ class TagMetric(LabelMetric):
     NO_PREDICTION (the word was not read) is wrong, and no label.
     """
 
-    kind_of_value = datasets.Sequence(datasets.Value("string"))
+    prediction_feature = datasets.Sequence(datasets.Value("string"))
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         return self._rows(references, predictions)

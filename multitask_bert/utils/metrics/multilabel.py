@@ -20,7 +20,7 @@ class MultilabelMetric(CountedMetric):
     There is one cell per label. A gold cell of -1 is unknown: it counts nowhere. `f1_of_N` is the F1 of column N.
     """
 
-    kind_of_value = datasets.Sequence(datasets.Value("int8"))
+    prediction_feature = datasets.Sequence(datasets.Value("int8"))
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         gold_NL, found_NL = np.asarray(references, dtype=np.int64), np.asarray(predictions, dtype=np.int64)

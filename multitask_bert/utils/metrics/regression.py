@@ -14,7 +14,7 @@ from multitask_bert.utils.metrics.base import CountedMetric, ratio
 class NumberMetric(CountedMetric):
     """Pearson's and Spearman's correlation (0 where a side is constant), mean squared and mean absolute error."""
 
-    kind_of_value = datasets.Value("float64")
+    prediction_feature = datasets.Value("float64")
 
     def rows(self, references: Any, predictions: Any) -> Floats:
         gold_N, found_N = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
@@ -50,7 +50,7 @@ class NumberMetric(CountedMetric):
 
 
 def _ranks(values_N: Floats) -> Floats:
-    """From 1; equal values share the mean of their ranks."""
+    """Ranks from 1; equal values share the mean of their ranks."""
     _, inverse_N, times_U = np.unique(values_N, return_inverse=True, return_counts=True)
     return (np.cumsum(times_U) - (times_U - 1) / 2)[inverse_N]
 

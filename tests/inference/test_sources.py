@@ -10,8 +10,9 @@ import pytest
 
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
+from multitask_bert.inference.files import open_inputs
 from multitask_bert.inference.inputs import Input
-from multitask_bert.inference.own_files import open_inputs, own_sources
+from multitask_bert.inference.sources import task_sources
 from multitask_bert.labels import LabelSet
 
 CONLL = "Asha B-PER\nalifika O\n\nDodoma B-LOC\n"
@@ -30,7 +31,7 @@ def inputs(
         "data_root": str(place.parents[1]),
         "tasks": {"t": {"source": {"train": "train.txt", **source}, "heads": {"h": head}}},
     }
-    (own,) = own_sources(tree)
+    (own,) = task_sources(tree)
     heads: dict[str, Mapping[str, Head]] = {"t": {"h": make_head(own.heads["h"], labels)}}
     with open_inputs(str(place), [own]) as read:
         return list(read(heads))
@@ -62,12 +63,12 @@ def test_the_column_of_the_words_is_that_of_the_run(tmp_path: Path) -> None:
     "Asha\nalifika\n",
     "Asha B-ORG\nleo O\n",  # a type that the model does not know
 ])  # fmt: skip
-def test_texts_that_are_no_columns_stay_texts(tmp_path: Path, content: str) -> None:
+def test_texts_that_are_not_in_columns_stay_texts(tmp_path: Path, content: str) -> None:
     found = inputs(tmp_path / "f" / "a.txt", content, {"format": "conll"}, NER)
     assert [item.example.text for item in found] == content.splitlines()
 
 
-def test_two_words_per_line_are_texts_where_the_second_is_no_tag_of_the_model(tmp_path: Path) -> None:
+def test_two_words_per_line_are_texts_where_the_second_is_not_a_tag_of_the_model(tmp_path: Path) -> None:
     plain = {"type": "tagging", "scheme": "plain"}
     labels = LabelSet(("NOUN", "VERB"))
     source = {"format": "conll"}
@@ -97,7 +98,7 @@ SLOTS = {"type": "tagging", "column": "seq.out"}
 @pytest.mark.parametrize(("name", "source"), [
     ("new/seq.in", PARALLEL), ("f/new.in", {**PARALLEL, "train": "train.*", "words": "in"}),
 ])  # fmt: skip
-def test_a_parallel_file_of_words_is_cut_at_its_spaces(tmp_path: Path, name: str, source: Mapping[str, Any]) -> None:
+def test_a_parallel_file_of_words_is_split_at_its_spaces(tmp_path: Path, name: str, source: Mapping[str, Any]) -> None:
     found = inputs(tmp_path / name, "Asha can't  .b\nDodoma\n", source, SLOTS)
     assert words(found) == [("Asha", "can't", ".b"), ("Dodoma",)]
 
@@ -106,7 +107,7 @@ def test_a_folder_is_read_where_the_run_has_parallel_files_and_refused_elsewhere
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "seq.in").write_text("Asha leo\n", encoding="utf-8")
     tree = {"tasks": {"t": {"source": dict(PARALLEL), "heads": {}}}}
-    with open_inputs(str(tmp_path / "new"), own_sources(tree)) as read:
+    with open_inputs(str(tmp_path / "new"), task_sources(tree)) as read:
         assert words(list(read({}))) == [("Asha", "leo")]
     with (
         pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"),

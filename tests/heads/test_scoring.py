@@ -1,4 +1,4 @@
-"""Somebody else's metrics are tried before training, on examples of the head's own form."""
+"""Metrics of the user's own are tried before training, on dummy examples of each head type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, make_head
-from multitask_bert.heads.trial import MADE_UP, try_metrics
+from multitask_bert.heads.scoring import check_custom_metrics
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction
 from multitask_bert.training.trainer import Trainer
@@ -38,17 +38,17 @@ def module(folder: Path, returned: str) -> str:
     return str(folder / "kappa")
 
 
-@pytest.mark.parametrize("kind", HEAD_TYPES)
-def test_the_made_up_examples_have_the_form_of_the_head_and_are_all_right(kind: str) -> None:
-    head = make_head(HeadConfig(kind), LabelSet(LABELS.get(kind, ())))
-    pairs = MADE_UP[kind](head)
+@pytest.mark.parametrize("head_type", HEAD_TYPES)
+def test_dummy_examples_have_the_form_of_their_head_and_score_best(head_type: str) -> None:
+    head = make_head(HeadConfig(head_type), LabelSet(LABELS.get(head_type, ())))
+    pairs = head.dummy_examples()
     golds, found = [gold for gold, _ in pairs], [Prediction(value) for _, value in pairs]
     given = head.for_module(golds, found)
     assert len(given["references"]) == 2
     assert given["references"][0] != given["references"][1]
-    best = 0.0 if kind == "regression" else 1.0
-    metric = {"regression": "mse", "choice": "accuracy", "span": "exact_match"}.get(kind, "f1_micro")
-    metric = "f1" if kind == "tagging" else metric
+    best = 0.0 if head_type == "regression" else 1.0
+    metric = {"regression": "mse", "choice": "accuracy", "span": "exact_match"}.get(head_type, "f1_micro")
+    metric = "f1" if head_type == "tagging" else metric
     head.metrics = (metric,)
     assert head.score(golds, found) == {metric: best}
 
@@ -61,16 +61,16 @@ def test_the_made_up_examples_have_the_form_of_the_head_and_are_all_right(kind: 
         ("{'one': 1, 'two': 2}", "returns one, two; one of them must be called kappa"),
     ],
 )
-def test_a_metric_that_gives_no_score_is_refused_by_task_head_and_metric(
+def test_a_metric_that_gives_no_score_is_refused_with_task_head_and_metric(
     returned: str, problem: str | None, tmp_path: Path
 ) -> None:
     config = HeadConfig("classification", metrics=["f1", module(tmp_path, returned)])
     heads = {"mood": {"polarity": make_head(config, LabelSet(("bad", "good")))}}
     if problem is None:
-        try_metrics(heads)
+        check_custom_metrics(heads)
         return
     with pytest.raises(InputError, match=rf"^task mood: heads\.polarity\.metrics: .*kappa .*{problem}"):
-        try_metrics(heads)
+        check_custom_metrics(heads)
 
 
 def test_a_metric_that_cannot_work_ends_a_run_before_the_weights_are_loaded(
@@ -84,7 +84,7 @@ def test_a_metric_that_cannot_work_ends_a_run_before_the_weights_are_loaded(
         Trainer.from_config(config)
 
 
-def test_a_metric_that_fails_later_all_the_same_is_told_by_task_head_and_metric(
+def test_a_metric_that_fails_only_in_an_evaluation_is_refused_with_task_head_and_metric(
     make_config: Callable[..., ExperimentConfig], tmp_path: Path
 ) -> None:
     config: Any = make_config("mood")
