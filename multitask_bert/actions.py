@@ -1,4 +1,7 @@
-"""What `run.py` calls: one function per action. Heavy imports happen inside."""
+"""What `run.py` calls: one function per action of `config/action_table.py`, under its name.
+
+Heavy imports happen inside.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config.checks import CHOICES
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
+from multitask_bert.config.setting import choices_of
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold, holding
@@ -75,7 +78,7 @@ def run(config: ExperimentConfig) -> Any:
         from multitask_bert.sweeps.job import run_trial
 
         return run_trial(config, folder, train)
-    return ACTIONS[config.action](config, folder)
+    return globals()[config.action](config, folder)
 
 
 def train(
@@ -149,7 +152,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         from multitask_bert.inference.own_files import open_inputs, own_sources
 
         tree = tree_of_run(Path(config.run_dir))
-        precision = (tree.get("trainer") or {}).get("precision", TrainerConfig.precision)  # as its scores were computed
+        precision: Any = (tree.get("trainer") or {}).get("precision")  # as its scores were computed
+        is_known = precision in choices_of(TrainerConfig, "precision")
         sources = own_sources(tree)
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             from multitask_bert.inference.predictor import Predictor
@@ -159,7 +163,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 device=config.trainer.device,
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
-                precision=precision if precision in CHOICES["trainer.precision"] else TrainerConfig.precision,
+                precision=precision if is_known else TrainerConfig.precision,
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
@@ -274,12 +278,6 @@ def write_report(study: optuna.Study, folder: Path) -> None:
         make_console().print(f"Report       {shown(folder / PAGE)}")
     except Exception as error:  # drawing, or a full disk
         log.warning("%s: the report could not be written (%s); later: action=report", folder, error, exc_info=True)
-
-
-ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
-    "train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload,
-    "reproduce": reproduce, "report": report,
-}  # fmt: skip
 
 
 def tree_of_run(run_dir: Path) -> Any:

@@ -28,6 +28,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from multitask_bert.config import composition
+from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.checks import NAME, NAME_RULE, check
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import (
@@ -64,14 +65,6 @@ NO_GROUPS = (
 )
 LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'multitask_bert[cluster]'"
 ONE_KEY = "{file}: it must have one key at its top, `{name}:`, with source and heads below it"
-# By action on an earlier run: the keys of today's config that it reads.
-READ_BY: dict[str, tuple[str, ...]] = {
-    "evaluate": ("data_root", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
-    "predict": ("input", "output", "trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens"),
-    "reproduce": ("data_root", "trainer.device", "logger"),
-    "report": (),
-    "upload": (),
-}
 INSTEAD_OF_PASSWORD = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
     "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
@@ -255,12 +248,12 @@ def refuse_pickles(arguments: Sequence[str]) -> None:
 
 def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
     """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
-    action, goes_on = config.action, config.action == "train" and config.resume and config.run_dir is not None
-    for override in overrides if action in READ_BY or goes_on else ():
+    action, goes_on = ACTIONS[config.action], config.action == "train" and config.resume and config.run_dir is not None
+    for override in overrides if action.needs_run_dir or goes_on else ():
         (key,) = keys_of([override])
-        is_read = lies_in(key, MAY_CHANGE if goes_on else READ_BY[action]) is not None
+        is_read = lies_in(key, MAY_CHANGE if goes_on else action.reads) is not None
         if key not in OF_THE_COMMAND and not is_read:
-            what = "resume=true" if goes_on else f"action={action}"
+            what = "resume=true" if goes_on else f"action={config.action}"
             yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
 
 

@@ -16,8 +16,9 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from multitask_bert import actions, command_line
+from multitask_bert import command_line
 from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
+from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.checks import NAME_RULE
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import as_value, as_word, to_dict
@@ -60,7 +61,7 @@ def test_help_is_our_page_and_loads_nothing_heavy() -> None:
         assert f"\n{group.name}: {options}\n" in done.stdout
     listed = re.search(r"Actions \(action=ACTION\)\n(.*)\n", done.stdout)
     assert listed is not None
-    assert actions.ACTIONS.keys() <= set(listed[1].split())
+    assert ACTIONS.keys() <= set(listed[1].split())
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "hydra" in imported
     assert imported.isdisjoint(HEAVY)
@@ -190,7 +191,7 @@ def test_a_refused_run_leaves_no_folder(ran: list[ExperimentConfig], tmp_path: P
 
 def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path: Path) -> None:
     message = error_of("--multirun", "batching.batch_size=8,0", f"hydra.sweep.dir={tmp_path}")
-    assert message == "error: batching.batch_size=0: must be at least 1"
+    assert message == "error: batching.batch_size=0: must be at least 1 (examples per task and step)"
     assert [config.batching.batch_size for config in ran] == [8]
 
 

@@ -32,6 +32,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.trust import plugins, yaml_files
@@ -42,7 +43,6 @@ from multitask_bert.trust.permissions import refuse
 from multitask_bert.utils.files import short_name
 
 GROUP = "tasks"
-OF_TODAYS_TASKS = ("train", "inspect")  # actions on the tasks of the command line; the others go by those of a run
 MAX_FILES = 1000  # that one config is made of; each may be in it many times
 HYDRA_LOADER = "ConfigLoaderImpl"  # under which name Hydra, wherever it starts, finds the class that composes
 # What every run stands on (fields and their types, Hydra's settings, the groups): no user's file takes its place.
@@ -68,7 +68,8 @@ def folder_name(action: str, tasks: str) -> str:
 
     In a multirun, Hydra makes the folder before anybody has looked at the action: no path, whatever it is.
     """
-    return short_name("+".join(split_names(tasks))) if action in OF_TODAYS_TASKS else re.sub(r"\W", "_", action)
+    uses_tasks = action in ACTIONS and ACTIONS[action].uses_cli_tasks
+    return short_name("+".join(split_names(tasks))) if uses_tasks else re.sub(r"\W", "_", action)
 
 
 def split_names(joined: str) -> list[str]:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import reduce
 from itertools import pairwise
 from typing import Any
 
-from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig, RecipeConfig
+from multitask_bert.config.setting import setting_of
 
 STEEP = 0.01  # gain between the last two evaluations above which a run ended too early
 # By field of RecipeConfig: the field that takes its value from it, unless an experiment or the user sets it.
-FOLLOWED_BY = {
-    "lr": "optimizer.lr",
-    "head_lr_factor": "optimizer.head_lr_factor",
-    "layer_decay": "optimizer.layer_decay",
-    "weight_decay": "optimizer.weight_decay",
-    "warmup_ratio": "scheduler.warmup_ratio",
-    "num_epochs": "trainer.num_epochs",
-    "min_steps": "trainer.min_steps",
-    "head_init": "model.head_init",
-}
+FOLLOWED_BY = {item.name: setting_of(item).recommends for item in fields(RecipeConfig) if setting_of(item).recommends}
 
 
 def describe_recipe(config: ExperimentConfig) -> str:
