@@ -9,7 +9,9 @@ from omegaconf import DictConfig
 
 from multitask_bert import command_line
 from multitask_bert.config import composition
+from multitask_bert.config.checked_loader import same_names
 from multitask_bert.config.checks import settings_without_effect
+from multitask_bert.config.joined_tasks import GROUP
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +19,9 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(tree: DictConfig) -> object:
     """Run one job. Torch and its friends are imported inside, so that help and completion stay quick."""
-    config = command_line.checked_config(tree, HydraConfig.get().runtime.choices.get(composition.GROUP))
+    config = command_line.checked_config(tree, HydraConfig.get().runtime.choices.get(GROUP))
     unused = command_line.overrides_without_effect(config, HydraConfig.get().overrides.task)
-    for warning in (*composition.same_names(), *settings_without_effect(config), *unused):
+    for warning in (*same_names(), *settings_without_effect(config), *unused):
         log.warning(warning)
     from multitask_bert import actions
 

@@ -20,12 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config.setting import choices_of
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold, holding
-from multitask_bert.saving.resume import config_to_go_on_with, keys_of, refuse_other_folder
+from multitask_bert.saving.resume import config_to_go_on_with, refuse_other_folder
 from multitask_bert.saving.run_folder import (
     HYDRA_CONFIG,
     RESULTS,

@@ -27,12 +27,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from multitask_bert.config import composition
 from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.checks import NAME, NAME_RULE, check
+from multitask_bert.config.joined_tasks import GROUP, file_of, options_of, split_names
+from multitask_bert.config.overrides import as_word, keys_of, lies_in
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import (
-    as_word,
     explain,
     flatten,
     from_tree,
@@ -44,7 +44,7 @@ from multitask_bert.config.tree import (
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
 from multitask_bert.saving.lock import hold
-from multitask_bert.saving.resume import MAY_CHANGE, OF_THE_COMMAND, keys_of, lies_in, refuse_other_folder
+from multitask_bert.saving.resume import MAY_CHANGE, OF_THE_COMMAND, refuse_other_folder
 from multitask_bert.saving.run_folder import HYDRA_CONFIG, existing_run
 from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.trust import foreign_folders
@@ -139,8 +139,8 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
     Raises:
         InputError: one line per problem.
     """
-    for name in composition.split_names(task_names) if task_names else []:
-        if name not in (tree.get(composition.GROUP) or {}):
+    for name in split_names(task_names) if task_names else []:
+        if name not in (tree.get(GROUP) or {}):
             raise InputError(_one_key(name))
     config = from_tree(tree)
     check(config)
@@ -157,7 +157,7 @@ class RefuseEarly(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _exit_on_bad_input(), _hydra_knows(config):
             refuse_several_processes()
-            job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(composition.GROUP))
+            job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(GROUP))
             refuse_passwords(config)
             if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config, "run")
@@ -338,7 +338,7 @@ def explain_hydra(error: CompactHydraException) -> str:
         return _no_such_option(error)
     if isinstance(error, ConfigCompositionException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         task = re.match(r"In 'tasks/([^'+]+)'", str(error))
-        if task is not None and not str(cause.full_key).startswith(f"{composition.GROUP}.{task[1]}."):
+        if task is not None and not str(cause.full_key).startswith(f"{GROUP}.{task[1]}."):
             return _one_key(task[1])
         return _no_such_key(cause)
     if isinstance(error, OverrideParseException) and not error.override.isascii():
@@ -361,7 +361,7 @@ def explain_hydra(error: CompactHydraException) -> str:
 def _beyond_ascii(override: str) -> str:
     """Hydra takes letters beyond ASCII between quotes only, and names of tasks have none."""
     key, _, value = override.partition("=")
-    if key.lstrip("+~") == composition.GROUP:
+    if key.lstrip("+~") == GROUP:
         return f"{override}: a task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     if not key.isascii():
         return f"{override}: no key has letters beyond ASCII"
@@ -370,15 +370,15 @@ def _beyond_ascii(override: str) -> str:
 
 
 def _one_key(task: str) -> str:
-    return ONE_KEY.format(file=composition.file_of(composition.GROUP, task), name=task)
+    return ONE_KEY.format(file=file_of(GROUP, task), name=task)
 
 
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
-    options = sorted({*composition.options_of(group), *(error.options or ())})
+    options = sorted({*options_of(group), *(error.options or ())})
     near = nearest(name, options)
     lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
-    if group == composition.GROUP and not NAME.fullmatch(name):
+    if group == GROUP and not NAME.fullmatch(name):
         return f"{lines[0]}\na task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     lines += [f"there are: {', '.join(options)}"] if options else []
     lines += [LAUNCHERS] if group == "hydra/launcher" else []

@@ -24,15 +24,15 @@ class Action:
 
 EVALUATION = ("trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens")
 ACTIONS = {
-    "train": Action("train, keep the best model, score it on dev and test"),
+    "train": Action("train, keep the best model, score it on dev and test (the default)"),
     "evaluate": Action(
         "score the model of a finished run again",
         needs_run_dir=True,
         reads=("data_root", "batching.encoding_processes", *EVALUATION),
     ),
-    "inspect": Action("show what is in the tasks' data, before training"),
+    "inspect": Action("show what is in the data of the tasks, before training: a table and a page"),
     "predict": Action(
-        "write what every head of a finished run's model predicts for each text",
+        "write what each head of a finished run's model predicts for the texts in input=FILE",
         needs_run_dir=True,
         reads=("input", "output", *EVALUATION),
     ),
@@ -41,6 +41,6 @@ ACTIONS = {
         needs_run_dir=True,
         reads=("data_root", "trainer.device", "logger"),
     ),
-    "report": Action("show the best trials of a sweep and write its page", needs_run_dir=True),
+    "report": Action("show the best trials of a sweep so far (run_dir=SWEEP) and write its page", needs_run_dir=True),
     "upload": Action("send to MLflow what an earlier run or sweep could not send", needs_run_dir=True),
 }

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin, get_type_hints
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,7 +19,6 @@ from multitask_bert.trust.permissions import refuse
 
 NAMES_IN_SOURCE = ("text", "text_pair", "words", "choices")
 NAMES_IN_HEAD = ("labels", "class_weights", "metrics")  # beside its columns; and `names`, where it is no file
-PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
 
 
 def from_tree(tree: DictConfig) -> ExperimentConfig:
@@ -123,21 +117,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def without_hydra(tree: DictConfig) -> DictConfig:
     """What a job's config is of what Hydra composed."""
     return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
-
-
-def as_value(text: str) -> str:
-    """A value of the command line that Hydra reads as just this text: `a/b`, but `'1e-4'` and `'a,b'` in quotes."""
-    if PLAIN.fullmatch(text):
-        with suppress(HydraException):
-            if OverridesParser.create().parse_rule(text, "element") == text:
-                return text
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def as_word(key: str, value: object) -> str:
-    """`key=value` as it is typed in a shell, so that Hydra reads the value as text."""
-    word = f"{key}={as_value(str(value))}"
-    return f'"{word}"' if shlex.quote(word) != word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def explain(error: OmegaConfBaseException) -> str:

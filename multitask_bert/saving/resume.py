@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
+from multitask_bert.config.overrides import lies_in
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import flatten, to_dict
 from multitask_bert.errors import InputError
@@ -22,19 +21,9 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
-def lies_in(key: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that a key or group is, or lies in; None: it lies in none."""
-    return next((name for name in names if f"{key}.".startswith(f"{name}.")), None)
-
-
 def may_change(key: str) -> str | None:
     """The entry of `MAY_CHANGE` that a key or group is, or lies in; None: it may not change."""
     return lies_in(key, MAY_CHANGE)
-
-
-def keys_of(overrides: Iterable[str]) -> list[str]:
-    """`["+a.b=1", "~c"]` -> `["a.b", "c"]`."""
-    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
 def refuse_other_folder(run_dir: Path, folder: Path) -> None:
