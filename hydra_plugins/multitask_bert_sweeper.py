@@ -34,7 +34,7 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> float | None:
         from multitask_bert.actions import sweep
-        from multitask_bert.command_line import checked_config
+        from multitask_bert.command_line.job import checked_config
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -16,8 +16,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from multitask_bert import command_line
-from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
+from multitask_bert.command_line.ending import FULL_ERROR, plain_errors, show_uncaught
+from multitask_bert.command_line.job import overrides_without_effect
 from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.checks import NAME_RULE
 from multitask_bert.config.overrides import as_value, as_word
@@ -194,6 +194,25 @@ def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path
     message = error_of("--multirun", "batching.batch_size=8,0", f"hydra.sweep.dir={tmp_path}")
     assert message == "error: batching.batch_size=0: must be at least 1 (examples per task and step)"
     assert [config.batching.batch_size for config in ran] == [8]
+
+
+@pytest.mark.parametrize(("flags", "key", "num_jobs"), [([], "run", 1), (["--multirun", "seed=1,2"], "sweep", 2)])
+def test_the_config_of_each_job_is_checked_once(
+    ran: list[ExperimentConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    key: str,
+    num_jobs: int,
+) -> None:
+    checked: list[int] = []
+
+    def note(config: ExperimentConfig) -> None:
+        checked.append(config.seed)
+
+    monkeypatch.setattr("multitask_bert.command_line.job.check", note)
+    run_line(*flags, f"hydra.{key}.dir={tmp_path}")
+    assert checked == [config.seed for config in ran] == [1, 2][:num_jobs]
 
 
 # Folders that cannot be written
@@ -381,7 +400,7 @@ def test_a_full_disk_is_told_before_the_run_begins(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_log_that_cannot_be_written_gives_no_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.FileHandler("/dev/full")
-    with command_line.plain_errors():
+    with plain_errors():
         handler.handle(logging.makeLogRecord({"msg": "hello"}))
     assert capsys.readouterr().err == ""
     handler.handle(logging.makeLogRecord({"msg": "hello"}))
@@ -547,7 +566,7 @@ def test_control_characters_in_an_error_are_shown_and_its_lines_stay(
 
 def test_control_characters_in_a_traceback_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     error = RuntimeError("\x1b]0;title\x07")
-    command_line.show_uncaught(RuntimeError, error, None)
+    show_uncaught(RuntimeError, error, None)
     assert capsys.readouterr().err == "RuntimeError: \\x1b]0;title\\x07\n"
 
 

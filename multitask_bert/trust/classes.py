@@ -17,7 +17,7 @@ from multitask_bert.trust.permissions import is_allowed, opened
 TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
 MADE_OF_CLASS = re.compile(r"(?:optimizer|balancing|trainer|logger\.[^.]+)\._target_")
 PLUGINS = frozenset({
-    "multitask_bert.command_line.RefuseEarly",
+    "multitask_bert.command_line.early_refusals.RefuseEarly",
     "hydra_plugins.multitask_bert_sweeper.StudySweeper",
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
