@@ -226,8 +226,8 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(
     folder = tmp_path / "notes.txt" / "run"
     message = error_of(*flags, "tasks=ner", f"{key}={folder}")
     assert message == (
-        f"error: {key}={folder}: this folder cannot be made or written (Not a directory); "
-        f"name another with {key}=FOLDER, or start where outputs/ can be written"
+        f"error: {key}={folder}: this folder cannot be created or written to (Not a directory); "
+        f"name another with {key}=FOLDER, or start where outputs/ can be written to"
     )
     assert ran == []
 
@@ -363,7 +363,7 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path, content: str, line: 
 def test_a_folder_that_holds_a_run_is_not_trained_into_again(ran: list[ExperimentConfig], tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").touch()
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
-    way_out = "go on with it (resume=true), name another, or remove it first"
+    way_out = "resume it (resume=true), name another folder, or remove it first"
     assert message == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; {way_out}"
     assert ran == []
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
@@ -375,7 +375,7 @@ def test_going_on_needs_to_know_with_which_run(
     monkeypatch.chdir(tmp_path)
     message = error_of("tasks=ner", "resume=true")
     assert message.startswith(
-        "error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true"
+        "error: resume=true: which run should be resumed? An earlier one: run_dir=FOLDER resume=true"
     )
     assert (ran, list(tmp_path.iterdir())) == ([], [])
     message = error_of("run_dir=misspelt", "resume=true")
@@ -393,7 +393,7 @@ def test_a_full_disk_is_told_before_the_run_begins(
 
     monkeypatch.setattr(Path, "write_text", refuse)
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
-    assert "this folder cannot be made or written (No space left on device)" in message
+    assert "this folder cannot be created or written to (No space left on device)" in message
     assert (ran, list(tmp_path.iterdir())) == ([], [])
 
 
@@ -416,7 +416,7 @@ def unused(*overrides: str) -> list[str]:
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
     overrides = ["run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
     assert unused("action=evaluate", *overrides) == [
-        f"{override} has no effect with action=evaluate, which goes by the config of the run in run_dir"
+        f"{override} has no effect with action=evaluate, which uses the config of the run in run_dir"
         for override in ("tasks=ner", "seed=3")
     ]
     assert unused(*overrides) == []
@@ -480,7 +480,7 @@ def test_a_run_goes_on_where_an_experiment_file_says_so(
 
 
 def test_what_a_run_that_goes_on_does_not_look_at_is_told_however_resume_is_spelled() -> None:
-    message = "seed=2 has no effect with resume=true, which goes by the config of the run in run_dir"
+    message = "seed=2 has no effect with resume=true, which uses the config of the run in run_dir"
     for value in YES:
         assert unused("run_dir=somewhere", f"resume={value}", "seed=2", "trainer.log_every=3") == [message]
     for value in NO:
@@ -605,6 +605,6 @@ def test_a_run_replaces_nothing_that_no_run_left(
     file.write_text("precious", encoding="utf-8")
     resume = ["resume=true"] if goes_on else []
     error = error_of("tasks=ner", f"hydra.run.dir={tmp_path / 'notes'}", *resume)
-    assert f"{name.partition('/')[0]} in it would be replaced by the run's, and no run left it" in error
+    assert f"the run would replace {name.partition('/')[0]} in it, which no run left there" in error
     assert (ran, file.read_text(encoding="utf-8")) == ([], "precious")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == [file.relative_to(tmp_path / "notes").parts[0]]

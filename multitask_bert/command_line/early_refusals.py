@@ -1,4 +1,4 @@
-"""Runs that are refused before Hydra makes their folder, or because the folder cannot be made or used."""
+"""Refuses a run before Hydra creates its folder: a config with problems, or a folder that cannot be used."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ INSTEAD_OF_PASSWORD = (
     "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
 )
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
-REPLACED = ("model", "checkpoints", "results.json")  # what a run makes anew in its folder
+REPLACED = ("model", "checkpoints", "results.json")  # in its folder, by a run
 
 
 class RefuseEarly(Callback):
-    """Refuses a run before Hydra makes its folder, or where the folder cannot be made.
+    """Hydra's callback before a run or a multirun.
 
-    Hydra turns a callback's exceptions into warnings; SystemExit passes.
+    Hydra turns a callback's exceptions into warnings, except for SystemExit.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -48,11 +48,11 @@ class RefuseEarly(Callback):
             if job.action == "train" and job.resume and job.run_dir is None:
                 refuse_new_folder(config, "run")
             elif job.action == "train" and job.resume:
-                refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra makes this folder
+                refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra creates this folder
             refuse_links(config, "hydra.run.dir")
             check_writable(config, "hydra.run.dir")
             if job.action == "train":
-                refuse_used_folder(Path(config.hydra.run.dir), goes_on=job.resume)
+                refuse_used_folder(Path(config.hydra.run.dir), resumes=job.resume)
             hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
             accept(job)
 
@@ -69,7 +69,10 @@ class RefuseEarly(Callback):
 
 
 def refuse_several_processes() -> None:
-    """Each would train the same run. None of Slurm's variables says that: its tasks may be runs of their own."""
+    """Refuse to be one of several processes of torchrun: each would train the same run.
+
+    Slurm's variables are not looked at, since its tasks may be runs of their own.
+    """
     world_size = os.environ.get("WORLD_SIZE", "")
     if world_size.isdecimal() and int(world_size) > 1:
         raise InputError(
@@ -79,7 +82,7 @@ def refuse_several_processes() -> None:
 
 
 def refuse_passwords(config: DictConfig) -> None:
-    """In the address of a store: it would stand in the files of the run, or of the sweep and all its trials."""
+    """Refuse a password in a store's address: it would be saved in the files of the run, or of a sweep's trials."""
     try:
         loggers: Any = OmegaConf.to_container(config.get("logger") or OmegaConf.create({}), resolve=True)
         found = {f"logger.{key}": value for key, value in flatten(loggers)}
@@ -92,43 +95,43 @@ def refuse_passwords(config: DictConfig) -> None:
     for key, value in found.items():
         if isinstance(value, str) and has_password(value):
             raise InputError(
-                f"{key}={without_password(value)}: the password in it would be kept in the folder of the run; leave it "
-                f"out here, and {INSTEAD_OF_PASSWORD}"
+                f"{key}={without_password(value)}: the password in it would be saved in the run's folder; leave it out "
+                f"here, and {INSTEAD_OF_PASSWORD}"
             )
 
 
-def refuse_new_folder(config: DictConfig, kind: str) -> None:
-    """In a folder that is named after the time there is never a run to go on with; `kind`: run or sweep."""
-    if "${now:" in str(OmegaConf.to_container(config.hydra[kind], resolve=False)):
+def refuse_new_folder(config: DictConfig, mode: str) -> None:
+    """Refuse to resume in a folder named after the time, which never holds a run yet; `mode`: run or sweep."""
+    if "${now:" in str(OmegaConf.to_container(config.hydra[mode], resolve=False)):
         raise InputError(
-            f"resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true; or with one that may "
-            f"not have begun yet, as in a job that is queued again: hydra.{kind}.dir=FOLDER resume=true"
+            f"resume=true: which run should be resumed? An earlier one: run_dir=FOLDER resume=true; or one that may "
+            f"not have begun yet, as in a job that is queued again: hydra.{mode}.dir=FOLDER resume=true"
         )
 
 
-def refuse_used_folder(folder: Path, *, goes_on: bool) -> None:
-    """Two runs in one folder would be neither the one nor the other; and a run replaces what is there by its names.
+def refuse_used_folder(folder: Path, *, resumes: bool) -> None:
+    """Refuse a folder that holds another run, or files that no run left and that the new run would replace.
 
-    `goes_on`: with the run that the folder holds, if there is one.
+    `resumes`: the run continues the one that the folder holds, if there is one.
     """
     is_of_a_run = (folder / METRICS_FILE).exists()
-    if is_of_a_run and not goes_on:
+    if is_of_a_run and not resumes:
         raise InputError(
-            f"hydra.run.dir={folder}: this folder holds a run already; go on with it (resume=true), name another, or "
-            f"remove it first"
+            f"hydra.run.dir={folder}: this folder holds a run already; resume it (resume=true), name another folder, "
+            f"or remove it first"
         )
     others = [name for name in REPLACED if (folder / name).exists()]
-    if others and not is_of_a_run and not (goes_on and (folder / HYDRA_CONFIG).is_file()):
+    if others and not is_of_a_run and not (resumes and (folder / HYDRA_CONFIG).is_file()):
         raise InputError(
-            f"hydra.run.dir={folder}: {', '.join(others)} in it would be replaced by the run's, and no run left it; "
+            f"hydra.run.dir={folder}: the run would replace {', '.join(others)} in it, which no run left there; "
             f"name another folder"
         )
 
 
 def refuse_links(config: DictConfig, key: str) -> None:
-    """Refuse links that lead out of the folder that `key` names, where it is there; a run would write through them.
+    """Refuse links that lead out of the folder that `key` names, if it exists: a run would write through them.
 
-    The folder that one stands in, or that it lies in, is looked at only where it holds a run.
+    The working directory, and folders above it, are searched only if they hold a run.
     """
     folder = _folder(config, key)
     if foreign_folders.is_of_a_run(folder) or not Path.cwd().is_relative_to(folder.resolve()):
@@ -136,19 +139,19 @@ def refuse_links(config: DictConfig, key: str) -> None:
 
 
 def check_writable(config: DictConfig, key: str) -> None:
-    """See whether the folder that `key` names can be made and written.
+    """Check that the folder that `key` names can be created and written to.
 
     Raises:
         InputError: it cannot.
     """
     folder = _folder(config, key)
     probe, is_new = folder / f".writable.{os.getpid()}", not folder.exists()
-    content = "a full disk makes files, and writes nothing into them"
+    content = "on a full disk, files can be created but not written to"
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe.write_text(content, encoding="utf-8")
-        except FileNotFoundError:  # another process looked, too, and removed the folder that it had made
+        except FileNotFoundError:  # another process checked, too, and removed the folder that it had created
             folder.mkdir(parents=True, exist_ok=True)
             probe.write_text(content, encoding="utf-8")
         probe.unlink()
@@ -156,12 +159,12 @@ def check_writable(config: DictConfig, key: str) -> None:
         with suppress(OSError):
             probe.unlink()
         raise InputError(
-            f"{key}={folder}: this folder cannot be made or written ({error.strerror}); "
-            f"name another with {key}=FOLDER, or start where outputs/ can be written"
+            f"{key}={folder}: this folder cannot be created or written to ({error.strerror}); "
+            f"name another with {key}=FOLDER, or start where outputs/ can be written to"
         ) from error
     if is_new:
         with suppress(OSError):  # another process may have put something into it
-            folder.rmdir()  # what is refused after this leaves none
+            folder.rmdir()  # a run that is refused later leaves no folder
 
 
 def _folder(config: DictConfig, key: str) -> Path:
@@ -173,7 +176,7 @@ def _folder(config: DictConfig, key: str) -> Path:
 
 @contextmanager
 def _hydra_knows(config: DictConfig) -> Iterator[None]:
-    """`${hydra:…}` can be resolved, as it can inside a job."""
+    """Make `${hydra:…}` resolvable, as it is inside a job."""
     hydra = HydraConfig.instance()
     before, hydra.cfg = hydra.cfg, config  # type: ignore[assignment]  # Hydra's own annotation is for the node below
     try:

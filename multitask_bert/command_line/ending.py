@@ -1,4 +1,4 @@
-"""How the program ends on an error: a line or a few for what the user can mend, a traceback for everything else."""
+"""How the program ends on an error: a short message for what the user can fix, a traceback for everything else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce
 
 
 class PastHydra(BaseException):
-    """Carries an `InputError` out of a job: before an ordinary exception, Hydra prints a line of its own."""
+    """Carries an `InputError` out of a job: for an ordinary exception, Hydra would print a line of its own."""
 
     def __init__(self, error: InputError) -> None:
         super().__init__(str(error))
@@ -39,9 +39,9 @@ class PastHydra(BaseException):
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What the user can mend is told in a line or a few, and ends the program with exit status 1.
+    """End the program with a short message and exit status 1 on errors that the user can fix.
 
-    Other errors keep their traceback. `HYDRA_FULL_ERROR=1`, set by the user, shows the traceback of all.
+    Other errors keep their traceback; with `HYDRA_FULL_ERROR=1` in the environment, all of them do.
     """
     if os.environ.get(FULL_ERROR) == "1":
         try:
@@ -50,15 +50,15 @@ def plain_errors() -> Iterator[None]:
             raise carrier.error from None
         return
     os.environ[FULL_ERROR] = "1"  # asks Hydra to raise its errors instead of printing them
-    logging.raiseExceptions = False  # a full disk under run.log is no reason for a traceback per line
+    logging.raiseExceptions = False  # a full disk under run.log would print a traceback per line
     try:
         with exit_on_bad_input():
             yield
             if sys.stdout is not None:
                 sys.stdout.flush()  # what `--help` and `--cfg` print
-    except KeyboardInterrupt:  # before or after what can be gone on with
+    except KeyboardInterrupt:  # before or after the part of a run that can be resumed
         sys.exit(signals.INTERRUPTED)
-    except BrokenPipeError:  # whoever read it has seen enough, as in `--help | head`
+    except BrokenPipeError:  # the reader has closed it, as in `--help | head`
         discard(sys.stdout)
     except CompactHydraException as error:
         _exit(explain_hydra(error))
@@ -80,17 +80,17 @@ def plain_errors() -> Iterator[None]:
 
 
 def show_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """For `sys.excepthook`: the traceback, whose message may hold text from data, with control characters visible."""
+    """Print a traceback (as `sys.excepthook`) with control characters visible: its message may quote data."""
     if sys.stderr is not None:
         sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))
 
 
 @contextmanager
 def errors_in_run_log() -> Iterator[None]:
-    """What ends a job stands in its run.log, too; on the console it is said once, by Hydra or by `plain_errors`.
+    """Write the error that ends a job to its run.log, too; Hydra or `plain_errors` prints it on the console.
 
     Raises:
-        PastHydra: in place of an `InputError`, but for the jobs of a multirun, where the next ones are to run.
+        PastHydra: in place of an `InputError`, except in a multirun, whose next jobs should run.
     """
     try:
         yield
@@ -105,25 +105,25 @@ def errors_in_run_log() -> Iterator[None]:
 
 
 def refuse_pickles(arguments: Sequence[str]) -> None:
-    """`--experimental-rerun FILE` of Hydra unpickles, which runs whatever the file holds."""
+    """Refuse Hydra's `--experimental-rerun FILE`: it unpickles the file, which runs any code in it."""
     for argument in arguments:
         flag = argument.partition("=")[0]
-        if flag.startswith("--e") and RERUN.startswith(flag):  # argparse takes beginnings, too
+        if flag.startswith("--e") and RERUN.startswith(flag):  # argparse accepts abbreviations
             _exit(f"{RERUN}: unpickles a file, which is never done here; {INSTEAD_OF_RERUN}")
 
 
 def _was_raised_by_hydra(error: ValueError) -> bool:
-    """Some of its refusals (`optimizer=3`, `--multirun --cfg job`) are plain ValueErrors."""
+    """Whether Hydra refuses the command: `optimizer=3` and `--multirun --cfg job` are plain ValueErrors."""
     return _module_of(error).startswith("hydra.")
 
 
 def _is_of_printing(error: OSError) -> bool:
-    """Whether standard output could not be written: by Hydra, or when it was flushed here. Actions do not mind that."""
+    """Whether Hydra, or the flush in this file, could not write to standard output; actions tolerate that."""
     return error.filename is None and _module_of(error).startswith(("hydra.", __name__))
 
 
 def _module_of(error: Exception) -> str:
-    """Where it was raised."""
+    """The name of the module that raised the error."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__"))
 

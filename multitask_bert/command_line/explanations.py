@@ -1,4 +1,4 @@
-"""Hydra's and YAML's errors in a line or a few, with the way out."""
+"""Short messages for Hydra's and YAML's errors, with the way out."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from multitask_bert.config.tree import explain, nearest, needs_list, unknown_key
 GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
 NO_GROUPS = (
     "{group}: this config has no such group in its defaults list. A reproduce.yaml or best.yaml is whole: single keys "
-    "can be changed (optimizer.lr=1e-4) and removed (~logger.mlflow: without that logger); +{group}=NAME lays the keys "
-    "of {group}/NAME.yaml over those that it has"
+    "can be changed (optimizer.lr=1e-4) and removed (~logger.mlflow: without that logger); +{group}=NAME merges the "
+    "keys of {group}/NAME.yaml into it"
 )
 LAUNCHERS = "joblib, submitit_local and submitit_slurm come with: pip install 'multitask_bert[cluster]'"
 ONE_KEY = "{file}: it must have one key at its top, `{name}:`, with source and heads below it"
@@ -39,11 +39,11 @@ def explain_yaml(error: YAMLError) -> str:
     if mark is None:
         return str(error)
     problem = getattr(error, "problem", None) or "this is not YAML"
-    return f"{mark.name}:{mark.line + 1}: {problem} (column {mark.column + 1}); see to brackets, quotes and indentation"
+    return f"{mark.name}:{mark.line + 1}: {problem} (column {mark.column + 1}); check brackets, quotes and indentation"
 
 
 def explain_hydra(error: CompactHydraException) -> str:
-    """Hydra's message in a line or a few, with the names that were probably meant."""
+    """Hydra's message, shortened, with the names that were probably meant."""
     cause = error.__cause__ or error.__context__
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
         return _no_such_option(error)
@@ -70,14 +70,14 @@ def explain_hydra(error: CompactHydraException) -> str:
 
 
 def _beyond_ascii(override: str) -> str:
-    """Hydra takes letters beyond ASCII between quotes only, and names of tasks have none."""
+    """The message for letters beyond ASCII, which Hydra accepts in quotes only, and names of tasks not at all."""
     key, _, value = override.partition("=")
     if key.lstrip("+~") == GROUP:
         return f"{override}: a task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     if not key.isascii():
-        return f"{override}: no key has letters beyond ASCII"
+        return f"{override}: keys have no letters beyond ASCII"
     word = as_word(key, value.strip(QUOTES))
-    return f"{override}: a value with letters beyond ASCII is written between quotes, here for a shell: {word}"
+    return f"{override}: a value with letters beyond ASCII needs quotes, in a shell: {word}"
 
 
 def one_key(task: str) -> str:

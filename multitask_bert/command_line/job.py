@@ -1,4 +1,4 @@
-"""The config of the job that Hydra runs: typed and checked once, before the job's folder is made where that can be."""
+"""The config of the job that Hydra runs, typed and checked once: for a single run before its folder is created."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
 
 
 def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
-    """One line per override that an action on an earlier run does not look at: tasks and model are those of the run."""
-    action, goes_on = ACTIONS[config.action], config.action == "train" and config.resume and config.run_dir is not None
-    for override in overrides if action.needs_run_dir or goes_on else ():
+    """One line per override that an action on an earlier run does not read: tasks and model are those of the run."""
+    action, resumes = ACTIONS[config.action], config.action == "train" and config.resume and config.run_dir is not None
+    for override in overrides if action.needs_run_dir or resumes else ():
         (key,) = keys_of([override])
-        is_read = lies_in(key, MAY_CHANGE if goes_on else action.reads) is not None
+        is_read = lies_in(key, MAY_CHANGE if resumes else action.reads) is not None
         if key not in OF_THE_COMMAND and not is_read:
-            what = "resume=true" if goes_on else f"action={config.action}"
-            yield f"{override} has no effect with {what}, which goes by the config of the run in run_dir"
+            what = "resume=true" if resumes else f"action={config.action}"
+            yield f"{override} has no effect with {what}, which uses the config of the run in run_dir"

@@ -1,4 +1,4 @@
-"""How a composed config is checked before Hydra acts on it (docs/decisions/0007)."""
+"""Hydra's config loader with checks of what other people's files say, before Hydra acts on it (docs/decisions/0007)."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from multitask_bert.trust.config_files import choice_problems, file_problems
 from multitask_bert.trust.paths import download_problems, is_own
 from multitask_bert.trust.permissions import refuse
 
-MAX_FILES = 1000  # that one config is made of; each may be in it many times
+MAX_FILES = 1000  # in one config, counted as often as it includes them
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Composes as Hydra does, and refuses what a file may not say before anything is made or configured from it.
+    """Composes as Hydra does, and refuses what a file may not say before anything is created or configured from it.
 
-    Every way to a config leads through here: run, multirun and each of its jobs, `--cfg`, `--help`, completion. Where
-    each part was found stands in `hydra.runtime.files`, and which files of the same name were passed over in
-    `hydra.runtime.same_names`.
+    Every config is composed here: that of a run, of a multirun and each of its jobs, for `--cfg`, `--help` and
+    completion. `hydra.runtime.files` says where each part was found, and `hydra.runtime.same_names` which other files
+    of the same names were ignored.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
@@ -41,7 +41,7 @@ class CheckedLoader(ConfigLoaderImpl):
         self.repository = UsersFirst(config_search_path)
 
     def _process_config_searchpath(self, config_name: Any, parsed_overrides: Any, repo: Any) -> None:
-        """Folders and packages that the primary config adds are looked into (and imported) before it is composed."""
+        """Check what the primary config adds to the search path, which Hydra reads and imports before it composes."""
         found = repo.load_config(config_path=config_name) if config_name is not None else None
         is_typed = any(override.get_key_element() == "hydra.searchpath" for override in parsed_overrides)
         if found is not None and not is_typed and not is_own(found.path, config_name):
@@ -55,8 +55,8 @@ class CheckedLoader(ConfigLoaderImpl):
     def _load_configuration_impl(self, config_name: Any, overrides: List[str], *args: Any, **kwargs: Any) -> DictConfig:
         parsed = OverridesParser.create().parse_overrides(overrides)
         self._typed = {override.get_key_element().lstrip("+~") for override in parsed}
-        self._data_root_in: str | None = None  # the file that names it, where that is not ours
-        self._names_sha256 = False  # the last that names weights names their sha256, too
+        self._data_root_in: str | None = None  # the file that sets it, unless it is one of ours
+        self._names_sha256 = False  # whether whatever names the weights last also names their sha256
         self._files: dict[str, str] = {}
         self._same_names: list[str] = []
         tree = super()._load_configuration_impl(config_name, overrides, *args, **kwargs)
@@ -66,13 +66,16 @@ class CheckedLoader(ConfigLoaderImpl):
             tree.model.sha256 = None
         with open_dict(tree.hydra.runtime):
             tree.hydra.runtime.files, tree.hydra.runtime.same_names = self._files, self._same_names
-        if "hydra.run.dir" not in self._typed and _goes_on(tree):
-            # In the folder of that run, where the config that it began with stays as it is.
+        if "hydra.run.dir" not in self._typed and _resumes(tree):
+            # The run continues in its own folder, where Hydra must not overwrite the config that it began with.
             tree.hydra.run.dir, tree.hydra.output_subdir = "${run_dir}", None
         return tree
 
     def _note_weights(self, named: Collection[str]) -> None:
-        """`named`: the keys of `model` in a file or on the command line. A sha256 is of the weights beside it."""
+        """Note whether a sha256 belongs to the weights; `named`: the keys of `model` in a file or on the command line.
+
+        A sha256 counts only together with the weights that are named in the same place.
+        """
         if "sha256" in named or "pretrained" in named:
             self._names_sha256 = "sha256" in named
 
@@ -90,7 +93,7 @@ class CheckedLoader(ConfigLoaderImpl):
         return found
 
     def _note_file(self, found: ConfigResult, config_path: str, repo: Any) -> None:
-        """Where a config was found, and which files of the same name, but with other contents, are passed over."""
+        """Note where a config was found, and which files of the same name but with other contents are ignored."""
         name = config_path.removesuffix(".yaml").lstrip("/")
         file = _file(found, config_path)
         holders = [
@@ -122,7 +125,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
 
 def _counted(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigResult | None]:
-    """`load`, but not without end: files may list each other in their defaults, over and over."""
+    """`load` with a limit on its calls: files may list each other in their defaults without end."""
     numbers = itertools.count(1)
 
     def load_config(*args: Any, **kwargs: Any) -> ConfigResult | None:
@@ -134,7 +137,7 @@ def _counted(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigRe
 
 
 def _file(found: ConfigResult, config_path: str) -> str:
-    """Where a config was found, as it can be opened."""
+    """The path of the file in which a config was found."""
     return f"{_shown(str(found.path))}/{config_path.removesuffix('.yaml').lstrip('/')}.yaml"
 
 
@@ -143,29 +146,29 @@ def _shown(folder: str) -> str:
 
 
 def _are_equal(file: str, other: str) -> bool:
-    """Whether two files hold the same, so that it makes no difference which one is read."""
-    places = (Path(file), Path(other))
-    return all(place.is_file() for place in places) and places[0].read_bytes() == places[1].read_bytes()
+    """Whether two files have the same contents, so that it makes no difference which one is read."""
+    paths = (Path(file), Path(other))
+    return all(path.is_file() for path in paths) and paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def _of_same_name(name: str, file: str, other: str, *, is_of_user: bool) -> str:
-    """What is said of a file that is passed over; `is_of_user`: for one of the user's, else for ours or Hydra's own."""
+    """The warning that `other` is ignored; `is_of_user`: in favour of a user's file, otherwise of ours or Hydra's."""
     read = file if "structured://" not in file else "what code says"
     return f"{name}: {read} is read, and not {other}" + ("" if is_of_user else "; give yours another name")
 
 
 def same_names() -> List[str]:
-    """One line per file that the job's config was not read from, since another one of its name comes first."""
+    """One line per file that was ignored because another one of its name comes first."""
     runtime: Any = HydraConfig.get().runtime
     return list(runtime.same_names)
 
 
-def _goes_on(tree: DictConfig) -> bool:
-    """Whether it is `run_dir=RUN resume=true`, however that is written."""
+def _resumes(tree: DictConfig) -> bool:
+    """Whether the command resumes an earlier run: `run_dir=RUN resume=true`, however that is written."""
     try:
         plain = {name: tree.get(name) for name in ("action", "resume")}
         asked = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain)
     except OmegaConfBaseException:
-        return False  # what is wrong there is told where the config is checked
+        return False  # reported where the config is checked
     names_run = "run_dir" in tree and (OmegaConf.is_interpolation(tree, "run_dir") or tree.get("run_dir") is not None)
     return bool(asked.action == "train" and asked.resume and names_run)

@@ -1,6 +1,6 @@
-"""Values that cannot be right, refused before anything is loaded; and settings that change nothing, to be warned of.
+"""Rules between the fields of a config: which values contradict each other, and which settings have no effect.
 
-Here stands what the config alone shows. What a head type knows (metrics, schemes) is checked by
+What a single field allows is in schema.py. What a head type knows (metrics, schemes) is checked by
 `multitask_bert.heads.check_heads`; what only the data or the encoder shows, where they are read.
 """
 
@@ -32,7 +32,9 @@ SPLITS = ("train", "dev", "test")
 
 
 def check(config: ExperimentConfig) -> None:
-    """Refuse values that cannot be right; all of them in one error.
+    """Refuse a config with values that cannot be right, before anything is loaded; all of them in one error.
+
+    Takes under a millisecond, so that every way in can afford it: the command line, an earlier run's folder, Python.
 
     Raises:
         InputError: one line per problem, each with the field's full name and the way out.
@@ -43,9 +45,9 @@ def check(config: ExperimentConfig) -> None:
 
 
 def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
-    """One line per setting that was made and yet changes nothing, because another one decides; or that stops learning.
+    """One line per setting that has no effect because of another one, or that leaves nothing to learn.
 
-    They are told, not refused: a sweep over `batching.batch_size` may pass below a `micro_batch_size` set once.
+    These are warnings, not errors: a sweep over `batching.batch_size` may pass below a fixed `micro_batch_size`.
     """
     for item in fields(ExperimentConfig):
         value, actions = getattr(config, item.name), setting_of(item).only_for
@@ -93,7 +95,7 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             how = how or f"mixing.rule={mixing.rule}"
             yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect with {how}"
         yield from _source_settings_without_effect(f"tasks.{name}.source", task.source)
-    yield from _nothing_to_learn(config)
+    yield from _weights_of_zero(config)
 
 
 def _problems(config: ExperimentConfig) -> Iterator[str]:
@@ -114,7 +116,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         ("model.architecture", config.model.architecture),
     ):
         yield from target_problems(name, free)
-    action = ACTIONS.get(config.action)  # None is told above
+    action = ACTIONS.get(config.action)  # None has been reported above
     if action is not None and action.uses_cli_tasks and not config.tasks:
         yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
     for name, task in config.tasks.items():
@@ -138,7 +140,7 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
-    """Problems of unfreezing and of the number of steps."""
+    """Unfreezing against the number of epochs, and the least number of steps against the greatest."""
     plan, trainer = config.optimizer.unfreezing, config.trainer
     if plan != sorted(plan):
         yield f"optimizer.unfreezing={plan}: must be numbers of layers, none below the one before it"
@@ -155,7 +157,7 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield f"{where}: a task's name {NAME_RULE}"
     if not task.heads:
-        yield f"{where}.heads: a task needs a head at least, as in heads: {{mood: {{type: classification, column: …}}}}"
+        yield f"{where}.heads: a task needs at least one head: heads: {{mood: {{type: classification, column: …}}}}"
     for head_name in task.heads:
         if not NAME.fullmatch(head_name):
             yield f"{where}.heads.{head_name}: a head's name {NAME_RULE}"
@@ -178,7 +180,7 @@ def _study_problems(study: StudyConfig) -> Iterator[str]:
 
 
 def _clashing_metric_keys(config: ExperimentConfig) -> Iterator[str]:
-    """Metrics are keyed eval_<task>_<head>_<metric>: head b_c of task a and head c of task a_b would share a key."""
+    """Heads with the same metric keys, eval_<task>_<head>_<metric>: head b_c of task a and head c of task a_b."""
     owner: dict[str, str] = {}
     for task_name, task in config.tasks.items():
         for head_name in task.heads:
@@ -202,16 +204,17 @@ def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterato
                 yield f"{where}.downloads.{key} has no effect: {where}.{split} names no file"
 
 
-def _nothing_to_learn(config: ExperimentConfig) -> Iterator[str]:
-    """Factors of 0 that leave no loss."""
+def _weights_of_zero(config: ExperimentConfig) -> Iterator[str]:
+    """Weights of 0 that leave no loss to learn from."""
     heads = {
         f"tasks.{task_name}.heads.{head_name}": head
         for task_name, task in config.tasks.items()
         for head_name, head in task.heads.items()
     }
     if heads and all(head.weight == 0 for head in heads.values()):
-        yield f"nothing is learnt: {', '.join(f'{name}.weight' for name in heads)} is 0, and no head has another weight"
+        names = ", ".join(f"{name}.weight" for name in heads)
+        yield f"nothing is learned: {names} is 0, and no head has another weight"
     for name, head in heads.items():
         factors = head.class_weights
         if isinstance(factors, dict) and factors and not any(factors.values()):
-            yield f"{name}.class_weights: every label named there has 0; only others, which have 1, are learnt, if any"
+            yield f"{name}.class_weights: every label named there has 0; only others, which have 1, are learned, if any"

@@ -1,4 +1,4 @@
-"""What Hydra has to be told before it starts: the schema, how configs are found, checked and joined, our resolvers."""
+"""Registers with Hydra: the schema, how configs are found, checked and joined, and our resolvers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.trust import plugins, yaml_files
 from multitask_bert.utils.files import short_name
 
-HYDRA_LOADER = "ConfigLoaderImpl"  # under which name Hydra, wherever it starts, finds the class that composes
+HYDRA_LOADER = "ConfigLoaderImpl"  # the name by which Hydra finds the class that composes, wherever it starts
 
 
 def register() -> None:
-    """Register all of it; must be called before Hydra starts, and may be called again."""
+    """Register everything; must be called before Hydra starts, and may be called again."""
     assert issubclass(getattr(hydra_main, HYDRA_LOADER), ConfigLoaderImpl), "this Hydra composes in another way"
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")

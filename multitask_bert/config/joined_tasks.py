@@ -28,7 +28,7 @@ GROUP = "tasks"
 
 
 def split_names(joined: str) -> list[str]:
-    """`b+a` -> `[a, b]`.
+    """The sorted names of joined tasks: `b+a` -> `[a, b]`.
 
     Raises:
         ConfigCompositionException: an empty or repeated name.
@@ -43,16 +43,16 @@ def split_names(joined: str) -> list[str]:
 
 
 def folder_name(action: str, tasks: str) -> str:
-    """What follows the time in the name of an output folder: the tasks, unless those are an earlier run's.
+    """The part of an output folder's name that follows the time: the tasks, or the action where it does not use them.
 
-    In a multirun, Hydra makes the folder before anybody has looked at the action: no path, whatever it is.
+    In a multirun, Hydra makes the folder before the action is checked, so whatever it is must not become a path.
     """
     uses_tasks = action in ACTIONS and ACTIONS[action].uses_cli_tasks
     return short_name("+".join(split_names(tasks))) if uses_tasks else re.sub(r"\W", "_", action)
 
 
 class JoinedTasksSource(ConfigSource):
-    """Answers for `tasks/a+b`, and for nothing else."""
+    """The config source that finds `tasks/a+b`, and nothing else."""
 
     search_path: ClassVar[ConfigSearchPath | None] = None  # where single tasks are found
     siblings: Sequence[ConfigSource] = ()  # the sources of the same search, where hydra.searchpath adds to it
@@ -82,7 +82,7 @@ class JoinedTasksSource(ConfigSource):
         )
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> List[str]:
-        """While a shell completes `tasks=ner+s`: the joins one task longer than what stands there; else nothing."""
+        """While a shell completes `tasks=ner+s`: what is typed there, completed by one more task; otherwise nothing."""
         word = os.environ.get("COMP_LINE", "").rpartition(" ")[2].rpartition(f"{GROUP}=")[2]
         if config_path != GROUP or results_filter == ObjectType.GROUP or "+" not in word:
             return []
@@ -96,11 +96,11 @@ class JoinedTasksSource(ConfigSource):
 
 
 class JoinedTasksSearchPath(SearchPathPlugin):
-    """Puts the source above on Hydra's search path."""
+    """Puts `JoinedTasksSource` on Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         JoinedTasksSource.search_path = search_path
-        # A shell that completes hands its line over, but Hydra does not look for the folder that it names.
+        # While a shell completes, Hydra does not read `--config-dir` from the command line, which it has as a variable.
         if named := re.search(r"(?:--config-dir|-cd)[ =]+(\S+)", os.environ.get("COMP_LINE", "")):
             search_path.append("command-line", f"file://{Path(named[1]).expanduser().absolute()}")
         search_path.append("multitask_bert", f"{JoinedTasksSource.scheme()}://")
@@ -112,11 +112,11 @@ def options_of(group: str) -> List[str]:
 
 
 def file_of(group: str, name: str) -> str:
-    """The file of an option, where it can be found in conf/ or in the folder of `--config-dir`; which comes first."""
-    place = Path(group, f"{name}.yaml")
-    found = [folder for folder in _folders() if (folder / place).is_file()]
-    found.sort(key=lambda folder: is_own(str(folder), str(place)))
-    return str(found[0] / place if found else place)
+    """The file of an option; one in the folder of `--config-dir` comes before one in conf/."""
+    path = Path(group, f"{name}.yaml")
+    found = [folder for folder in _folders() if (folder / path).is_file()]
+    found.sort(key=lambda folder: is_own(str(folder), str(path)))
+    return str(found[0] / path if found else path)
 
 
 def _folders() -> List[Path]:

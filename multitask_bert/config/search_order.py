@@ -1,4 +1,4 @@
-"""In which order Hydra looks for a config: the user's folders before conf/ (docs/decisions/0008)."""
+"""The order in which Hydra looks for a config: the user's folders before conf/ (docs/decisions/0008)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hydra.plugins.config_source import ConfigSource
 from multitask_bert.config.joined_tasks import JoinedTasksSource
 from multitask_bert.trust.paths import is_own
 
-# What every run stands on (fields and their types, Hydra's settings, the groups): no user's file takes its place.
+# Files that every run is based on (fields and types, Hydra's settings, the groups), which no user's file replaces.
 BASE = ("config", "hydra_settings", "schema", "hydra/config")
 
 
 class UsersFirst(ConfigRepository):
     """Looks for a config in the user's folders (`--config-dir`, `hydra.searchpath`) first, and then in conf/.
 
-    Hydra's own order is the reverse, in which a user's `tasks/sentiment.yaml` would be passed over in silence.
+    Hydra's own order is the reverse: it would silently ignore a user's `tasks/sentiment.yaml`.
     """
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
@@ -36,6 +36,7 @@ class UsersFirst(ConfigRepository):
 
 
 def is_users(source: ConfigSource) -> bool:
+    """Whether a source is a folder of the user's, and not our conf/."""
     return is_named_by_user(source.provider) and not is_own(source.full_path(), ".")
 
 
@@ -45,5 +46,5 @@ def is_named_by_user(provider: str) -> bool:
 
 
 def _rank(source: ConfigSource) -> int:
-    """Hydra itself, the user's folders, the folder of the primary config, and what is appended to these."""
+    """The order of sources: Hydra itself, the user's folders, the folder of the primary config, the rest."""
     return 0 if source.provider == "hydra" else 1 if is_users(source) else 2 if source.provider == "main" else 3

@@ -379,7 +379,10 @@ def test_an_optimizer_of_torch_and_a_class_of_ours_are_allowed() -> None:
             "tasks.wnut17.source.dev_fraction=0.2 has no effect: tasks.wnut17.source.dev names a file",
         ),
         (["tasks=wnut17", "tasks.wnut17.source.dev=null"], "tasks.wnut17.source.downloads.dev has no effect: "),
-        (["tasks=ner", "tasks.ner.heads.ner_head.weight=0"], "nothing is learnt: tasks.ner.heads.ner_head.weight is 0"),
+        (
+            ["tasks=ner", "tasks.ner.heads.ner_head.weight=0"],
+            "nothing is learned: tasks.ner.heads.ner_head.weight is 0",
+        ),
         (
             ["tasks=ner", "tasks.ner.heads.ner_head.class_weights={O: 0, B-PER: 0}"],
             "tasks.ner.heads.ner_head.class_weights: every label named there has 0; only others",
