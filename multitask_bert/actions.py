@@ -41,6 +41,7 @@ from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.tracking.mlflow.state import PARENT_TAG
 from multitask_bert.tracking.mlflow.state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.trust import foreign_folders
+from multitask_bert.trust.databases import store_problems
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.trust.yaml_files import read_tree
 from multitask_bert.utils import signals
@@ -71,7 +72,7 @@ def run(config: ExperimentConfig) -> Any:
         run_dir = existing_run(config)
         refuse_other_folder(run_dir, folder)
         config = config_to_go_on_with(run_dir, config, keys_of(HydraConfig.get().overrides.task))
-        refuse(foreign_folders.store_problems(config.logger), run_dir)
+        refuse(store_problems(config.logger), run_dir)
         refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     if config.action == "train" and config.verify:
         return verify(config, folder)

@@ -22,7 +22,8 @@ from multitask_bert.errors import InputError
 from multitask_bert.trust import yaml_files
 from multitask_bert.trust.classes import target_problems
 from multitask_bert.trust.config_files import choice_problems, file_problems
-from multitask_bert.trust.paths import download_problems, is_own
+from multitask_bert.trust.downloads import download_problems
+from multitask_bert.trust.paths import is_own
 from multitask_bert.trust.permissions import refuse
 
 MAX_FILES = 1000  # in one config, counted as often as it includes them
