@@ -1,4 +1,4 @@
-"""The door: `python run.py [action=…] tasks=a+b key=value …`. `python run.py --help` lists what there is."""
+"""The command line: `python run.py [action=…] tasks=a+b key=value …`; see `python run.py --help`."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(tree: DictConfig) -> object:
-    """Run one job. Torch and its friends are imported inside, so that help and completion stay quick."""
+    """Run one job. The actions are imported inside, so that help and completion stay fast."""
     config = config_of_job(tree, HydraConfig.get().runtime.choices.get(GROUP))
     unused = overrides_without_effect(config, HydraConfig.get().overrides.task)
     for warning in (*same_names(), *settings_without_effect(config), *unused):

@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: ExperimentConfig) -> Any:
-    """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
+    """Do `config.action`; the config has been checked. Returns the score that a sweep optimises, or None."""
     calm_libraries()
     tolerate_lost_output()
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -90,12 +90,12 @@ def train(
     *,
     before: Mapping[str, Any] | None = None,
 ) -> float:
-    """Train, evaluate the best model on dev and test, and leave everything in `folder`; see `run_training`."""
+    """Train, evaluate the best model on dev and test, and save everything in `folder`; see `run_training`."""
     started = time.perf_counter()
     from multitask_bert.training.run import run_training
 
-    config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    files = config_files_of(folder) or config_files_of(folder.parent)  # one of several seeds lies in the job's folder
+    config = replace(config, study=StudyConfig())  # the expected scores do not belong to the run
+    files = config_files_of(folder) or config_files_of(folder.parent)  # of a seed's run, the job's folder
     with holding(folder):
         return run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
@@ -104,10 +104,10 @@ def train(
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
-    """Train with each seed of the study, and say whether what it expects came out; exit status 1 where it did not.
+    """Train with each seed of the study and compare with its expected scores; exit status 1 where they differ.
 
     Raises:
-        InputError: it did not, in one of several jobs, where the next ones are to run.
+        InputError: they differ in a job of a multirun, whose next jobs should run.
     """
     from multitask_bert.studies.verification import FAIL, verify_study
 
@@ -146,7 +146,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
 
 
 def predict(config: ExperimentConfig, folder: Path) -> None:
-    """What every head of a finished run's model says of each text, as lines of JSON; nothing else goes to stdout."""
+    """Write what each head of a finished run's model predicts for each text, as JSON lines; stdout has nothing else."""
     assert config.run_dir is not None
     assert config.input is not None
     try:
@@ -169,19 +169,19 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
-    except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
+    except BrokenPipeError:  # the reader has closed it, as in `| head`
         discard(sys.stdout)
     except KeyboardInterrupt:
         sys.exit(signals.INTERRUPTED)  # what was written stays
     else:
-        place = config.output or "standard output"
+        target = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
-        if sys.stderr is not None:  # it may be closed; then this would go to standard output
-            make_console(sys.stderr).print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}")
+        if sys.stderr is not None:  # if it is closed, this would go to standard output
+            make_console(sys.stderr).print(f"{count:,} {noun} written to {target}; the log is in {shown(folder)}")
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
-    """What is in the tasks' data, what of it leaks and what the config makes of it; nothing is trained."""
+    """Show what is in the tasks' data, where splits overlap, and the run that the config plans; nothing is trained."""
     from multitask_bert.reports.inspection import inspect_data
     from multitask_bert.reports.page import write_page
     from multitask_bert.reports.tables import show_tables
@@ -197,7 +197,7 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
 
 
 def reproduce(config: ExperimentConfig, folder: Path) -> None:
-    """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
+    """Train as an earlier run did and compare the results; exit status 1 where they differ."""
     from multitask_bert.studies.reproduction import DIFFERENT, circumstances, read_earlier, verdict
     from multitask_bert.tracking.console import Console
 
@@ -219,7 +219,7 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
 
 def report(config: ExperimentConfig, folder: Path) -> None:
-    """What a sweep has found by now: the table of its best trials, and the page in the sweep's folder."""
+    """Show the best trials of a sweep so far, and write the page in the sweep's folder."""
     from multitask_bert.sweeps.results import study_of, table_of
 
     assert config.run_dir is not None
@@ -230,7 +230,7 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
 
 def upload(config: ExperimentConfig, folder: Path) -> None:
-    """Send to MLflow what an earlier run, or a sweep and its trials, could not send."""
+    """Send to MLflow what an earlier run, or a sweep and its trials, could not send at the time."""
     from multitask_bert.tracking.mlflow.upload import upload_sweep
 
     assert config.run_dir is not None
@@ -250,9 +250,9 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
 def sweep(
     arguments: Sequence[str], config: DictConfig, loader: ConfigLoader, launcher: Launcher, check: Check
 ) -> float | None:
-    """Search as `hydra.sweeper` says, one job per trial; the best value, None where no trial is complete.
+    """Search as `hydra.sweeper` says, one job per trial; returns the best value, or None if no trial is complete.
 
-    `check`: gives the typed config of a composed job, or refuses it.
+    `check`: returns the typed config of a composed job, or refuses it.
     """
     calm_libraries()
     tolerate_lost_output()
@@ -272,7 +272,7 @@ def sweep(
 
 
 def write_report(study: optuna.Study, folder: Path) -> None:
-    """The page of a sweep; what goes wrong there takes nothing from the sweep."""
+    """Write the page of a sweep; an error there is logged, since the sweep itself is done."""
     from multitask_bert.reports.sweep import PAGE, write_sweep_report
 
     try:
@@ -283,13 +283,13 @@ def write_report(study: optuna.Study, folder: Path) -> None:
 
 
 def tree_of_run(run_dir: Path) -> Any:
-    """A run's config as plain dicts and lists; of a model's folder, which has none, an empty one."""
+    """A run's config as plain dicts and lists; empty for a folder that holds only a model."""
     path = run_dir / HYDRA_CONFIG
     return OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
 
 
 def logged_name(config: ExperimentConfig, folder: Path) -> str:
-    """The run's name in a tracking server; one of several of a sweep, a study or a multirun also says which it is."""
+    """The run's name on a tracking server, with trial, job and seed where it is one of several."""
     parts = [run_name(config)]
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     if TRIAL in os.environ:
@@ -304,7 +304,7 @@ def logged_name(config: ExperimentConfig, folder: Path) -> str:
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
-    """What finds a run again in a tracking server: its tasks, model, seed, and the code's commit."""
+    """Tags by which a run can be found on a tracking server: tasks, model, seed, and the code's commit."""
     tags = {"tasks": "+".join(config.tasks), "model": config.model.pretrained or "random", "seed": str(config.seed)}
     if code := checkout():
         tags["git_commit"] = code["commit"] + ("+changes" if code["is_changed"] else "")
@@ -316,9 +316,9 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
 
 
 def calm_libraries() -> None:
-    """Silence what a user can do nothing about, and see to caches; must come before the libraries are imported."""
+    """Silence warnings that no user can act on, and choose writable caches; call before importing the libraries."""
     use_writable_caches()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they warn when loader workers fork
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warn when loader workers fork
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|tensorboard|datasets|evaluate|google)\b.*")

@@ -1,6 +1,6 @@
-"""What a field of the config says of itself, once: default, meaning, unit, choices and bounds (`setting`).
+"""`setting` declares a field of the config: its default, meaning, unit, choices and bounds, in one place.
 
-The checks, the error messages and `--help` read it from there.
+The checks, the error messages, `--help` and docs/settings.md read them from there.
 """
 
 from __future__ import annotations
