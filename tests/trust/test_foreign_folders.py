@@ -147,7 +147,7 @@ def test_going_on_in_a_strangers_run_makes_no_database_where_it_says(run_dir: Pa
     target = "multitask_bert.tracking.mlflow.logger.MlflowLogger"
     change(run_dir, **{"logger.mlflow": {"_target_": target, "tracking_uri": f"sqlite:///{trace}"}})
     told = error_of("resume=true", f"run_dir={run_dir}")
-    assert told.startswith(f"error: {run_dir}: logger.mlflow.tracking_uri=sqlite:///{trace}: this database is not")
+    assert told.startswith(f"error: {run_dir}: logger.mlflow.tracking_uri=sqlite:///{trace}: this database does not")
     assert not trace.exists()
 
 
