@@ -224,7 +224,7 @@ def test_a_new_run_in_a_strangers_folder_follows_no_link(
         told = error_of("tasks=sentiment", "model=tiny", f"hydra.run.dir={folder}")
         assert told == (
             f"error: hydra.run.dir={folder}: {name} is a link that leads out of this folder; replace it by what it "
-            f"its place"
+            f"leads to"
         )
         monkeypatch.chdir(trace.parent / "theirs")
         if name == ".writable":
