@@ -1,5 +1,5 @@
-"""The sweeper's door: Hydra finds sweepers in this namespace only, and imports it at every start. The work is in
-`multitask_bert.sweeps`, imported when a sweep begins."""
+"""The sweeper's entry point: Hydra finds sweepers only in this namespace, and imports it at every start. The work is
+in `multitask_bert.sweeps`, imported when a sweep begins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StudySweeper(Sweeper):
     """`hydra/sweeper=study`: searches with Optuna; see docs/sweeps.md."""
 
     def __init__(self, **settings: Any) -> None:
-        """`settings` are read from the config, where they are typed."""
+        """Ignore `settings`: they are read from the config, where they are typed."""
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
@@ -34,7 +34,7 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> float | None:
         from multitask_bert.actions import sweep
-        from multitask_bert.command_line import checked_config
+        from multitask_bert.command_line.job import checked_config
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -1,4 +1,7 @@
-"""What `run.py` calls: one function per action. Heavy imports happen inside."""
+"""What `run.py` calls: one function per action of `config/action_table.py`, under its name.
+
+Heavy imports happen inside.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config.checks import CHOICES
+from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
+from multitask_bert.config.setting import choices_of
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold, holding
-from multitask_bert.saving.resume import config_to_resume, keys_of, refuse_other_folder
+from multitask_bert.saving.resume import config_to_resume, refuse_other_folder
 from multitask_bert.saving.run_folder import (
     HYDRA_CONFIG,
     RESULTS,
@@ -37,6 +41,7 @@ from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
 from multitask_bert.tracking.mlflow.state import PARENT_TAG
 from multitask_bert.tracking.mlflow.state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.trust import foreign_folders
+from multitask_bert.trust.databases import store_problems
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.trust.yaml_files import read_tree
 from multitask_bert.utils import signals
@@ -57,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: ExperimentConfig) -> Any:
-    """Do `config.action` with a config that was checked; returns what a sweep may optimise, or None."""
+    """Do `config.action`; the config has been checked. Returns the score that a sweep optimises, or None."""
     calm_libraries()
     tolerate_lost_output()
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -67,7 +72,7 @@ def run(config: ExperimentConfig) -> Any:
         run_dir = existing_run(config)
         refuse_other_folder(run_dir, folder)
         config = config_to_resume(run_dir, config, keys_of(HydraConfig.get().overrides.task))
-        refuse(foreign_folders.store_problems(config.logger), run_dir)
+        refuse(store_problems(config.logger), run_dir)
         refuse(foreign_folders.upload_problems(run_dir, MLFLOW_STATE), run_dir)
     if config.action == "train" and config.verify:
         return verify(config, folder)
@@ -75,7 +80,7 @@ def run(config: ExperimentConfig) -> Any:
         from multitask_bert.sweeps.job import run_trial
 
         return run_trial(config, folder, train)
-    return ACTIONS[config.action](config, folder)
+    return globals()[config.action](config, folder)
 
 
 def train(
@@ -85,12 +90,12 @@ def train(
     *,
     before: Mapping[str, Any] | None = None,
 ) -> float:
-    """Train, evaluate the best model on dev and test, and leave everything in `folder`; see `run_training`."""
+    """Train, evaluate the best model on dev and test, and save everything in `folder`; see `run_training`."""
     started = time.perf_counter()
     from multitask_bert.training.run import run_training
 
-    config = replace(config, study=StudyConfig())  # what is expected of a run is no part of it
-    files = config_files_of(folder) or config_files_of(folder.parent)  # one of several seeds lies in the job's folder
+    config = replace(config, study=StudyConfig())  # the expected scores do not belong to the run
+    files = config_files_of(folder) or config_files_of(folder.parent)  # of a seed's run, the job's folder
     with holding(folder):
         return run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
@@ -99,10 +104,10 @@ def train(
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
-    """Train with each seed of the study, and say whether what it expects came out; exit status 1 where it did not.
+    """Train with each seed of the study and compare with its expected scores; exit status 1 where they differ.
 
     Raises:
-        InputError: it did not, in one of several jobs, where the next ones are to run.
+        InputError: they differ in a job of a multirun, whose next jobs should run.
     """
     from multitask_bert.studies.verification import FAIL, verify_study
 
@@ -145,7 +150,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
 
 
 def predict(config: ExperimentConfig, folder: Path) -> None:
-    """What every head of a finished run's model says of each text, as lines of JSON; nothing else goes to stdout."""
+    """Write what each head of a finished run's model predicts for each text, as JSON lines; stdout has nothing else."""
     assert config.run_dir is not None
     assert config.input is not None
     try:
@@ -154,7 +159,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         from multitask_bert.inference.sources import task_sources
 
         tree = tree_of_run(Path(config.run_dir))
-        precision = (tree.get("trainer") or {}).get("precision", TrainerConfig.precision)  # as its scores were computed
+        precision: Any = (tree.get("trainer") or {}).get("precision")  # as its scores were computed
+        is_known = precision in choices_of(TrainerConfig, "precision")
         sources = task_sources(tree)
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             from multitask_bert.inference.predictor import Predictor
@@ -164,23 +170,23 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 device=config.trainer.device,
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
-                precision=precision if precision in CHOICES["trainer.precision"] else TrainerConfig.precision,
+                precision=precision if is_known else TrainerConfig.precision,
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
-    except BrokenPipeError:  # whoever read them has seen enough, as in `| head`
+    except BrokenPipeError:  # the reader has closed it, as in `| head`
         discard(sys.stdout)
     except KeyboardInterrupt:
         sys.exit(signals.INTERRUPTED)  # what was written stays
     else:
-        place = config.output or "standard output"
+        target = config.output or "standard output"
         noun = "prediction" if count == 1 else "predictions"
-        if sys.stderr is not None:  # it may be closed; then this would go to standard output
-            make_console(sys.stderr).print(f"{count:,} {noun} written to {place}; the log is in {shown(folder)}")
+        if sys.stderr is not None:  # if it is closed, this would go to standard output
+            make_console(sys.stderr).print(f"{count:,} {noun} written to {target}; the log is in {shown(folder)}")
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
-    """What is in the tasks' data, what of it leaks and what the config makes of it; nothing is trained."""
+    """Show what is in the tasks' data, where splits overlap, and the run that the config plans; nothing is trained."""
     from multitask_bert.reports.inspection import inspect_data
     from multitask_bert.reports.page import write_page
     from multitask_bert.reports.tables import show_tables
@@ -196,7 +202,7 @@ def inspect(config: ExperimentConfig, folder: Path) -> None:
 
 
 def reproduce(config: ExperimentConfig, folder: Path) -> None:
-    """Train as an earlier run did, and say whether the same came out; exit status 1 where it did not."""
+    """Train as an earlier run did and compare the results; exit status 1 where they differ."""
     from multitask_bert.studies.reproduction import DIFFERENT, circumstances, read_earlier, verdict
     from multitask_bert.tracking.console import Console
 
@@ -218,7 +224,7 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
 
 def report(config: ExperimentConfig, folder: Path) -> None:
-    """What a sweep has found by now: the table of its best trials, and the page in the sweep's folder."""
+    """Show the best trials of a sweep so far, and write the page in the sweep's folder."""
     from multitask_bert.sweeps.results import study_of, table_of
 
     assert config.run_dir is not None
@@ -229,7 +235,7 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
 
 def upload(config: ExperimentConfig, folder: Path) -> None:
-    """Send to MLflow what an earlier run, or a sweep and its trials, could not send."""
+    """Send to MLflow what an earlier run, or a sweep and its trials, could not send at the time."""
     from multitask_bert.tracking.mlflow.upload import upload_sweep
 
     assert config.run_dir is not None
@@ -249,9 +255,9 @@ def upload(config: ExperimentConfig, folder: Path) -> None:
 def sweep(
     arguments: Sequence[str], config: DictConfig, loader: ConfigLoader, launcher: Launcher, check: Check
 ) -> float | None:
-    """Search as `hydra.sweeper` says, one job per trial; the best value, None where no trial is complete.
+    """Search as `hydra.sweeper` says, one job per trial; returns the best value, or None if no trial is complete.
 
-    `check`: gives the typed config of a composed job, or refuses it.
+    `check`: returns the typed config of a composed job, or refuses it.
     """
     calm_libraries()
     tolerate_lost_output()
@@ -271,7 +277,7 @@ def sweep(
 
 
 def write_report(study: optuna.Study, folder: Path) -> None:
-    """The page of a sweep; what goes wrong there takes nothing from the sweep."""
+    """Write the page of a sweep; an error there is logged, since the sweep itself is done."""
     from multitask_bert.reports.sweep import PAGE, write_sweep_report
 
     try:
@@ -281,20 +287,14 @@ def write_report(study: optuna.Study, folder: Path) -> None:
         log.warning("%s: the report could not be written (%s); later: action=report", folder, error, exc_info=True)
 
 
-ACTIONS: dict[str, Callable[[ExperimentConfig, Path], Any]] = {
-    "train": train, "evaluate": evaluate, "inspect": inspect, "predict": predict, "upload": upload,
-    "reproduce": reproduce, "report": report,
-}  # fmt: skip
-
-
 def tree_of_run(run_dir: Path) -> Any:
-    """A run's config as plain dicts and lists; of a model's folder, which has none, an empty one."""
+    """A run's config as plain dicts and lists; empty for a folder that holds only a model."""
     path = run_dir / HYDRA_CONFIG
     return OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
 
 
 def logged_name(config: ExperimentConfig, folder: Path) -> str:
-    """The run's name in a tracking server; one of several of a sweep, a study or a multirun also says which it is."""
+    """The run's name on a tracking server, with trial, job and seed where it is one of several."""
     parts = [run_name(config)]
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     if TRIAL in os.environ:
@@ -309,7 +309,7 @@ def logged_name(config: ExperimentConfig, folder: Path) -> str:
 
 
 def run_tags(config: ExperimentConfig) -> dict[str, str]:
-    """What finds a run again in a tracking server: its tasks, model, seed, and the code's commit."""
+    """Tags by which a run can be found on a tracking server: tasks, model, seed, and the code's commit."""
     tags = {"tasks": "+".join(config.tasks), "model": config.model.pretrained or "random", "seed": str(config.seed)}
     if code := checkout():
         tags["git_commit"] = code["commit"] + ("+changes" if code["is_changed"] else "")
@@ -321,9 +321,9 @@ def run_tags(config: ExperimentConfig) -> dict[str, str]:
 
 
 def calm_libraries() -> None:
-    """Silence what a user can do nothing about, and see to caches; must come before the libraries are imported."""
+    """Silence warnings that no user can act on, and choose writable caches; call before importing the libraries."""
     use_writable_caches()
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # they warn when loader workers fork
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warn when loader workers fork
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|tensorboard|datasets|evaluate|google)\b.*")

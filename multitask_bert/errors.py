@@ -1,4 +1,4 @@
-"""The error that is told to the user without a traceback."""
+"""The error that the user sees without a traceback."""
 
 
 class InputError(ValueError):

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 import run
-from multitask_bert import command_line
+from multitask_bert.command_line.ending import plain_errors
 from multitask_bert.config import composition
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import from_tree
@@ -52,7 +52,7 @@ def config_of(*overrides: str) -> ExperimentConfig:
 def run_line(*arguments: str) -> None:
     """`python run.py ARGUMENTS`, without a process of its own. Raises SystemExit where the program would end."""
     arguments = ("run.py", "--config-path", str(CONF), *arguments)
-    with patch.object(sys, "argv", list(arguments)), logging_restored(), command_line.plain_errors():
+    with patch.object(sys, "argv", list(arguments)), logging_restored(), plain_errors():
         run.main()
 
 

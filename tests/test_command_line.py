@@ -16,11 +16,13 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from multitask_bert import actions, command_line
-from multitask_bert.command_line import FULL_ERROR, overrides_without_effect
+from multitask_bert.command_line.ending import FULL_ERROR, plain_errors, show_uncaught
+from multitask_bert.command_line.job import overrides_without_effect
+from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.checks import NAME_RULE
+from multitask_bert.config.overrides import as_value, as_word
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.config.tree import as_value, as_word, to_dict
+from multitask_bert.config.tree import to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.utils.files import short_name
 from tests.composing import CONF, ROOT, config_of, error_of, run_line
@@ -58,9 +60,9 @@ def test_help_is_our_page_and_loads_nothing_heavy() -> None:
             continue  # launchers; --hydra-help lists them
         options = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
         assert f"\n{group.name}: {options}\n" in done.stdout
-    listed = re.search(r"Actions \(action=ACTION\)\n(.*)\n", done.stdout)
-    assert listed is not None
-    assert actions.ACTIONS.keys() <= set(listed[1].split())
+    for name, action in ACTIONS.items():
+        assert re.search(rf"^  action={name} .* {re.escape(action.meaning)}$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  batching\.batch_size +examples per task and step; at least 1$", done.stdout, re.MULTILINE)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "hydra" in imported
     assert imported.isdisjoint(HEAVY)
@@ -190,8 +192,27 @@ def test_a_refused_run_leaves_no_folder(ran: list[ExperimentConfig], tmp_path: P
 
 def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path: Path) -> None:
     message = error_of("--multirun", "batching.batch_size=8,0", f"hydra.sweep.dir={tmp_path}")
-    assert message == "error: batching.batch_size=0: must be at least 1"
+    assert message == "error: batching.batch_size=0: must be at least 1 (examples per task and step)"
     assert [config.batching.batch_size for config in ran] == [8]
+
+
+@pytest.mark.parametrize(("flags", "key", "num_jobs"), [([], "run", 1), (["--multirun", "seed=1,2"], "sweep", 2)])
+def test_the_config_of_each_job_is_checked_once(
+    ran: list[ExperimentConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    key: str,
+    num_jobs: int,
+) -> None:
+    checked: list[int] = []
+
+    def note(config: ExperimentConfig) -> None:
+        checked.append(config.seed)
+
+    monkeypatch.setattr("multitask_bert.command_line.job.check", note)
+    run_line(*flags, f"hydra.{key}.dir={tmp_path}")
+    assert checked == [config.seed for config in ran] == [1, 2][:num_jobs]
 
 
 # Folders that cannot be written
@@ -205,8 +226,8 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(
     folder = tmp_path / "notes.txt" / "run"
     message = error_of(*flags, "tasks=ner", f"{key}={folder}")
     assert message == (
-        f"error: {key}={folder}: this folder cannot be made or written (Not a directory); "
-        f"name another with {key}=FOLDER, or start where outputs/ can be written"
+        f"error: {key}={folder}: this folder cannot be created or written to (Not a directory); "
+        f"name another with {key}=FOLDER, or start where outputs/ can be written to"
     )
     assert ran == []
 
@@ -342,7 +363,7 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path, content: str, line: 
 def test_a_folder_that_holds_a_run_is_not_trained_into_again(ran: list[ExperimentConfig], tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").touch()
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
-    way_out = "go on with it (resume=true), name another, or remove it first"
+    way_out = "resume it (resume=true), name another folder, or remove it first"
     assert message == f"error: hydra.run.dir={tmp_path}: this folder holds a run already; {way_out}"
     assert ran == []
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
@@ -354,7 +375,7 @@ def test_going_on_needs_to_know_with_which_run(
     monkeypatch.chdir(tmp_path)
     message = error_of("tasks=ner", "resume=true")
     assert message.startswith(
-        "error: resume=true: go on with which run? With an earlier one: run_dir=FOLDER resume=true"
+        "error: resume=true: which run should be resumed? An earlier one: run_dir=FOLDER resume=true"
     )
     assert (ran, list(tmp_path.iterdir())) == ([], [])
     message = error_of("run_dir=misspelt", "resume=true")
@@ -372,14 +393,14 @@ def test_a_full_disk_is_told_before_the_run_begins(
 
     monkeypatch.setattr(Path, "write_text", refuse)
     message = error_of("tasks=ner", f"hydra.run.dir={tmp_path}")
-    assert "this folder cannot be made or written (No space left on device)" in message
+    assert "this folder cannot be created or written to (No space left on device)" in message
     assert (ran, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_log_that_cannot_be_written_gives_no_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.FileHandler("/dev/full")
-    with command_line.plain_errors():
+    with plain_errors():
         handler.handle(logging.makeLogRecord({"msg": "hello"}))
     assert capsys.readouterr().err == ""
     handler.handle(logging.makeLogRecord({"msg": "hello"}))
@@ -395,7 +416,7 @@ def unused(*overrides: str) -> list[str]:
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
     overrides = ["run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
     assert unused("action=evaluate", *overrides) == [
-        f"{override} has no effect with action=evaluate, which goes by the config of the run in run_dir"
+        f"{override} has no effect with action=evaluate, which uses the config of the run in run_dir"
         for override in ("tasks=ner", "seed=3")
     ]
     assert unused(*overrides) == []
@@ -459,7 +480,7 @@ def test_a_run_goes_on_where_an_experiment_file_says_so(
 
 
 def test_what_a_run_that_goes_on_does_not_look_at_is_told_however_resume_is_spelled() -> None:
-    message = "seed=2 has no effect with resume=true, which goes by the config of the run in run_dir"
+    message = "seed=2 has no effect with resume=true, which uses the config of the run in run_dir"
     for value in YES:
         assert unused("run_dir=somewhere", f"resume={value}", "seed=2", "trainer.log_every=3") == [message]
     for value in NO:
@@ -545,7 +566,7 @@ def test_control_characters_in_an_error_are_shown_and_its_lines_stay(
 
 def test_control_characters_in_a_traceback_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     error = RuntimeError("\x1b]0;title\x07")
-    command_line.show_uncaught(RuntimeError, error, None)
+    show_uncaught(RuntimeError, error, None)
     assert capsys.readouterr().err == "RuntimeError: \\x1b]0;title\\x07\n"
 
 
@@ -584,6 +605,6 @@ def test_a_run_replaces_nothing_that_no_run_left(
     file.write_text("precious", encoding="utf-8")
     resume = ["resume=true"] if goes_on else []
     error = error_of("tasks=ner", f"hydra.run.dir={tmp_path / 'notes'}", *resume)
-    assert f"{name.partition('/')[0]} in it would be replaced by the run's, and no run left it" in error
+    assert f"the run would replace {name.partition('/')[0]} in it, which no run left there" in error
     assert (ran, file.read_text(encoding="utf-8")) == ([], "precious")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == [file.relative_to(tmp_path / "notes").parts[0]]

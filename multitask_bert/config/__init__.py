@@ -1,1 +1,1 @@
-"""The configuration: its fields, what they may be, and how a command becomes one."""
+"""The configuration: its fields and their rules, and how Hydra composes one from files and the command line."""

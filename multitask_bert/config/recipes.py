@@ -1,30 +1,23 @@
-"""Recipes belong to encoders: which values of a config come from `model.recipe`, and which were set otherwise."""
+"""The recipe of an encoder (`model.recipe`): which values of a config follow it, and which were set otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import reduce
 from itertools import pairwise
 from typing import Any
 
-from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.schema import ExperimentConfig, RecipeConfig
+from multitask_bert.config.setting import setting_of
 
-STEEP = 0.01  # gain between the last two evaluations above which a run ended too early
+STEEP = 0.01  # gain between the last two evaluations from which a run probably ended too early
 # By field of RecipeConfig: the field that takes its value from it, unless an experiment or the user sets it.
-FOLLOWED_BY = {
-    "lr": "optimizer.lr",
-    "head_lr_factor": "optimizer.head_lr_factor",
-    "layer_decay": "optimizer.layer_decay",
-    "weight_decay": "optimizer.weight_decay",
-    "warmup_ratio": "scheduler.warmup_ratio",
-    "num_epochs": "trainer.num_epochs",
-    "min_steps": "trainer.min_steps",
-    "head_init": "model.head_init",
-}
+FOLLOWED_BY = {item.name: setting_of(item).recommends for item in fields(RecipeConfig) if setting_of(item).recommends}
 
 
 def describe_recipe(config: ExperimentConfig) -> str:
-    """What the run follows of its encoder's recipe, and what was set otherwise, in a line."""
+    """A line that says which values follow the encoder's recipe, and which were set otherwise."""
     recipe = config.model.recipe
     values = {field: (getattr(recipe, field), _lookup(config, name)) for field, name in FOLLOWED_BY.items()}
     followed = [f"{field} {_shown(value)}" for field, (value, actual) in values.items() if actual == value]
@@ -35,9 +28,9 @@ def describe_recipe(config: ExperimentConfig) -> str:
 
 
 def advice_on_steep_end(scores: Sequence[float]) -> str | None:
-    """What to say of a run that ended while it still got better fast; None: it did not.
+    """Advice for a run that ended while its score was still rising fast; None where it was not.
 
-    `scores`: that of each evaluation, of which higher is better.
+    `scores`: one per evaluation; higher is better.
     """
     gains = [after - before for before, after in pairwise(scores)]
     if not gains or not all(gain > 0 for gain in gains) or gains[-1] < STEEP:  # NaN is not above 0

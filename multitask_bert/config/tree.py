@@ -1,19 +1,14 @@
-"""From the tree that Hydra composes to the typed config and back; and what is wrong with a tree, in a user's words."""
+"""From the tree that Hydra composes to the typed config and back; unknown keys and wrong types in plain words."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin, get_type_hints
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,24 +19,23 @@ from multitask_bert.trust.permissions import refuse
 
 NAMES_IN_SOURCE = ("text", "text_pair", "words", "choices")
 NAMES_IN_HEAD = ("labels", "class_weights", "metrics")  # beside its columns; and `names`, where it is no file
-PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what needs no quotes in an override
 
 
 def from_tree(tree: DictConfig) -> ExperimentConfig:
-    """The typed config out of Hydra's composed tree, tasks sorted by name so that `a+b` and `b+a` are one run.
+    """Convert Hydra's composed tree to the typed config, with tasks sorted so that `a+b` and `b+a` are one run.
 
     Raises:
         InputError: unknown keys (all of them), or a value that is missing or of the wrong type, by the full name.
     """
     try:
-        # Merged as it comes, the tree would bring keys that `+key=value` or a file added to it past the schema.
+        # A plain container first: merged as it is, the tree would smuggle keys that were added to it past the schema.
         plain = OmegaConf.to_container(tree, resolve=True)
         assert isinstance(plain, dict)
-        # Before anything resolves it once more: put together from several values, it may read what none of them names.
+        # Before anything resolves it again: nobody has checked a reference that is put together from several values.
         refuse(unresolved_problems(plain))
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
-        _tidy_names(plain)
+        _normalise_names(plain)
         typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error
@@ -52,11 +46,11 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
     return typed
 
 
-def _tidy_names(plain: dict[Any, Any]) -> None:
-    """Compose the names of labels and columns as those that are read from files (NFC).
+def _normalise_names(plain: dict[Any, Any]) -> None:
+    """Normalise the names of labels and columns as those read from files are normalised (Unicode NFC).
 
     Raises:
-        InputError: a label is a truth value, which `no` and `yes` are in YAML without quotes.
+        InputError: a label is a boolean, as unquoted `no` and `yes` are in YAML.
     """
     for task_name, task in _dicts(plain.get("tasks")):
         source = task.get("source")
@@ -66,22 +60,22 @@ def _tidy_names(plain: dict[Any, Any]) -> None:
             ((), ()) if source.get("format") == "parallel" else (NAMES_IN_SOURCE, ("column", "columns"))
         )
         for field in of_source:
-            _tidy(source, field)
+            _normalise(source, field)
         for head_name, head in _dicts(task.get("heads")):
             of_file = ("names",) if isinstance(head.get("names"), list) else ()
             labels = head.get("labels")
             if isinstance(labels, list) and any(isinstance(label, bool) for label in labels):
                 raise InputError(
-                    f"tasks.{task_name}.heads.{head_name}.labels: yes, no, true and false are no words in YAML unless "
-                    f"they are quoted: labels: ['no', 'yes']"
+                    f"tasks.{task_name}.heads.{head_name}.labels: yes, no, true and false are strings in YAML only "
+                    f"in quotes: labels: ['no', 'yes']"
                 )
             for field in (*of_head, *NAMES_IN_HEAD, *of_file):
-                _tidy(head, field)
+                _normalise(head, field)
     trainer, study = plain.get("trainer"), plain.get("study")
     if isinstance(trainer, dict):
-        _tidy(trainer, "metric_for_best")
+        _normalise(trainer, "metric_for_best")
     if isinstance(study, dict):
-        _tidy(study, "expected")
+        _normalise(study, "expected")
 
 
 def _dicts(tree: Any) -> list[tuple[str, dict[Any, Any]]]:
@@ -89,23 +83,23 @@ def _dicts(tree: Any) -> list[tuple[str, dict[Any, Any]]]:
     return [(name, child) for name, child in tree.items() if isinstance(child, dict)] if isinstance(tree, dict) else []
 
 
-def _tidy(tree: dict[Any, Any], field: str) -> None:
-    """Compose a name, the names in a list, or those that are keys."""
+def _normalise(tree: dict[Any, Any], field: str) -> None:
+    """Normalise a field: a name, a list of names, or a dict whose keys are names."""
     value = tree.get(field)
     if isinstance(value, dict):
-        tree[field] = {_composed(name): child for name, child in value.items()}
+        tree[field] = {_normalised(name): child for name, child in value.items()}
     elif isinstance(value, list):
-        tree[field] = [_composed(name) for name in value]
+        tree[field] = [_normalised(name) for name in value]
     elif value is not None:
-        tree[field] = _composed(value)
+        tree[field] = _normalised(value)
 
 
-def _composed(name: Any) -> Any:
+def _normalised(name: Any) -> Any:
     return unicodedata.normalize("NFC", name) if isinstance(name, str) else name
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as plain dicts, lists, strings and numbers; nothing in it is resolved, as it was when it was read."""
+    """The config as plain dicts, lists, strings and numbers; references in it are left as they are."""
     tree = OmegaConf.to_container(OmegaConf.structured(config), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
@@ -121,27 +115,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def without_hydra(tree: DictConfig) -> DictConfig:
-    """What a job's config is of what Hydra composed."""
+    """The part of Hydra's composed tree that is the job's config."""
     return OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
 
 
-def as_value(text: str) -> str:
-    """A value of the command line that Hydra reads as just this text: `a/b`, but `'1e-4'` and `'a,b'` in quotes."""
-    if PLAIN.fullmatch(text):
-        with suppress(HydraException):
-            if OverridesParser.create().parse_rule(text, "element") == text:
-                return text
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def as_word(key: str, value: object) -> str:
-    """`key=value` as it is typed in a shell, so that Hydra reads the value as text."""
-    word = f"{key}={as_value(str(value))}"
-    return f'"{word}"' if shlex.quote(word) != word and not set(word) & set('"$`\\!') else shlex.quote(word)
-
-
 def explain(error: OmegaConfBaseException) -> str:
-    """OmegaConf's error in one line: the field's full name, and what is wrong with it."""
+    """OmegaConf's error in one line: the field's full name, and what is wrong with its value."""
     message = str(error).splitlines()[0]
     if shape := re.search(r"(\w+) is not a subclass of (\w+)", message):
         names = ", ".join(get_type_hints(globals()[shape[2]])) if shape[2] in globals() else "keys"
@@ -152,12 +131,12 @@ def explain(error: OmegaConfBaseException) -> str:
 
 
 def needs_list(error: OmegaConfBaseException) -> bool:
-    """Whether one value stands where a list belongs."""
+    """Whether the error is that a single value was given where a list belongs."""
     return "is not a ListConfig" in str(error)
 
 
 def unknown_key(full_name: str, siblings: Iterable[str] = ()) -> str:
-    """Says that there is no such key, and which was probably meant: a sibling, or one of like name elsewhere."""
+    """The message for an unknown key, with the one that was probably meant: a sibling, or a similar name elsewhere."""
     if full_name == "experiment":  # where a file's keys land if it does not say otherwise
         return "experiment: no such key; an experiment file begins with the line '# @package _global_'"
     where, dot, name = full_name.rpartition(".")
@@ -173,12 +152,12 @@ def unknown_key(full_name: str, siblings: Iterable[str] = ()) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` probably misspells; None if none is like it."""
+    """The known name that `name` probably misspells; None if none is similar."""
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.7)), None)
 
 
 def _unknown_keys(tree: dict[Any, Any], schema: type, where: str = "") -> Iterator[str]:
-    """What `tree` has and `schema` has not; dicts of anything (optimizer.options, logger, ...) may hold any key."""
+    """One line per key that the schema does not have; free dicts (optimizer.options, logger, ...) may hold any key."""
     fields = get_type_hints(schema)
     for key, value in tree.items():
         kind, children = fields.get(key), {f"{where}{key}.": value}

@@ -14,7 +14,7 @@ from typing import IO
 
 from multitask_bert.config.schema import DownloadConfig, SourceConfig
 from multitask_bert.errors import InputError
-from multitask_bert.trust.paths import download_place_problem
+from multitask_bert.trust.downloads import download_path_problem
 from multitask_bert.utils.files import expand_user_path, sha256_of, write_stream
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def _ensure(path: Path, key: str, source: SourceConfig, split: str, data_root: s
         )
     # Downloads are named in a task's file, maybe somebody else's: it may add data, and nothing else.
     inside = (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2])
-    if (problem := download_place_problem(data_root, path, inside)) is not None:
+    if (problem := download_path_problem(data_root, path, inside)) is not None:
         raise InputError(
             f"{path}: not downloaded, since {problem}; put the file from {download.url} there yourself, or name a "
             f"folder for data (data_root=…)"

@@ -27,7 +27,7 @@ def plan_epoch(
     """The rounds of one epoch, each a tuple of task names in the order of `num_batches`; epochs count from 0."""
     if "." in mixing.rule:
         generator = generator_for(seed, "mixing", epoch)
-        plan = users_code("mixing.rule", mixing.rule)(
+        plan = users_code("mixing.rule", mixing.rule, otherwise="a rule of ours")(
             num_batches, epoch=epoch, num_epochs=num_epochs, generator=generator, **mixing.options
         )
         return [_round_of(tasks, num_batches, mixing.rule) for tasks in plan]

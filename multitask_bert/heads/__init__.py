@@ -44,7 +44,7 @@ def head_type(name: str, field: str = "type") -> type[Head]:
         return HEAD_TYPES[name]
     if "." not in name:
         raise InputError(f"{field}={name}: choose one of {', '.join(HEAD_TYPES)}, or name a class, as my_module.MyHead")
-    found: type[Head] = users_code(field, name, Head)
+    found: type[Head] = users_code(field, name, Head, otherwise=f"one of {', '.join(HEAD_TYPES)}")
     return found
 
 

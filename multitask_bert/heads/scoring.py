@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.records import Prediction
-from multitask_bert.trust.classes import NOT_OPENED, users_code
+from multitask_bert.trust.classes import own_code_problem, users_code
 from multitask_bert.trust.config_files import metric_problem
-from multitask_bert.trust.permissions import is_allowed, opened
 from multitask_bert.utils.files import expand_user_path
 from multitask_bert.utils.metric_names import SHOWN, label_named
 
@@ -68,8 +67,9 @@ def metric_problems(head_type: type[Head], config: HeadConfig) -> Iterator[str]:
     metrics = head_type.metrics_of(config)
     for metric in metrics:
         if is_function(metric):
-            if not is_allowed(metric):
-                yield f"metrics={metric}: {NOT_OPENED}{opened(metric)}"
+            ours = f"one of {', '.join(head_type.known_metrics)}"
+            if (problem := own_code_problem("metrics", metric, ours)) is not None:
+                yield problem
         elif is_module(metric):
             if metric.startswith((".", "/", "~", "$")) and not Path(expand_user_path(metric)).exists():
                 yield f"metrics: there is no folder {metric}"
@@ -145,7 +145,7 @@ def _custom_score(metric: str, inputs: Mapping[str, Sequence[Any]]) -> float:
     from multitask_bert.utils import metrics
 
     if is_function(metric):
-        function = users_code("metrics", metric)
+        function = users_code("metrics", metric, otherwise="a metric of ours")
         return float(function(**inputs)) if inputs["references"] else 0.0
     if (problem := metric_problem(metric)) is not None:  # the metric may come from a saved model's folder
         raise InputError(f"metrics: {problem}")

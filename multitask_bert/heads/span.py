@@ -59,10 +59,6 @@ class SpanHead(Head):
     @classmethod
     def problems(cls, config: HeadConfig) -> Iterator[str]:
         yield from super().problems(config)
-        if config.stride < 0:
-            yield f"stride={config.stride}: must be at least 0"
-        if config.max_answer_length < 1:
-            yield f"max_answer_length={config.max_answer_length}: must be at least 1"
         if config.labels is not None:
             yield "labels: span has none; remove it"
 

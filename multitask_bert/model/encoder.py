@@ -27,7 +27,7 @@ from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.model.families import first_position, num_positions, set_dropout
 from multitask_bert.records import Batch
-from multitask_bert.trust import foreign_folders
+from multitask_bert.trust import models
 from multitask_bert.utils.files import expand_user_path, sha256_of
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
         if config.pretrained is None and config.architecture:
             shape = {str(key): value for key, value in config.architecture.items()}
             encoder_config = AutoConfig.for_model(shape.pop("model_type", "bert"), **shape)
-            foreign_folders.refuse_kernels(encoder_config, "model.architecture")
+            models.refuse_kernels(encoder_config, "model.architecture")
         else:
             assert name is not None
             location = resolve(name, "model.pretrained")
@@ -144,8 +144,8 @@ def load_encoder_config(config: ModelConfig) -> PretrainedConfig:
                 encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
             else:
                 encoder_config = AutoConfig.from_pretrained(location, revision=config.revision, trust_remote_code=False)
-            foreign_folders.refuse_kernels(encoder_config, f"model.pretrained={name}")
-        foreign_folders.refuse_sizes(encoder_config, f"model.pretrained={name}")
+            models.refuse_kernels(encoder_config, f"model.pretrained={name}")
+        models.refuse_sizes(encoder_config, f"model.pretrained={name}")
     except InputError:
         raise
     except Exception as error:  # the same
@@ -244,12 +244,12 @@ def _quiet_libraries() -> None:
 
 def _refuse_foreign_weights(location: str, config: ModelConfig) -> None:
     """Check what the index of a model's weights and its adapter name, where it has them, in a folder or on the hub."""
-    files = (foreign_folders.WEIGHTS_INDEX, foreign_folders.ADAPTER)
+    files = (models.WEIGHTS_INDEX, models.ADAPTER)
     options: dict[str, Any] = {"revision": config.revision}  # a missing file or network is no error here
     options |= {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
     found = {name: path for name in files if (path := cached_file(location, name, **options)) is not None}
     field = f"model.pretrained={config.pretrained}"
-    foreign_folders.refuse_foreign_weights({name: Path(path) for name, path in found.items()}, field)
+    models.refuse_foreign_weights({name: Path(path) for name, path in found.items()}, field)
 
 
 def _check_weights(location: str, config: ModelConfig) -> None:

@@ -25,7 +25,7 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import ENCODER_CONFIG, WEIGHTS_FILE, Encoder
 from multitask_bert.model.families import head_dropout
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
-from multitask_bert.trust import foreign_folders
+from multitask_bert.trust import models
 from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of, write_json
 
 WEIGHTS, DESCRIPTION = WEIGHTS_FILE, "multitask.json"
@@ -131,8 +131,8 @@ class MultiTaskModel(nn.Module):
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))
             encoder_config = AutoConfig.for_model(shape.pop("model_type"), **shape)
-            foreign_folders.refuse_kernels(encoder_config, ENCODER_CONFIG)
-            foreign_folders.refuse_sizes(encoder_config, ENCODER_CONFIG)
+            models.refuse_kernels(encoder_config, ENCODER_CONFIG)
+            models.refuse_sizes(encoder_config, ENCODER_CONFIG)
             encoder = Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
             heads = {
                 task: {

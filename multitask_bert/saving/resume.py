@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
+from multitask_bert.config.overrides import lies_in
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import flatten, to_dict
 from multitask_bert.errors import InputError
@@ -31,16 +30,6 @@ CHANGEABLE_KEYS = (
     "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
     "trainer.log_every", "trainer.on_non_finite", "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
-
-
-def lies_in(key: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that equals a key or group, or contains it; None if none does."""
-    return next((name for name in names if f"{key}.".startswith(f"{name}.")), None)
-
-
-def keys_of(overrides: Iterable[str]) -> list[str]:
-    """`["+a.b=1", "~c"]` -> `["a.b", "c"]`."""
-    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
 def refuse_other_folder(run_dir: Path, folder: Path) -> None:

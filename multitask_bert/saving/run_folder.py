@@ -19,7 +19,7 @@ from multitask_bert.config.schema import ExperimentConfig, run_name
 from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.trust import foreign_folders
-from multitask_bert.trust.paths import download_problems
+from multitask_bert.trust.downloads import download_problems
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.trust.yaml_files import read_tree, refuse_long_references
 from multitask_bert.utils.addresses import without_password

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from multitask_bert.config.overrides import as_word
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, StudyConfig
-from multitask_bert.config.tree import as_word
 from multitask_bert.errors import InputError
 from multitask_bert.heads import expected_here
 from multitask_bert.saving.run_folder import HYDRA_CONFIG, collapsed_heads, read_results, save_config

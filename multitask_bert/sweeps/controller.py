@@ -21,7 +21,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial, TrialState
 
-from multitask_bert.config.tree import as_value
+from multitask_bert.config.overrides import as_value
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps import conf_files, trials
 from multitask_bert.sweeps.forecast import Forecast

@@ -16,7 +16,7 @@ from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config
 from multitask_bert.sweeps.settings import MAXIMIZE, OWN, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.trials import count, counted
-from multitask_bert.trust import foreign_folders
+from multitask_bert.trust.databases import storage_problems
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.utils.addresses import without_password
 from multitask_bert.utils.files import finite, read_json, shown, write_bytes, write_json
@@ -50,7 +50,7 @@ def study_of(folder: Path) -> optuna.Study:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SWEEP} there: {error})") from error
     settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
-    refuse(foreign_folders.storage_problems(settings.storage), folder / SWEEP)
+    refuse(storage_problems(settings.storage), folder / SWEEP)
     try:
         return optuna.load_study(study_name=name, storage=open_storage(settings, folder))
     except KeyError as error:

@@ -13,14 +13,11 @@ from hydra.core.override_parser.types import (
     ChoiceSweep,
     IntervalSweep,
     Override,
-    Quote,
-    QuotedString,
     RangeSweep,
 )
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.config.tree import as_value
+from multitask_bert.config.overrides import as_value, nested_value, read_value, without_quotes
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.settings import SweepConfig
 from multitask_bert.trust.config_files import searched_key_problem
@@ -166,9 +163,9 @@ def _categorical(where: str, key: str, choices: Any) -> Dimension:
         raise InputError(f"{where}: must be a list of choices, with one at least")
     plain = tuple(_plain(choice) for choice in choices)
     for choice, text in zip(choices, map(_as_text, plain), strict=True):
-        if repr(_read_back(text)) != repr(_without_quotes(choice)):
+        if repr(read_value(text)) != repr(without_quotes(choice)):
             raise InputError(
-                f"{where}: {_without_quotes(choice)!r} cannot be written as an override (the keys of a dict are words "
+                f"{where}: {without_quotes(choice)!r} cannot be written as an override (the keys of a dict are words "
                 f"of ASCII letters, digits and _); put it into a file of a config group, and search the file's name"
             )
     if len(set(map(_as_text, plain))) < len(plain):
@@ -203,48 +200,14 @@ def _type(where: str, key: str, value: Mapping[str, Any], config: DictConfig) ->
 
 def _plain(value: Any) -> Scalar:
     """A scalar, as Optuna's choices have to be; lists and dicts, and strings that look like one, as in an override."""
-    value = _without_quotes(value)
+    value = without_quotes(value)
     if value is None or isinstance(value, int | float | bool):
         return value
     if isinstance(value, list | dict) or WRITTEN.fullmatch(str(value)):
-        return _written(value)
+        return nested_value(value)
     return str(value)
 
 
-def _as_text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | dict):
-        return _written(value)
-    text = str(value)
-    return text if WRITTEN.fullmatch(text) else as_value(text)
-
-
-def _written(value: Any) -> str:
-    """A value of any depth as an override has it, with quotes around every string."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_written, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_written(child)}' for key, child in value.items())}}}"
-    return QuotedString(value, Quote.double).with_quotes() if isinstance(value, str) else _as_text(value)
-
-
-def _read_back(text: str) -> Any:
-    """What Hydra reads where an override has this text; None also where it reads nothing."""
-    try:
-        return OverridesParser.create().parse_override(f"key={text}").value()
-    except HydraException:
-        return None
-
-
-def _without_quotes(value: Any) -> Any:
-    """As it was meant, at any depth: Hydra's parser marks what stood in quotes."""
-    if isinstance(value, list):
-        return list(map(_without_quotes, value))
-    if isinstance(value, dict):
-        return {_without_quotes(key): _without_quotes(child) for key, child in value.items()}
-    return value.text if isinstance(value, QuotedString) else value
+def _as_text(value: Scalar) -> str:
+    """A choice as an override has it; a string that looks like a list, a dict or a quoted string is one already."""
+    return value if isinstance(value, str) and WRITTEN.fullmatch(value) else as_value(value)

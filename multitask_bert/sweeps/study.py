@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
+from multitask_bert.config.overrides import keys_of, lies_in
 from multitask_bert.errors import InputError
-from multitask_bert.saving.resume import keys_of, lies_in
 from multitask_bert.sweeps.methods import make_pruner
 from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
 from multitask_bert.utils.addresses import without_password

@@ -11,9 +11,9 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from multitask_bert.config.overrides import as_word
 from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.config.schema import ExperimentConfig, run_name
-from multitask_bert.config.tree import as_word
 from multitask_bert.errors import InputError
 from multitask_bert.saving.resume import refuse_changed_config
 from multitask_bert.saving.run_folder import (

@@ -1,1 +1,1 @@
-"""What somebody else's config or folder may say."""
+"""What somebody else's configs, runs, sweeps and models may name, and what is refused (docs/trust.md)."""

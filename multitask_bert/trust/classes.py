@@ -1,4 +1,4 @@
-"""Classes that a config may name in `_target_`: ours and those of `torch.optim`, of the kind wanted there."""
+"""Classes and functions that a config may name: ours, those of `torch.optim`, and the user's own once opened."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from multitask_bert.trust.paths import PACKAGE
 from multitask_bert.trust.permissions import is_allowed, opened
 
 TARGET = re.compile(r"(torch\.optim|multitask_bert(?:\.[a-z0-9_]+)+)\.[A-Z]\w*(?:\.from_config)?")
-MADE_OF_CLASS = re.compile(r"(?:optimizer|balancing|trainer|logger\.[^.]+)\._target_")
+CLASS_FIELD = re.compile(r"(?:optimizer|balancing|trainer|logger\.[^.]+)\._target_")
 PLUGINS = frozenset({
-    "multitask_bert.command_line.RefuseEarly",
+    "multitask_bert.command_line.early_refusals.RefuseEarly",
     "hydra_plugins.multitask_bert_sweeper.StudySweeper",
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
@@ -28,18 +28,25 @@ PLUGINS = frozenset({
 })  # fmt: skip
 
 
-# Names that the configs of earlier runs hold, and where these classes are now.
+# Names in the configs of earlier runs, and where these classes are now.
 MOVED = {
     "multitask_bert.training.loggers.TensorBoardLogger": "multitask_bert.tracking.tensorboard.TensorBoardLogger",
     "multitask_bert.training.mlflow_logger.MlflowLogger": "multitask_bert.tracking.mlflow.logger.MlflowLogger",
 }
 
 
-NOT_OPENED = "is code of your own, which a config can name only once you have opened it: "
+def own_code_problem(field: str, name: str, otherwise: str) -> str | None:
+    """Why a config may not name this class or function of a module that is not ours; None: the user has opened it.
+
+    `otherwise`: what the field may name without that, as "a class of torch.optim".
+    """
+    if is_allowed(name):
+        return None
+    return f"{field}={name}: must name {otherwise} ({opened(name.partition('.')[0])} where it is your own)"
 
 
 def target_problems(where: str, value: Any) -> Iterator[str]:
-    """Classes at any depth that no config may name; `where`: the full name of the value, empty for the whole config."""
+    """One line per class, at any depth, that may not be named; `where`: full name of the value, empty for a config."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
         items = value.items()
@@ -54,57 +61,60 @@ def target_problems(where: str, value: Any) -> Iterator[str]:
 
 
 def _target_problem(name: str, target: Any) -> Iterator[str]:
-    """The class must be defined in a file of ours: what that file imports is another's (`…study.JournalFileBackend`).
+    """Refuse a class that no file of ours defines; one that a file of ours only imports does not count.
 
-    Whether it is of the kind that is wanted there is known only once it is imported: see `named_class`.
+    Whether it is a subclass of the expected one is known only once it is imported: see `named_class`.
     """
     target = MOVED.get(target, target) if isinstance(target, str) else target
     if isinstance(target, str) and (is_allowed(target) or (name.startswith("hydra.") and target in PLUGINS)):
         return
     match = TARGET.fullmatch(target) if isinstance(target, str) else None
     if match is None or name.startswith("hydra."):
-        package = str(target).partition(".")[0]
-        what = "a plugin that comes with this project" if name.startswith("hydra.") else "a class of multitask_bert or"
-        what += "" if name.startswith("hydra.") else " of torch.optim"
-        yield f"{name}={target}: must name {what} ({opened(package)} where it is your own)"
-    elif not MADE_OF_CLASS.fullmatch(name):
-        yield f"{name}={target}: nothing is made of a class here; remove it"
+        is_plugin = name.startswith("hydra.")
+        otherwise = (
+            "a plugin that comes with this project" if is_plugin else "a class of multitask_bert or of torch.optim"
+        )
+        yield str(own_code_problem(name, str(target), otherwise))
+    elif not CLASS_FIELD.fullmatch(name):
+        yield f"{name}={target}: no class is used here; remove it"
     elif match[1] != "torch.optim" and target.removesuffix(".from_config").rpartition(".")[2] not in _classes(match[1]):
         yield f"{name}={target}: there is no such class in {match[1]}"
 
 
 @cache
 def _classes(module: str) -> frozenset[str]:
-    """The classes that a module of ours defines, without importing it; none where there is no such module."""
-    place = PACKAGE.joinpath(*module.split(".")[1:])
-    files = [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    """The classes that a module of ours defines, found without importing it; empty if there is no such module."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    files = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
     nodes = (node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body)
     return frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef))
 
 
-def named_class(field: str, target: str, kind: type) -> Any:
-    """The class that a config names in `field`; of another kind only where the user has opened it.
+def named_class(field: str, target: str, base: type) -> Any:
+    """Import the class that a config names in `field`: a subclass of `base`, or any class that the user has opened.
 
     Raises:
-        InputError: there is no such class, or it is none of these.
+        InputError: there is no such class, or it is not a subclass of `base`.
     """
     try:
         found = get_class(MOVED.get(target, target))
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{field}={target}: cannot be imported ({error})") from error
-    if not issubclass(found, kind) and not is_allowed(target):
-        raise InputError(f"{field}={target}: must name a {kind.__name__} ({opened(target)} where it is your own)")
+    if not issubclass(found, base) and (problem := own_code_problem(field, target, f"a {base.__name__}")) is not None:
+        raise InputError(problem)
     return found
 
 
-def users_code(field: str, name: str, kind: type | None = None) -> Any:
+def users_code(field: str, name: str, kind: type | None = None, *, otherwise: str) -> Any:
     """What a config names in the user's own module: a function, or a class derived from `kind`.
+
+    `otherwise`: see `own_code_problem`.
 
     Raises:
         InputError: the user has not opened it (it is then not imported), it is not there, or it is something else.
     """
-    if not is_allowed(name):
-        raise InputError(f"{field}={name}: {NOT_OPENED}{opened(name)}")
+    if (problem := own_code_problem(field, name, otherwise)) is not None:
+        raise InputError(problem)
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)

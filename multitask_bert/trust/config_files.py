@@ -1,8 +1,7 @@
-"""A config file is data, not a program: what one that is not ours may say (docs/trust.md).
+"""What a config file that is not ours may say: it is data, not a program (docs/trust.md).
 
-A file of our own conf/ is trusted with Hydra's settings; any other (`--config-dir`, `reproduce.yaml`) only with what is
-listed here. Classes (`_target_`) are looked at wherever they stand. `MULTITASK_BERT_ALLOW` opens more. Folders of runs,
-sweeps and models: foreign_folders.py.
+A file in our own conf/ may change any of Hydra's settings; any other file (`--config-dir`, `reproduce.yaml`) only those
+listed here. Classes (`_target_`) are checked in every file: classes.py. `MULTITASK_BERT_ALLOW` opens more.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.trust.paths import _is_folder_of_runs, is_inner_store, is_inside
+from multitask_bert.trust.databases import is_inner_store
+from multitask_bert.trust.paths import is_folder_of_runs, is_inside
 from multitask_bert.trust.permissions import (
     ALLOW,
-    LAST_PLACE,
+    LIST_INDEX,
     OUR_VARIABLES,
     is_allowed,
     leaves,
@@ -26,7 +26,7 @@ from multitask_bert.trust.permissions import (
 )
 from multitask_bert.utils.files import expand_user_path
 
-# What a file that is not ours may tell Hydra: folders below this one, what is searched, and the size of its jobs.
+# Hydra's settings that any file may change: folders below the working directory, the search, the size of its jobs.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 OF_SWEEPER = (
     "space", "n_trials", "seeds", "metric", "direction", "sampler", "sampler_options", "pruner", "pruner_options",
@@ -36,7 +36,7 @@ OF_LAUNCHER = (
     "n_jobs", "array_parallelism", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb",
     "partition", "qos", "account", "constraint",
 )  # fmt: skip
-ONLY_TYPED = ("output", "run_dir")  # written to, or read as a run: the command line names them
+ONLY_TYPED = ("output", "run_dir")  # written to, or read as a run: only the command line may set them
 NOT_SEARCHED = ("hydra", "logger", "data_root", "action", "resume", "input", *ONLY_TYPED)
 STORE, METRIC = re.compile(r"logger\..+\.tracking_uri"), re.compile(r"tasks\..+\.metrics\.\d+")
 LOGGER = re.compile(r"logger(?:\.[^.]+)?")
@@ -44,23 +44,23 @@ PLUGIN = re.compile(r"hydra\.(?:callbacks\.[^.]+|launcher|sweeper)\._target_")
 PLAIN_WORD = re.compile(r"[\w.+=,@&|-]*")
 REFERENCE = re.compile(
     r"\$\{(?:\.*[\w.+-]+|now:[^${}]*|hydra:[\w.]+|oc\.env:(?P<variable>\w+)(?:,[^${}]*)?)\}"
-)  # another key, the time, what Hydra knows, a variable; nothing that computes, and nothing inside another
+)  # another key, the time, Hydra's own values, a variable; nothing that computes, nothing nested
 OF_FOLDERS = re.compile(r"\$\{(?:now:[%\w-]*|hydra:(?:job\.num|runtime\.choices\.\w+)|hydra\.sweeper\.study)\}")
 OF_STUDY = re.compile(r"\$\{hydra[.:]runtime\.choices\.\w+\}")
 
 
 def file_problems(tree: Any, typed: Collection[str] = ()) -> Iterator[str]:
-    """What a file that is not ours may not say; `tree`: as it stands there, unresolved, its package included.
+    """One line per value that a file which is not ours may not have; `tree`: the file, unresolved, with its package.
 
-    `typed`: keys that the command line sets, so that what the file says of them counts for nothing.
+    `typed`: keys that the command line sets, so that the file's values have no effect.
     """
     for key, value in leaves(tree):
-        if LAST_PLACE.sub("", key) in typed or is_allowed(key):  # a list is replaced whole
+        if LIST_INDEX.sub("", key) in typed or is_allowed(key):  # a list is overridden as a whole
             continue
         if key.partition(".")[0] == "hydra" and value is not None:
             yield from _hydra_problem(key, value)
         elif key in ONLY_TYPED and value is not None:
-            yield f"{key}={value}: a file cannot say this; {typed_words(key, value)}"
+            yield f"{key}={value}: a file cannot set this; {typed_words(key, value)}"
         elif LOGGER.fullmatch(key) and isinstance(value, str):
             yield f"{key}={shortened(value)}: a file has to write this out, with its keys below it"
         elif STORE.fullmatch(key) and not is_inner_store(value):
@@ -78,7 +78,7 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
         return  # checked as all classes are
     if key in FOLDERS:
         folder = OF_FOLDERS.sub("x", str(value))
-        if not is_inside(folder) or (key != "hydra.sweep.subdir" and not _is_folder_of_runs(folder)):
+        if not is_inside(folder) or (key != "hydra.sweep.subdir" and not is_folder_of_runs(folder)):
             what = "can only name a folder below this one, and none with code or configs"
             yield f"{key}={value}: a file {what}; {typed_words(key, value)}"
     elif key == "hydra.sweeper.study":
@@ -100,17 +100,17 @@ def _hydra_problem(key: str, value: Any) -> Iterator[str]:
         if isinstance(value, list | dict) or not PLAIN_WORD.fullmatch(str(value)):
             yield f"{key}={value}: must be a number or a plain word; {typed_words(key, value)}"
     elif value is not None and not (room == "sweeper" and top in OF_SWEEPER):
-        way_out = f"{typed_words(key, value)}, or {opened(LAST_PLACE.sub('', key))}"
+        way_out = f"{typed_words(key, value)}, or {opened(LIST_INDEX.sub('', key))}"
         yield f"{key}={shortened(value)}: a file cannot tell Hydra this; {way_out}"
 
 
 def reference_problems(key: str, text: str) -> Iterator[str]:
-    """`${…}` that compute something, or read a variable of the environment that is not ours."""
+    """References (`${…}`) that compute something, or read an environment variable that is not ours."""
     for found in REFERENCE.finditer(text):
         variable = found["variable"]
         if variable and not variable.startswith(OUR_VARIABLES) and not is_allowed(variable):
             yield (
-                f"{key}={text}: a file cannot read {variable} of the environment; write what it holds, or "
+                f"{key}={text}: a file cannot read the environment variable {variable}; write its value, or "
                 f"{opened(variable)}"
             )
     if "${" in REFERENCE.sub("", text):
@@ -118,7 +118,7 @@ def reference_problems(key: str, text: str) -> Iterator[str]:
 
 
 def unresolved_problems(tree: Any) -> Iterator[str]:
-    """What still looks like a reference once all are resolved: nobody wrote it as one, so nobody has looked at it."""
+    """Values that look like a reference after all are resolved: put together from several, they were never checked."""
     for key, value in leaves(tree):
         if isinstance(value, str) and "${" in value:
             what = "is put together as a reference, and is not followed; write the value itself"
@@ -126,7 +126,7 @@ def unresolved_problems(tree: Any) -> Iterator[str]:
 
 
 def searched_key_problem(key: str) -> str | None:
-    """A key that a search space may not have: it would change what only the command line may."""
+    """Why a search space may not have this key; None: it may."""
     plain = key.lstrip("+~")
     if plain.partition(".")[0] in NOT_SEARCHED or "_target_" in plain or "@" in plain:
         return "a search cannot change this; set it on the command line, outside of the space"
@@ -134,19 +134,19 @@ def searched_key_problem(key: str) -> str | None:
 
 
 def choice_problems(choices: Mapping[str, Any]) -> Iterator[str]:
-    """Options that would be looked for outside of the folders of configs; their names become names of folders."""
+    """Options with a path that leads out of the config folders, or of the folders that are named after them."""
     for group, option in choices.items():
         if isinstance(option, str) and not is_inside(option):
             yield f"{group}={option}: must be the name of a file in {group}/"
 
 
-def is_allowed_metric(place: str) -> bool:
+def is_allowed_metric(path: str) -> bool:
     """Whether the user has opened somebody else's metric: a hub name, or a folder or file, however it is written."""
-    places = [item.strip() for item in os.environ.get(ALLOW, "").split(",") if "/" in item]
-    full = Path(expand_user_path(place)).resolve()
-    return is_allowed(place) or any(full.is_relative_to(Path(expand_user_path(item)).resolve()) for item in places)
+    paths = [item.strip() for item in os.environ.get(ALLOW, "").split(",") if "/" in item]
+    full = Path(expand_user_path(path)).resolve()
+    return is_allowed(path) or any(full.is_relative_to(Path(expand_user_path(item)).resolve()) for item in paths)
 
 
-def metric_problem(place: str) -> str | None:
-    """Why somebody else's metric is not run; None where it may be."""
-    return None if is_allowed_metric(place) else f"{place} is code, which no file may name by itself; {opened(place)}"
+def metric_problem(path: str) -> str | None:
+    """Why somebody else's metric is not run; None: it may be."""
+    return None if is_allowed_metric(path) else f"{path} is code, which no file may name by itself; {opened(path)}"

@@ -1,4 +1,4 @@
-"""What the user has opened (`MULTITASK_BERT_ALLOW`), and how a problem is told with its way out."""
+"""What the user has opened with `MULTITASK_BERT_ALLOW`, and error messages that name the way out."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 from multitask_bert.errors import InputError
 
-ALLOW = "MULTITASK_BERT_ALLOW"  # environment: packages, config keys, metrics' places, variables; joined by commas
-LAST_PLACE = re.compile(r"(\.\d+)+$")  # of a value in a list
+ALLOW = "MULTITASK_BERT_ALLOW"  # environment: packages, config keys, paths of metrics, variables; joined by commas
+LIST_INDEX = re.compile(r"(\.\d+)+$")  # at the end of the full name of a value in a list
 OUR_VARIABLES = "MULTITASK_BERT_"
 
 
 def is_allowed(name: str) -> bool:
-    """Whether the user has opened this package, config key, variable or place of a metric, or what it lies in."""
+    """Whether the user has opened this package, config key, variable or path of a metric, or one that contains it."""
     items = [item.strip() for item in os.environ.get(ALLOW, "").split(",")]
     return any(name == item or name.startswith((f"{item}.", f"{item}/")) for item in items if item)
 
 
 def refuse(problems: Iterable[str], source: object = None) -> None:
-    """Raise one error of all problems, if there are any.
+    """Raise one error for all problems, if there are any; `source`: the file or folder in which they were found.
 
     Raises:
-        InputError: there are problems; `source`: the file or folder that they stand in, if it is one.
+        InputError: there are problems.
     """
     if lines := [problem if source is None else f"{source}: {problem}" for problem in problems]:
         raise InputError("\n".join(lines))
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its full name, elements of lists too; an empty dict or list is a value of its own."""
+    """Every value with its full name, also in lists; an empty dict or list counts as a value."""
     items = list(tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ())
     for key, value in items:
         yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
@@ -40,14 +40,17 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def typed_words(key: str, value: Any) -> str:
-    name = LAST_PLACE.sub("", key)
+    """The way out for a key that only the command line may set."""
+    name = LIST_INDEX.sub("", key)
     return f"if you want it, type it: {name}={shortened(value) if name == key else f'[{shortened(value)}]'}"
 
 
 def opened(name: str) -> str:
+    """The setting of the environment that opens `name`."""
     return f"{ALLOW}={name}"
 
 
 def shortened(value: Any) -> str:
+    """A value in one line of at most 60 characters."""
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:60]}…"

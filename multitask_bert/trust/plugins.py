@@ -1,7 +1,7 @@
-"""Which modules Hydra imports as its plugins: installed ones and our sweeper, never what lies in the current folder.
+"""Limits Hydra's plugins to installed ones and our sweeper, so that none is imported from the working directory.
 
-Hydra imports every module that it finds in the namespace package `hydra_plugins`, at each start, and Python looks for
-the parts of a namespace package along the whole of `sys.path`: in the folder of run.py, and in the current one.
+Hydra imports every module in the namespace package `hydra_plugins` at each start, and Python looks for the parts of a
+namespace package in all of `sys.path`, which includes the folder of run.py and often the working directory.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ NAMESPACE, SWEEPER = "hydra_plugins", "multitask_bert_sweeper"
 
 
 def our_sweeper() -> type[Plugin]:
-    """The sweeper's class, to be registered with Hydra."""
+    """The class of our sweeper."""
     found: type[Plugin] = importlib.import_module(f"{NAMESPACE}.{SWEEPER}").StudySweeper
     return found
 
 
 def keep_to_installed() -> None:
-    """Fix where `hydra_plugins` is looked for; to be called before Hydra looks, and again without effect.
+    """Fix the folders of `hydra_plugins` before Hydra imports it; has no effect when called again.
 
-    `MULTITASK_BERT_ALLOW=hydra_plugins` leaves it to Python.
+    With `MULTITASK_BERT_ALLOW=hydra_plugins`, Python's own search is kept.
     """
     if is_allowed(NAMESPACE) or getattr(sys.modules.get(NAMESPACE), "__file__", "") == __file__:
         return
@@ -40,13 +40,13 @@ def keep_to_installed() -> None:
     spec.submodule_search_locations = [str(folder) for folder in _installed()]
     package = ModuleType(NAMESPACE)
     package.__spec__, package.__path__ = spec, spec.submodule_search_locations
-    package.__file__ = __file__  # of whoever made it
+    package.__file__ = __file__  # shows that it was made here
     sys.modules[NAMESPACE] = package
     _import_sweeper()
 
 
 def _installed() -> list[Path]:
-    """The parts of the namespace in the folders that packages are installed to."""
+    """The parts of the namespace package in the folders of installed packages."""
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     if site.ENABLE_USER_SITE:
         folders.append(site.getusersitepackages())
@@ -55,7 +55,7 @@ def _installed() -> list[Path]:
 
 
 def _import_sweeper() -> None:
-    """Ours lies beside the package, in a checkout as where it is installed."""
+    """Import our sweeper, which lies beside the package, in a checkout and where it is installed."""
     name = f"{NAMESPACE}.{SWEEPER}"
     if name in sys.modules:
         return

@@ -1,7 +1,7 @@
-"""YAML of somebody else: read as data, and refused where a few lines stand for so much that reading would not end.
+"""Reads YAML files as data, with limits on nesting, aliases and references.
 
-An alias (`*name`) costs a few bytes and stands for all that it names, so that seven lines can stand for millions of
-values; OmegaConf, which Hydra reads configs with, makes a copy for each alias. A reference (`${name}`) does the same.
+An alias (`*name`) takes a few bytes and stands for everything that it names, so that seven lines can expand to millions
+of values: OmegaConf, with which Hydra reads configs, copies them for each alias. References (`${name}`) do the same.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from omegaconf._utils import get_yaml_loader
 
 from multitask_bert.errors import InputError
 
-MAX_COPIES = 10_000  # values that a file may have through aliases, beside those that are written out
+MAX_COPIES = 10_000  # values that a file may have through aliases, in addition to those that are written out
 MAX_DEPTH = 50  # of lists and dicts inside of each other
 MAX_LENGTH = 1_000_000  # characters of all values, once the references are followed
-OMEGACONF_LOADER = "get_yaml_loader"  # under which name OmegaConf finds what reads YAML
+OMEGACONF_LOADER = "get_yaml_loader"  # the name by which OmegaConf finds its YAML loader
 KEY = re.compile(r"\$\{(\.*[\w.+-]+)\}")
 
 
 def register() -> None:
-    """Have OmegaConf, and with it Hydra, read YAML with the bounds of this file."""
+    """Make OmegaConf, and with it Hydra, read YAML with these limits."""
     assert callable(getattr(of_omegaconf, OMEGACONF_LOADER)), "this OmegaConf reads YAML in another way"
     setattr(of_omegaconf, OMEGACONF_LOADER, bounded_loader)
 
 
 def read_tree(path: Path) -> DictConfig:
-    """The config in a file, unresolved.
+    """Read the config in a file, unresolved.
 
     Raises:
-        InputError: there is none that can be read, with the line.
+        InputError: it cannot be read; names the line.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -52,7 +52,7 @@ def read_tree(path: Path) -> DictConfig:
 
 
 def bounded_loader() -> Any:
-    """OmegaConf's class for reading YAML, a `SafeLoader`, with bounds."""
+    """OmegaConf's class for reading YAML, a `SafeLoader`, with limits."""
 
     class BoundedLoader(get_yaml_loader()):  # type: ignore[misc]
         def get_single_node(self) -> Any:
@@ -70,7 +70,7 @@ def bounded_loader() -> Any:
 
 
 def _size(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
-    """Values below a node, as often as aliases name them; `sizes`: of the nodes that were seen, 0 while one is open."""
+    """Number of values below a node, with those of aliases; `sizes`: by id of each node seen, 0 while it is counted."""
     if depth > MAX_DEPTH:
         raise _refusal(f"nested more than {MAX_DEPTH} deep", node.start_mark)
     if id(node) not in sizes:
@@ -88,19 +88,19 @@ def _refusal(problem: str, mark: Any) -> yaml.YAMLError:
 
 
 def refuse_long_references(tree: Mapping[str, Any]) -> None:
-    """Refuse a config that its references (`${name}`) make too long, or that refers to itself.
+    """Refuse a config whose references (`${name}`) make it too long, or that refers to itself.
 
     `tree`: unresolved, as plain dicts.
 
     Raises:
-        InputError: with the key.
+        InputError: names the key.
     """
     lengths: dict[tuple[Any, ...], int] = {}
     _length(tree, (), tree, lengths)
 
 
 def _length(value: Any, path: tuple[Any, ...], tree: Any, lengths: dict[tuple[Any, ...], int]) -> int:
-    """Characters of a value that stands at `path`, once its references are followed; `lengths`: see `_size`."""
+    """Number of characters of the value at `path` with its references followed; `lengths`: see `sizes` in `_size`."""
     if path in lengths:
         if not lengths[path]:
             raise InputError(f"{_name(path)}: refers to itself")
@@ -110,14 +110,14 @@ def _length(value: Any, path: tuple[Any, ...], tree: Any, lengths: dict[tuple[An
     if isinstance(value, Mapping):
         length += sum(_length(child, (*path, key), tree, lengths) for key, child in value.items())
     elif isinstance(value, list):
-        length += sum(_length(child, (*path, place), tree, lengths) for place, child in enumerate(value))
+        length += sum(_length(child, (*path, index), tree, lengths) for index, child in enumerate(value))
     elif isinstance(value, str):
         length += len(value)
         for reference in KEY.findall(value):
-            found, place = _look_up(reference, path, tree)
-            if place and path[: len(place)] == place:
+            found, found_at = _look_up(reference, path, tree)
+            if found_at and path[: len(found_at)] == found_at:
                 raise InputError(f"{_name(path)}={value}: refers to itself")
-            length += _length(found, place, tree, lengths) if place else 0
+            length += _length(found, found_at, tree, lengths) if found_at else 0
     if length > MAX_LENGTH:
         raise InputError(f"{_name(path) or 'the config'}: its references stand for more than {MAX_LENGTH:,} characters")
     lengths[path] = length
@@ -125,11 +125,11 @@ def _length(value: Any, path: tuple[Any, ...], tree: Any, lengths: dict[tuple[An
 
 
 def _look_up(reference: str, path: tuple[Any, ...], tree: Any) -> tuple[Any, tuple[Any, ...]]:
-    """What a reference at `path` names, and where that stands; nowhere (an empty path) where there is no such key."""
+    """The value that a reference at `path` names, and its own path; an empty one if there is no such key."""
     keys = reference.lstrip(".")
     num_dots = len(reference) - len(keys)
     start = path[: len(path) - num_dots] if num_dots else ()
-    place: tuple[Any, ...] = ()
+    found_at: tuple[Any, ...] = ()
     value = tree
     for key in (*start, *keys.split(".")):
         if isinstance(value, Mapping) and key in value:
@@ -138,8 +138,8 @@ def _look_up(reference: str, path: tuple[Any, ...], tree: Any) -> tuple[Any, tup
             key, value = int(key), value[int(key)]
         else:
             return None, ()
-        place = (*place, key)
-    return value, place
+        found_at = (*found_at, key)
+    return value, found_at
 
 
 def _name(path: tuple[Any, ...]) -> str:

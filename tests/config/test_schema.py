@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-import io
+import inspect
+import math
 import re
-import tokenize
-from pathlib import Path
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from omegaconf import OmegaConf
 
 from multitask_bert import actions
-from multitask_bert.config import schema as config_module
-from multitask_bert.config.checks import CHOICES, NAME_RULE, check, settings_without_effect
+from multitask_bert.config.action_table import ACTIONS
+from multitask_bert.config.checks import NAME_RULE, check, settings_without_effect
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, TaskConfig
+from multitask_bert.config.setting import setting, setting_of, value_problems
 from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
@@ -32,30 +33,72 @@ def problems_of(*overrides: str) -> list[str]:
     return []
 
 
-def undocumented_fields(source: str) -> list[str]:
-    """Fields of dataclasses that have no comment on the line where they end."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
-    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
-    return [
-        f"{found.name}.{ast.unparse(field.target)}"
-        for found in classes
-        if "dataclass" in map(ast.unparse, found.decorator_list)
-        for field in found.body
-        if isinstance(field, ast.AnnAssign) and field.end_lineno not in commented
-    ]
+def undocumented_fields(config: type, where: str = "") -> list[str]:
+    """Fields, at any depth, that do not say what they mean."""
+    found = []
+    for name, hint in get_type_hints(config).items():
+        (item,) = (item for item in fields(config) if item.name == name)
+        if "setting" not in item.metadata or not setting_of(item).meaning:
+            found.append(f"{where}{name}")
+        for inner in (hint, *get_args(hint)):
+            if isinstance(inner, type) and is_dataclass(inner):
+                found += undocumented_fields(inner, f"{where}{name}.")
+    return found
 
 
 # What a config is made of
 
 
-def test_every_field_is_documented_on_its_line() -> None:
-    assert undocumented_fields(Path(config_module.__file__).read_text(encoding="utf-8")) == []
+def test_every_field_says_what_it_means() -> None:
+    assert undocumented_fields(ExperimentConfig) == []
 
 
-def test_a_field_without_a_comment_is_found() -> None:
-    source = "@dataclass\nclass Loop:\n    epochs: int = 1  # times through the data\n    steps: int = 2\n"
-    assert undocumented_fields(source) == ["Loop.steps"]
+def test_a_field_that_does_not_say_what_it_means_is_found() -> None:
+    @dataclass
+    class Loop:
+        steps: int = 2
+        epochs: int = setting(1, "")
+        tasks: dict[str, TaskConfig] = setting(dict, "by name")
+
+    Loop.__annotations__ = {"steps": int, "epochs": int, "tasks": dict[str, TaskConfig]}
+    assert undocumented_fields(Loop) == ["steps", "epochs"]
+
+
+@dataclass
+class Loop:
+    steps: int = setting(1, "updates", at_least=1)
+    rate: float = setting(0.5, "share", more_than=0, below=1)
+    shares: list[float] = setting(list, "shares", more_than=0, at_most=1)
+    order: str = setting("given", "of the examples", choices={"given": "", "random": "shuffled"})
+    mark: str | None = setting(None, "of comments", form=("#+", "be made of #"), only_for=("conll", "tsv"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("steps", 0, "steps=0: must be at least 1 (updates)"),
+        ("rate", 0.0, "rate=0.0: must be more than 0 and less than 1 (share)"),
+        ("rate", 1.0, "rate=1.0: must be more than 0 and less than 1 (share)"),
+        ("rate", math.nan, "rate=nan: must be more than 0 and less than 1 and finite (share)"),
+        ("shares", [1.0, 1.1], "shares=[1.0, 1.1]: each must be more than 0 and at most 1 (shares)"),
+        ("order", "none", "order=none: choose one of given, random"),
+        ("mark", "# ", "mark='# ': must be made of #"),
+    ],
+)
+def test_a_value_that_its_field_does_not_allow_is_refused(field: str, value: Any, problem: str) -> None:
+    assert list(value_problems({"loop": Loop(**{field: value})}["loop"], "loop.")) == [f"loop.{problem}"]
+
+
+def test_values_at_the_bounds_of_their_fields_are_accepted() -> None:
+    assert list(value_problems(Loop(steps=1, rate=0.999, shares=[1.0], order="random", mark="##"))) == []
+    assert list(value_problems(Loop(shares=[], mark=None))) == []
+
+
+def test_a_field_describes_its_choices_bounds_and_where_it_counts() -> None:
+    described = {item.name: setting_of(item).described() for item in fields(Loop)}
+    assert described["rate"] == "share; more than 0 and less than 1"
+    assert described["order"] == "of the examples; given | random (shuffled)"
+    assert described["mark"] == "conll, tsv: of comments"
 
 
 def test_a_config_survives_the_way_to_plain_dicts_and_back() -> None:
@@ -63,8 +106,15 @@ def test_a_config_survives_the_way_to_plain_dicts_and_back() -> None:
     assert from_tree(OmegaConf.create(to_dict(config))) == config
 
 
-def test_every_action_that_may_be_chosen_is_there() -> None:
-    assert set(CHOICES["action"]) == set(actions.ACTIONS)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_that_may_be_chosen_has_a_function(action: str) -> None:
+    assert inspect.isfunction(getattr(actions, action))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_reads_keys_that_exist(action: str) -> None:
+    for key in ACTIONS[action].reads:
+        assert OmegaConf.select(OmegaConf.structured(ExperimentConfig), key, default="missing") != "missing"
 
 
 # Unknown keys and wrong types
@@ -77,7 +127,7 @@ def test_every_action_that_may_be_chosen_is_there() -> None:
         ("+lr=1", "lr: no such key; did you mean optimizer.lr?"),
         ("+optimizer.warmup_ratio=0.1", "optimizer.warmup_ratio: no such key; did you mean scheduler.warmup_ratio?"),
         ("+trainr.num_epochs=1", "trainr: no such key; did you mean trainer?"),
-        ("+balancing.foo=1", "balancing.foo: no such key (known here: _target_)"),
+        ("+balancing.foo=1", "balancing.foo: no such key (known here: _target_, options)"),
         (
             "+tasks.ner.heads.ner_head.wieght=2",
             "tasks.ner.heads.ner_head.wieght: no such key; did you mean tasks.ner.heads.ner_head.weight?",
@@ -158,24 +208,44 @@ def test_a_required_value_that_is_missing_is_named() -> None:
         ("seed=-1", "seed=-1: must be at least 0"),
         ("optimizer.lr=-1e-5", "optimizer.lr=-1e-05: must be at least 0"),
         ("optimizer.lr=nan", "optimizer.lr=nan: must be at least 0"),
-        ("optimizer.lr=inf", "optimizer.lr=inf: must be at least 0 and finite"),
+        ("optimizer.lr=inf", "optimizer.lr=inf: must be at least 0 and finite (peak learning rate"),
         ("mixing.temperature=0.5", "mixing.temperature=0.5: must be at least 1"),
         ("batching.batch_size=0", "batching.batch_size=0: must be at least 1"),
         ("batching.max_length=2", "batching.max_length=2: must be at least 3"),
         ("trainer.num_epochs=0", "trainer.num_epochs=0: must be at least 1"),
         ("trainer.patience=0", "trainer.patience=0: must be at least 1"),
-        ("trainer.eval_shares=[0.5,1.5]", "trainer.eval_shares=[0.5, 1.5]: must be shares of the steps"),
-        ("scheduler.warmup_ratio=1.5", "scheduler.warmup_ratio=1.5: must be a share of the steps"),
-        ("scheduler.warmup_ratio=-0.1", "scheduler.warmup_ratio=-0.1: must be a share of the steps"),
+        ("trainer.eval_shares=[0.5,1.5]", "trainer.eval_shares=[0.5, 1.5]: each must be more than 0 and at most 1"),
+        ("scheduler.warmup_ratio=1.5", "scheduler.warmup_ratio=1.5: must be at least 0 and at most 1"),
+        ("scheduler.warmup_ratio=-0.1", "scheduler.warmup_ratio=-0.1: must be at least 0 and at most 1"),
         ("model.dropout=1", "model.dropout=1.0: must be at least 0 and less than 1"),
         ("tasks.ner.heads.ner_head.weight=-1", "tasks.ner.heads.ner_head.weight=-1.0: must be at least 0"),
-        ("tasks.ner.source.dev_fraction=1.0", "tasks.ner.source: dev_fraction and test_fraction must be at least 0"),
+        ("tasks.ner.source.dev_fraction=1.0", "tasks.ner.source.dev_fraction=1.0: must be at least 0 and less than 1"),
         ("+logger.mine=3", "logger.mine: must be a dict that names its class in _target_"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_refused_by_its_full_name(override: str, beginning: str) -> None:
     (line,) = problems_of(override)
     assert line.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("override", "beginning"),
+    [
+        ("dropout=1", "dropout=1.0: must be at least 0 and less than 1"),
+        ("hidden_size=0", "hidden_size=0: must be at least 1"),
+        ("activation=relu", "activation=relu: choose one of tanh, gelu"),
+        ("label_smoothing=1", "label_smoothing=1.0: must be at least 0 and less than 1"),
+        ("lr_factor=0", "lr_factor=0.0: must be more than 0"),
+        ("lr_factor=inf", "lr_factor=inf: must be more than 0 and finite"),
+        ("init=zeros", "init=zeros: choose one of normal, uniform"),
+        ("unknown_labels=skip", "unknown_labels=skip: choose one of error, wrong"),
+        ("stride=-1", "stride=-1: must be at least 0"),
+        ("max_answer_length=0", "max_answer_length=0: must be at least 1"),
+    ],
+)
+def test_a_value_of_a_head_that_cannot_be_right_is_refused_by_its_full_name(override: str, beginning: str) -> None:
+    (line,) = problems_of(f"tasks.ner.heads.ner_head.{override}")
+    assert line.startswith(f"tasks.ner.heads.ner_head.{beginning}")
 
 
 def test_values_at_the_edge_are_accepted() -> None:
@@ -309,7 +379,10 @@ def test_an_optimizer_of_torch_and_a_class_of_ours_are_allowed() -> None:
             "tasks.wnut17.source.dev_fraction=0.2 has no effect: tasks.wnut17.source.dev names a file",
         ),
         (["tasks=wnut17", "tasks.wnut17.source.dev=null"], "tasks.wnut17.source.downloads.dev has no effect: "),
-        (["tasks=ner", "tasks.ner.heads.ner_head.weight=0"], "nothing is learnt: tasks.ner.heads.ner_head.weight is 0"),
+        (
+            ["tasks=ner", "tasks.ner.heads.ner_head.weight=0"],
+            "nothing is learned: tasks.ner.heads.ner_head.weight is 0",
+        ),
         (
             ["tasks=ner", "tasks.ner.heads.ner_head.class_weights={O: 0, B-PER: 0}"],
             "tasks.ner.heads.ner_head.class_weights: every label named there has 0; only others",

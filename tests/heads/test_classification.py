@@ -93,7 +93,6 @@ def test_metrics_of_the_config_come_in_its_order() -> None:
         (HeadConfig("classification", metrics=["f1_strict"]), "does not report f1_strict"),
         (HeadConfig("classification", labels=["a", "b", "a"]), "labels: a is named more than once"),
         (HeadConfig("classification", labels=["a"]), "labels: a leaves nothing to choose between"),
-        (HeadConfig("classification", dropout=1.0), "dropout=1.0: must be at least 0 and less than 1"),
     ],
 )
 def test_settings_that_cannot_work_are_named(config: HeadConfig, problem: str) -> None:

@@ -140,9 +140,6 @@ def test_defaults_are_a_config_without_problems(kind: str) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"dropout": 1.0}, "dropout=1.0: must be at least 0 and less than 1"),
-        ({"hidden_size": 0}, "hidden_size=0: must be at least 1"),
-        ({"hidden_size": 8, "activation": "relu"}, "activation=relu: choose one of tanh, gelu"),
         ({"activation": "gelu"}, "activation=gelu: has no effect without hidden_size"),
         ({"metrics": ["bleu"]}, "does not report bleu; choose from"),
         ({"metrics": ["owner/mine", "other/mine"]}, "metrics: mine would be reported twice"),
@@ -160,7 +157,6 @@ def test_every_type_names_shared_settings_that_cannot_work(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"label_smoothing": 1.0}, "label_smoothing=1.0: must be at least 0 and less than 1"),
         ({"class_weights": "equal"}, "class_weights=equal: must be balanced, or a number of 0 or more for each label"),
         ({"class_weights": {"bad": -1}}, "must be balanced"),
         ({"class_weights": {"bad": "much"}}, "must be balanced"),

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 from multitask_bert.errors import InputError
-from multitask_bert.saving.resume import config_to_resume, keys_of, refuse_changed_config
+from multitask_bert.saving.resume import config_to_resume, refuse_changed_config
 from tests.composing import config_of
 
 MakeConfig = Callable[..., ExperimentConfig]

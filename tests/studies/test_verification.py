@@ -189,11 +189,11 @@ def test_a_run_that_is_stopped_stops_the_verification(config: ExperimentConfig, 
     [
         ({"study": StudyConfig()}, "verify: nothing is expected of this run; choose a study"),
         ({"study": study(tolerance=0.0)}, f"study.expected.{KEY}.tolerance=0.0: must be more than 0"),
-        ({"study": study(score=float("nan"))}, f"study.expected.{KEY}.score=nan: must be a number"),
+        ({"study": study(score=float("nan"))}, f"study.expected.{KEY}.score=nan: must be at least -1 and finite"),
         ({"study": study(split="dev")}, f"study.expected.{KEY}.split=dev: choose one of eval, test"),
         ({"study": study(seeds=())}, r"study.seeds: none is named; write one or several, as in study.seeds=\[1,2,3\]"),
         ({"study": study(seeds=(1, 1))}, r"study.seeds=\[1, 1\]: must be different seeds"),
-        ({"study": study(seeds=(-1,))}, "and none below 0"),
+        ({"study": study(seeds=(-1,))}, "each must be at least 0"),
     ],
 )
 def test_a_study_that_cannot_be_verified_is_refused(

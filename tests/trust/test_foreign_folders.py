@@ -147,7 +147,7 @@ def test_going_on_in_a_strangers_run_makes_no_database_where_it_says(run_dir: Pa
     target = "multitask_bert.tracking.mlflow.logger.MlflowLogger"
     change(run_dir, **{"logger.mlflow": {"_target_": target, "tracking_uri": f"sqlite:///{trace}"}})
     told = error_of("resume=true", f"run_dir={run_dir}")
-    assert told.startswith(f"error: {run_dir}: logger.mlflow.tracking_uri=sqlite:///{trace}: this database is not")
+    assert told.startswith(f"error: {run_dir}: logger.mlflow.tracking_uri=sqlite:///{trace}: this database does not")
     assert not trace.exists()
 
 
@@ -223,8 +223,8 @@ def test_a_new_run_in_a_strangers_folder_follows_no_link(
     for folder in (trace.parent / "theirs", "."):
         told = error_of("tasks=sentiment", "model=tiny", f"hydra.run.dir={folder}")
         assert told == (
-            f"error: hydra.run.dir={folder}: {name} is a link that leads out of this folder; put what it leads to in "
-            f"its place"
+            f"error: hydra.run.dir={folder}: {name} is a link that leads out of this folder; replace it by what it "
+            f"leads to"
         )
         monkeypatch.chdir(trace.parent / "theirs")
         if name == ".writable":
@@ -305,7 +305,7 @@ def test_a_database_that_is_another_ones_is_not_opened(run_dir: Path, trace: Pat
         of_user.execute("CREATE TABLE diary (day TEXT)")
     before = diary.read_bytes()
     as_json(run_dir / "mlflow.json", tracking_uri=f"sqlite:///{diary}", artifacts={})
-    assert "this database is not there" in error_of("action=upload", f"run_dir={run_dir}")
+    assert "this database does not exist" in error_of("action=upload", f"run_dir={run_dir}")
     as_json(run_dir / "sweep.json", study="x", storage=f"sqlite:///{diary}")
     assert f"storage=sqlite:///{diary}: holds no study" in error_of("action=report", f"run_dir={run_dir}")
     as_json(run_dir / "sweep.json", study="x", storage=str(trace.parent / "payload.py"))
@@ -319,7 +319,7 @@ def test_looking_at_a_strangers_sweep_makes_no_file_where_it_says(trace: Path) -
     for storage in (str(trace), f"sqlite:///{trace}"):
         as_json(trace.parent / "sweep.json", study="x", storage=storage)
         told = error_of("action=report", f"run_dir={trace.parent}")
-        assert f"sweep.json: storage={storage}: this file is not there" in told
+        assert f"sweep.json: storage={storage}: this file does not exist" in told
         assert not trace.exists()
 
 

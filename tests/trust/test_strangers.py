@@ -17,6 +17,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from multitask_bert.config import composition
+from multitask_bert.config.checked_loader import CheckedLoader
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.trust import paths
 from multitask_bert.trust.classes import PLUGINS
@@ -238,16 +239,16 @@ def test_the_folder_of_a_run_is_not_trusted_though_it_lie_in_our_conf(
 def test_hydra_composes_with_our_loader_and_with_no_other() -> None:
     composition.register()
     seen = []
-    original = composition.CheckedLoader._load_configuration_impl
+    original = CheckedLoader._load_configuration_impl
 
-    def noted(self: composition.CheckedLoader, *arguments: object, **options: object) -> object:
+    def noted(self: CheckedLoader, *arguments: object, **options: object) -> object:
         seen.append(type(GlobalHydra.instance().config_loader()))
         return original(self, *arguments, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composition.CheckedLoader, "_load_configuration_impl", noted)
+        patch.setattr(CheckedLoader, "_load_configuration_impl", noted)
         composed.__wrapped__("model=tiny")
-    assert seen == [composition.CheckedLoader]
+    assert seen == [CheckedLoader]
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])

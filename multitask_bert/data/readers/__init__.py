@@ -73,7 +73,7 @@ def reader_of(file_format: str) -> Reader:
         raise InputError(
             f"source.format={file_format}: choose one of {known}, or name a function, as my_module.read_it"
         )
-    reader: Reader = users_code("source.format", file_format)
+    reader: Reader = users_code("source.format", file_format, otherwise=f"one of {', '.join(READERS)}")
     return reader
 
 

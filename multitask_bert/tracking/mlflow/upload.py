@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multitask_bert.config.tree import as_word, flatten
+from multitask_bert.config.overrides import as_word
+from multitask_bert.config.tree import flatten
 from multitask_bert.tracking.loggers import METRICS_FILE, RunStart
 from multitask_bert.tracking.mlflow.names import (
     MAX_EXPERIMENT_LENGTH,

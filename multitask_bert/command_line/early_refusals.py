@@ -1,0 +1,185 @@
+"""Refuses a run before Hydra creates its folder: a config with problems, or a folder that cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from multitask_bert.command_line.ending import exit_on_bad_input
+from multitask_bert.command_line.job import accept, checked_config
+from multitask_bert.config.joined_tasks import GROUP
+from multitask_bert.config.tree import explain, flatten, without_hydra
+from multitask_bert.errors import InputError
+from multitask_bert.saving.lock import hold
+from multitask_bert.saving.resume import refuse_other_folder
+from multitask_bert.saving.run_folder import HYDRA_CONFIG, existing_run
+from multitask_bert.tracking.loggers import METRICS_FILE
+from multitask_bert.trust import foreign_folders
+from multitask_bert.trust.permissions import refuse
+from multitask_bert.utils.addresses import has_password, without_password
+
+INSTEAD_OF_PASSWORD = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
+    "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
+)
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
+REPLACED = ("model", "checkpoints", "results.json")  # in its folder, by a run
+
+
+class RefuseEarly(Callback):
+    """Hydra's callback before a run or a multirun.
+
+    Hydra turns a callback's exceptions into warnings, except for SystemExit.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
+            job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(GROUP))
+            refuse_passwords(config)
+            if job.action == "train" and job.resume and job.run_dir is None:
+                refuse_new_folder(config, "run")
+            elif job.action == "train" and job.resume:
+                refuse_other_folder(existing_run(job), Path(config.hydra.run.dir))  # before Hydra creates this folder
+            refuse_links(config, "hydra.run.dir")
+            check_writable(config, "hydra.run.dir")
+            if job.action == "train":
+                refuse_used_folder(Path(config.hydra.run.dir), resumes=job.resume)
+            hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
+            accept(job)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with exit_on_bad_input(), _hydra_knows(config):
+            refuse_several_processes()
+            refuse_passwords(config)
+            if config.get("resume") is True and config.get("run_dir") is None:
+                refuse_new_folder(config, "sweep")
+            refuse_links(config, "hydra.sweep.dir")
+            check_writable(config, "hydra.sweep.dir")
+            if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
+                hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
+
+
+def refuse_several_processes() -> None:
+    """Refuse to be one of several processes of torchrun: each would train the same run.
+
+    Slurm's variables are not looked at, since its tasks may be runs of their own.
+    """
+    world_size = os.environ.get("WORLD_SIZE", "")
+    if world_size.isdecimal() and int(world_size) > 1:
+        raise InputError(
+            f"WORLD_SIZE={world_size}: this is one of {world_size} processes, as torchrun starts them; a run is one "
+            f"process on one device so far, so start it with python run.py"
+        )
+
+
+def refuse_passwords(config: DictConfig) -> None:
+    """Refuse a password in a store's address: it would be saved in the files of the run, or of a sweep's trials."""
+    try:
+        loggers: Any = OmegaConf.to_container(config.get("logger") or OmegaConf.create({}), resolve=True)
+        found = {f"logger.{key}": value for key, value in flatten(loggers)}
+        found["hydra.sweeper.storage"] = OmegaConf.select(config, "hydra.sweeper.storage")
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
+    for override in config.hydra.overrides.task:
+        key, _, value = override.lstrip("+").partition("=")
+        found |= {key: value} if key.startswith("logger.") else {}
+    for key, value in found.items():
+        if isinstance(value, str) and has_password(value):
+            raise InputError(
+                f"{key}={without_password(value)}: the password in it would be saved in the run's folder; leave it out "
+                f"here, and {INSTEAD_OF_PASSWORD}"
+            )
+
+
+def refuse_new_folder(config: DictConfig, mode: str) -> None:
+    """Refuse to resume in a folder named after the time, which never holds a run yet; `mode`: run or sweep."""
+    if "${now:" in str(OmegaConf.to_container(config.hydra[mode], resolve=False)):
+        raise InputError(
+            f"resume=true: which run should be resumed? An earlier one: run_dir=FOLDER resume=true; or one that may "
+            f"not have begun yet, as in a job that is queued again: hydra.{mode}.dir=FOLDER resume=true"
+        )
+
+
+def refuse_used_folder(folder: Path, *, resumes: bool) -> None:
+    """Refuse a folder that holds another run, or files that no run left and that the new run would replace.
+
+    `resumes`: the run continues the one that the folder holds, if there is one.
+    """
+    is_of_a_run = (folder / METRICS_FILE).exists()
+    if is_of_a_run and not resumes:
+        raise InputError(
+            f"hydra.run.dir={folder}: this folder holds a run already; resume it (resume=true), name another folder, "
+            f"or remove it first"
+        )
+    others = [name for name in REPLACED if (folder / name).exists()]
+    if others and not is_of_a_run and not (resumes and (folder / HYDRA_CONFIG).is_file()):
+        raise InputError(
+            f"hydra.run.dir={folder}: the run would replace {', '.join(others)} in it, which no run left there; "
+            f"name another folder"
+        )
+
+
+def refuse_links(config: DictConfig, key: str) -> None:
+    """Refuse links that lead out of the folder that `key` names, if it exists: a run would write through them.
+
+    The working directory, and folders above it, are searched only if they hold a run.
+    """
+    folder = _folder(config, key)
+    if foreign_folders.is_of_a_run(folder) or not Path.cwd().is_relative_to(folder.resolve()):
+        refuse(foreign_folders.link_problems(folder), f"{key}={folder}")
+
+
+def check_writable(config: DictConfig, key: str) -> None:
+    """Check that the folder that `key` names can be created and written to.
+
+    Raises:
+        InputError: it cannot.
+    """
+    folder = _folder(config, key)
+    probe, is_new = folder / f".writable.{os.getpid()}", not folder.exists()
+    content = "on a full disk, files can be created but not written to"
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
+        except FileNotFoundError:  # another process checked, too, and removed the folder that it had created
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text(content, encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            probe.unlink()
+        raise InputError(
+            f"{key}={folder}: this folder cannot be created or written to ({error.strerror}); "
+            f"name another with {key}=FOLDER, or start where outputs/ can be written to"
+        ) from error
+    if is_new:
+        with suppress(OSError):  # another process may have put something into it
+            folder.rmdir()  # a run that is refused later leaves no folder
+
+
+def _folder(config: DictConfig, key: str) -> Path:
+    try:
+        return Path(OmegaConf.select(config, key))
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
+
+
+@contextmanager
+def _hydra_knows(config: DictConfig) -> Iterator[None]:
+    """Make `${hydra:…}` resolvable, as it is inside a job."""
+    hydra = HydraConfig.instance()
+    before, hydra.cfg = hydra.cfg, config  # type: ignore[assignment]  # Hydra's own annotation is for the node below
+    try:
+        yield
+    finally:
+        hydra.cfg = before

@@ -1,0 +1,63 @@
+"""The config of the job that Hydra runs, typed and checked once: for a single run before its folder is created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from multitask_bert.command_line.explanations import one_key
+from multitask_bert.config.action_table import ACTIONS
+from multitask_bert.config.checks import check
+from multitask_bert.config.joined_tasks import GROUP, split_names
+from multitask_bert.config.overrides import keys_of, lies_in
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import from_tree
+from multitask_bert.errors import InputError
+from multitask_bert.heads import check_heads
+from multitask_bert.saving.resume import CHANGEABLE_KEYS, COMMAND_KEYS
+
+_accepted: list[ExperimentConfig] = []  # the config of the run that is about to begin
+
+
+def accept(config: ExperimentConfig) -> None:
+    """Hand a checked config on to the run that Hydra is about to begin."""
+    _accepted[:] = [config]
+
+
+def config_of_job(tree: DictConfig, task_names: str | None) -> ExperimentConfig:
+    """The config that was accepted for this job; that of a job of a multirun is checked here, for the first time.
+
+    Raises:
+        InputError: as `checked_config`.
+    """
+    is_accepted = bool(_accepted) and HydraConfig.get().mode == RunMode.RUN
+    return _accepted.pop() if is_accepted else checked_config(tree, task_names)
+
+
+def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig:
+    """The typed and checked config. `task_names`: what was chosen with `tasks=…`; None: no choice was made.
+
+    Raises:
+        InputError: one line per problem.
+    """
+    for name in split_names(task_names) if task_names else []:
+        if name not in (tree.get(GROUP) or {}):
+            raise InputError(one_key(name))
+    config = from_tree(tree)
+    check(config)
+    check_heads(config)
+    return config
+
+
+def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
+    """One line per override that an action on an earlier run does not read: tasks and model are those of the run."""
+    action, resumes = ACTIONS[config.action], config.action == "train" and config.resume and config.run_dir is not None
+    for override in overrides if action.needs_run_dir or resumes else ():
+        (key,) = keys_of([override])
+        is_read = lies_in(key, CHANGEABLE_KEYS if resumes else action.reads) is not None
+        if key not in COMMAND_KEYS and not is_read:
+            what = "resume=true" if resumes else f"action={config.action}"
+            yield f"{override} has no effect with {what}, which uses the config of the run in run_dir"

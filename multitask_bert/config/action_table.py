@@ -1,0 +1,46 @@
+"""What each action needs and reads, once; the functions are in `multitask_bert/actions.py`, under the same names.
+
+The checks, `--help`, names of output folders and warnings of overrides without effect read it from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """One `action=…`: on the tasks of the command line, or on the folder of an earlier run, whose config counts."""
+
+    meaning: str
+    needs_run_dir: bool = False
+    reads: tuple[str, ...] = ()  # with `run_dir`: the keys and groups of today's config that count all the same
+
+    @property
+    def uses_cli_tasks(self) -> bool:
+        """Whether it works on `tasks=…`, after which its output folder is named; if not, on those of the run."""
+        return not self.needs_run_dir
+
+
+EVALUATION = ("trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens")
+ACTIONS = {
+    "train": Action("train, keep the best model, score it on dev and test (the default)"),
+    "evaluate": Action(
+        "score the model of a finished run again",
+        needs_run_dir=True,
+        reads=("data_root", "batching.encoding_processes", *EVALUATION),
+    ),
+    "inspect": Action("show what is in the data of the tasks, before training: a table and a page"),
+    "predict": Action(
+        "write what each head of a finished run's model predicts for the texts in input=FILE",
+        needs_run_dir=True,
+        reads=("input", "output", *EVALUATION),
+    ),
+    "reproduce": Action(
+        "train as an earlier run did and compare the results",
+        needs_run_dir=True,
+        reads=("data_root", "trainer.device", "logger"),
+    ),
+    "report": Action("show the best trials of a sweep so far (run_dir=SWEEP) and write its page", needs_run_dir=True),
+    "upload": Action("send to MLflow what an earlier run or sweep could not send", needs_run_dir=True),
+}
