@@ -177,8 +177,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
 def inspect(config: ExperimentConfig, folder: Path) -> None:
     """What is in the tasks' data, what of it leaks and what the config makes of it; nothing is trained."""
     from multitask_bert.reports.inspection import inspect_data
-    from multitask_bert.reports.page import write_page
-    from multitask_bert.reports.tables import show_tables
+    from multitask_bert.reports.inspection_page import write_page
+    from multitask_bert.reports.inspection_tables import show_tables
     from multitask_bert.utils.files import write_json
 
     inspection = inspect_data(config)
@@ -267,7 +267,7 @@ def sweep(
 
 def write_report(study: optuna.Study, folder: Path) -> None:
     """The page of a sweep; what goes wrong there takes nothing from the sweep."""
-    from multitask_bert.reports.sweep import PAGE, write_sweep_report
+    from multitask_bert.reports.sweep_page import PAGE, write_sweep_report
 
     try:
         write_sweep_report(study, folder)

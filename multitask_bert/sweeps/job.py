@@ -60,12 +60,14 @@ class Outcome:
 
     is_pruned: bool = False
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)  # final scores of each finished training
-    collapsed: set[str] = field(default_factory=set)  # task.head that had learnt nothing in a training's best model
+    collapsed: set[str] = field(default_factory=set)  # heads (task.head) that learned nothing, of the best models
+    num_steps: int = 0  # of all finished trainings
 
     def add(self, seed: int, results: Mapping[str, Any]) -> None:
         """What a training left in its `results.json`."""
         self.by_seed[seed] = results["metrics"]["eval"]
         self.collapsed.update(collapsed_heads(results))
+        self.num_steps += results["steps"]
 
     def mean(self, key: str) -> float:
         scores = [scores[key] for scores in self.by_seed.values()]
@@ -165,6 +167,7 @@ def _tell(study: optuna.Study, trial: Trial, outcome: Outcome, settings: SweepCo
     by_seed = {seed: [scores[metric] for metric in metrics] for seed, scores in outcome.by_seed.items()}
     trial.set_user_attr("scores", means)
     trial.set_user_attr("collapsed", sorted(outcome.collapsed))
+    trial.set_user_attr("steps", outcome.num_steps)
     trial.set_user_attr("seed_scores", {str(seed): own if len(own) > 1 else own[0] for seed, own in by_seed.items()})
     if outcome.is_pruned:
         study.tell(trial.number, state=TrialState.PRUNED)

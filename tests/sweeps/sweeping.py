@@ -69,7 +69,7 @@ class Pretence:
             if pruned:
                 break
         self.num_steps.append(step)
-        results: dict[str, Any] = {"metrics": {"eval": scores}, "pruned": pruned}
+        results: dict[str, Any] = {"metrics": {"eval": scores}, "steps": step, "pruned": pruned}
         results["collapsed"] = self.collapsed.get(len(self.runs) - 1, {})
         (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
         return scores["eval_mean_f1"]
