@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -86,7 +86,8 @@ def _off_screen() -> Iterator[None]:
     finally:
         for number in set(plt.get_fignums()) - figures:
             plt.close(number)
-        plt.switch_backend(backend)
+        with suppress(ImportError):  # a backend that needs a display, where there is none
+            plt.switch_backend(backend)
 
 
 def _history(study: optuna.Study, report: SweepReport) -> Iterator[Plot]:

@@ -1,4 +1,4 @@
-"""The plan beside the batches that training draws."""
+"""The training plan, compared with the batches that training draws."""
 
 from __future__ import annotations
 
