@@ -26,7 +26,7 @@ S = "hydra.sweeper."
         (["batching.batch_size=0,8"], "batching.batch_size=0: must be at least 1"),
         ([f"{S}storage=postgresql://me:secret@localhost:1/none"], "hydra.sweeper.storage=postgresql://me@localhost:1/none"),
         ([f"{S}storage=sqlite:////no/such/folder/s.db"], "unable to open database file); is it there and running?"),
-        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}sampler=cmaes"], "for several choose tpe, gp, random"),
+        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}sampler=cmaes"], "for several metrics choose tpe, gp, random"),
         ([f"{S}n_trails=5"], "hydra.sweeper.n_trails: no such key"),
         ([f"{S}function=nowhere.at_all"], "hydra.sweeper.function=nowhere.at_all: cannot be imported"),
         (["optimizer.lr=1e-4", "scheduler.warmup_ratio=0"], "hydra.sweeper.space: is empty"),
@@ -93,7 +93,7 @@ def test_a_study_that_no_sweep_made_is_refused() -> None:
 def test_trials_of_a_study_that_is_gone_are_not_overwritten() -> None:
     sweep(f"{S}n_trials=1")
     (FOLDER / "study.journal").unlink()
-    assert "holds trials of a study that is not in the storage any more" in refusal()
+    assert "has trials of a study that is no longer in the storage" in refusal()
     assert json.loads((FOLDER / "trial_0000" / "results.json").read_text())["pruned"] is False
 
 
@@ -121,10 +121,8 @@ def test_a_change_in_any_folder_that_is_searched_is_refused(
     assert error.startswith(f"error: {mine}/: {changed.relative_to(mine)} changed since this sweep began")
 
 
-def test_going_on_with_a_run_is_refused_in_a_sweep(fake_training: FakeTraining) -> None:
-    assert refusal("resume=yes") == (
-        "error: resume=true: a sweep goes on by itself when its command is given again; leave it out"
-    )
+def test_resuming_a_run_is_refused_in_a_sweep(fake_training: FakeTraining) -> None:
+    assert refusal("resume=yes") == ("error: resume=true: the same command resumes a sweep by itself; leave resume out")
     assert fake_training.runs == []
 
 
