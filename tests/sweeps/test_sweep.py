@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from concurrent.futures.process import BrokenProcessPool
-from html import escape
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def test_task_sets_are_a_dimension(fake_training: FakeTraining) -> None:
     assert sorted("+".join(config.tasks) for config, _ in fake_training.runs) == ["ner", "ner+sentiment", "sentiment"]
 
 
-def test_a_mean_over_different_tasks_is_called_that_at_the_start_and_in_the_report(
+def test_a_mean_over_different_tasks_is_noted_at_the_start_and_in_the_report(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ("-m", "sweep=task_sets", "model=tiny", "logger=none", "hydra.sweeper.seeds=1")
@@ -114,7 +114,7 @@ def test_a_mean_over_different_tasks_is_called_that_at_the_start_and_in_the_repo
     study = study_in(Path("outputs/sweeps/task_sets"))
     report = read_sweep(study)
     assert [f"Note: {caveat}" for caveat in report.caveats] == [start]
-    assert escape(report.caveats[0]) in page_of(report, []).decode()
+    assert report.caveats[0] in unescape(page_of(report, []).decode())
     file = io.StringIO()
     make_console(file).print(table_of(study))
     assert "Note: eval_mean_f1 is a mean" in file.getvalue()
@@ -224,11 +224,11 @@ def test_several_metrics_are_searched_together(fake_training: FakeTraining, caps
     study = sweep("hydra.sweeper.n_trials=3", "hydra.sweeper.metric=[eval_mean_f1,eval_loss]")
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert all(len(trial.values) == 2 for trial in study.get_trials())
-    assert "Trials that no other one beats" in capsys.readouterr().out
+    assert "Pareto front" in capsys.readouterr().out
     assert (FOLDER / "best.yaml").is_file()
 
 
-def test_a_failed_trial_is_recorded_and_the_sweep_goes_on(fake_training: FakeTraining) -> None:
+def test_a_failed_trial_is_recorded_and_the_sweep_continues(fake_training: FakeTraining) -> None:
     def score(config: object, step: int) -> float:
         if len(fake_training.runs) == 1:
             raise MemoryError("no room")
@@ -314,7 +314,7 @@ def test_a_sweep_in_which_no_trial_gave_a_value_ends_with_an_error(fake_training
     assert "no trial gave a value, and 2 failed; the last one: RuntimeError: bad luck" in error
 
 
-def test_task_sets_in_a_space_of_ones_own_are_told_to_one_study(fake_training: FakeTraining, tmp_path: Path) -> None:
+def test_task_sets_in_a_users_space_belong_to_one_study(fake_training: FakeTraining, tmp_path: Path) -> None:
     """The study's name may hold the tasks, which differ from job to job."""
     (tmp_path / "mine" / "sweep").mkdir(parents=True)
     (tmp_path / "mine" / "sweep" / "sets.yaml").write_text(
@@ -331,7 +331,7 @@ def test_task_sets_in_a_space_of_ones_own_are_told_to_one_study(fake_training: F
     assert sorted("+".join(config.tasks) for config, _ in fake_training.runs) == ["ner", "sentiment"]
 
 
-def test_best_yaml_of_tasks_of_ones_own_needs_no_other_folder(
+def test_best_yaml_with_a_users_tasks_needs_no_other_folder(
     fake_training: FakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine" / "tasks").mkdir(parents=True)
@@ -347,7 +347,7 @@ def test_best_yaml_of_tasks_of_ones_own_needs_no_other_folder(
     assert list(configs[0].tasks) == ["mine"]
 
 
-def test_a_sweep_that_is_stopped_says_how_to_go_on(
+def test_a_stopped_sweep_says_how_to_resume(
     fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped_in_the_second_trial(config: ExperimentConfig, step: int) -> float:
@@ -383,7 +383,7 @@ def test_each_trial_has_the_users_task_of_a_shipped_name_and_best_yaml_keeps_it(
     assert list(configs[0].tasks["sentiment"].heads) == ["mine"]
 
 
-def test_a_sweep_over_many_tasks_has_a_short_name_and_goes_on_under_it(fake_training: FakeTraining) -> None:
+def test_a_sweep_over_many_tasks_has_a_short_name_and_resumes_under_it(fake_training: FakeTraining) -> None:
     tasks = "+".join(sorted(file.stem for file in (CONF / "tasks").glob("*.yaml")))
     assert len(tasks) > 255  # bytes, what a file's name can have
     command = ("-m", "sweep=lr_warmup", f"tasks={tasks}", "model=tiny", "trainer=quick", "logger=none")
