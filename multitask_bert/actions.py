@@ -37,7 +37,7 @@ from multitask_bert.saving.run_folder import (
     existing_run,
     write_results,
 )
-from multitask_bert.sweeps.settings import PARENT_RUN, TRIAL
+from multitask_bert.sweeps.sweep_config import PARENT_RUN, TRIAL
 from multitask_bert.tracking.mlflow.state import PARENT_TAG
 from multitask_bert.tracking.mlflow.state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.trust import foreign_folders
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.plugins.launcher import Launcher
 
-    from multitask_bert.sweeps.plan import Check
+    from multitask_bert.sweeps.spec import Check
     from multitask_bert.training.output import Watcher
 
 log = logging.getLogger(__name__)
@@ -188,8 +188,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
 def inspect(config: ExperimentConfig, folder: Path) -> None:
     """Show what is in the tasks' data, where splits overlap, and the run that the config plans; nothing is trained."""
     from multitask_bert.reports.inspection import inspect_data
-    from multitask_bert.reports.page import write_page
-    from multitask_bert.reports.tables import show_tables
+    from multitask_bert.reports.inspection_page import write_page
+    from multitask_bert.reports.inspection_tables import show_tables
     from multitask_bert.utils.files import write_json
 
     inspection = inspect_data(config)
@@ -262,23 +262,23 @@ def sweep(
     calm_libraries()
     tolerate_lost_output()
     from multitask_bert.sweeps.controller import Controller
-    from multitask_bert.sweeps.forecast import foresee
-    from multitask_bert.sweeps.plan import make_plan
+    from multitask_bert.sweeps.cost_estimate import estimate_cost
+    from multitask_bert.sweeps.spec import make_spec
     from multitask_bert.tracking.mlflow.sweep import MlflowSweep
     from multitask_bert.training import cost
 
-    plan = make_plan(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=cost.count_work)
-    foretell = partial(foresee, count_work=cost.count_work, measure_speed=cost.measure_speed)
-    controller = Controller.open(plan, launcher, MlflowSweep.from_config(plan.config.logger), foretell)
+    spec = make_spec(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=cost.count_work)
+    estimate = partial(estimate_cost, count_work=cost.count_work, measure_speed=cost.measure_speed)
+    controller = Controller.open(spec, launcher, MlflowSweep.from_config(spec.config.logger), estimate)
     try:
         return controller.run()
     finally:
-        write_report(controller.study, plan.folder)
+        write_report(controller.study, spec.folder)
 
 
 def write_report(study: optuna.Study, folder: Path) -> None:
     """Write the page of a sweep; an error there is logged, since the sweep itself is done."""
-    from multitask_bert.reports.sweep import PAGE, write_sweep_report
+    from multitask_bert.reports.sweep_page import PAGE, write_sweep_report
 
     try:
         write_sweep_report(study, folder)

@@ -24,7 +24,7 @@ from multitask_bert.data.processor import DataProcessor
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.saving import run_folder
-from multitask_bert.sweeps.settings import TRIAL
+from multitask_bert.sweeps.sweep_config import TRIAL
 from multitask_bert.training.loop import TrainingLoop
 
 pytestmark = pytest.mark.slow

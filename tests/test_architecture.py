@@ -95,7 +95,7 @@ def test_every_room_has_a_floor() -> None:
         ("data/readers.py", "from multitask_bert.model import encoder"),  # sideways
         ("training/trainer.py", "def late():\n    from multitask_bert import inference"),  # sideways, inside a function
         ("training/trainer.py", "from multitask_bert.actions import run"),  # up to the top
-        ("sweeps/plan.py", "from multitask_bert.studies import verification"),  # sideways
+        ("sweeps/spec.py", "from multitask_bert.studies import verification"),  # sideways
         ("trust/paths.py", "from multitask_bert.config import schema"),  # up, on the ground floor
         ("records.py", "from multitask_bert.labels import LabelSet"),  # sideways, on the ground floor
         ("utils/metrics.py", "from multitask_bert.config.schema import HeadConfig"),  # utils know nothing of ours

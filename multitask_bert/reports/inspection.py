@@ -1,6 +1,7 @@
-"""What is in the data of a run, and what the config makes of it, before anything is trained.
+"""The inspection of a run's data: statistics, leaks, and what the config would train on.
 
-files -> DataProcessor, as for training -> figures per task and split (splits.py), leaks (leaks.py), the plan (plan.py)
+files -> DataProcessor, as for training -> statistics (splits.py), leaks (leaks.py), training (training_plan.py)
+-> tables (inspection_tables.py) and a page (inspection_page.py)
 """
 
 from __future__ import annotations
@@ -13,26 +14,26 @@ from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.reading import SPLITS
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks
-from multitask_bert.reports.plan import TrainingPlan, plan_training
 from multitask_bert.reports.splits import SplitFigures, count_split
+from multitask_bert.reports.training_plan import TrainingPlan, plan_training
 
 
 @dataclass(frozen=True)
 class Inspection:
     """Everything that `action=inspect` shows; `inspect.json` has the same fields."""
 
-    tokenizer: str  # where it comes from
-    max_length: int  # pieces per text, as in batching.max_length
+    tokenizer: str  # its directory, hub name or package path
+    max_length: int  # tokens per text, as in batching.max_length
     splits: list[SplitFigures]
     leaks: list[Leak]
     plan: TrainingPlan
 
 
 def inspect_data(config: ExperimentConfig) -> Inspection:
-    """Reads and encodes all data, as a run with this config would; no weights are loaded.
+    """Read and encode all data, as a run with this config would; no weights are loaded.
 
     Raises:
-        InputError: bad config or data.
+        InputError: the config or the data is invalid.
     """
     max_length = config.batching.max_length
     check_length(max_length, load_encoder_config(config.model))
@@ -44,14 +45,14 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
     )  # fmt: skip
     data = processor.process(tokenizer, max_length=max_length)
     datasets = {split: getattr(data, split) for split in SPLITS}
-    are_cut = {(report.task, report.split): report.was_cut_from_train for report in data.reports}
+    are_split_off = {(report.task, report.split): report.was_cut_from_train for report in data.reports}
     return Inspection(
         tokenizer=str(config.model.tokenizer or config.model.pretrained),
         max_length=max_length,
         splits=[
             count_split(
                 task, split, datasets[split][task], tokenizer,
-                max_length=max_length, was_cut_from_train=are_cut[task, split], heads=data.heads[task],
+                max_length=max_length, was_cut_from_train=are_split_off[task, split], heads=data.heads[task],
             )
             for task in config.tasks
             for split in SPLITS

@@ -1,4 +1,4 @@
-"""The figures of one split of one task: sizes, lengths, labels, and what is wrong with them."""
+"""Statistics of one split of one task: sizes, lengths, labels, duplicates, missing labels."""
 
 from __future__ import annotations
 
@@ -18,38 +18,36 @@ from multitask_bert.records import EncodedExample, Example
 
 PERCENTILES = (50, 90, 95, 99)
 NUM_BINS = 40  # of the histogram of lengths
-NUM_RANGES = 10  # into which numbers are counted, where they are more than that
+NUM_RANGES = 10  # of numeric labels, where there are more different ones than that
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the texts are, in pieces with special tokens, before any is cut."""
+    """Lengths of the texts in tokens, special ones included, before truncation."""
 
-    percentiles: Mapping[str, int]  # min, p50, p90, p95, p99, max: so many pieces or fewer have 90% of the examples
-    bin_width: int  # pieces; the last bin holds all longer ones too
-    bins: Sequence[int]  # examples with 0 to bin_width - 1 pieces, and so on
+    percentiles: Mapping[str, int]  # min, p50, p90, p95, p99, max; 90% of the examples have at most p90 tokens
+    bin_width: int  # tokens
+    bins: Sequence[int]  # examples with 0 to bin_width - 1 tokens, and so on; the last bin has all longer ones, too
 
 
 @dataclass(frozen=True)
 class SplitFigures:
-    """What one split of one task holds. Shares are from 0 to 1."""
+    """Statistics of one split of one task. Shares are from 0 to 1."""
 
     task: str
     split: str
     was_cut_from_train: bool
     num_examples: int
-    num_words: int  # as the file has them; of texts: what white space separates
-    num_pieces: int  # special tokens included, before any text is cut
+    num_words: int  # as the file has them; of texts: separated by white space
+    num_pieces: int  # tokens, special ones included, before truncation
     lengths: Lengths
-    num_truncated: int  # examples longer than max_length, of which only the beginning is read
+    num_truncated: int  # examples longer than max_length, of which the encoder reads the beginning only
     share_truncated: float
-    num_in_windows: int  # examples longer than max_length that are read whole, in several windows
-    num_duplicates: int  # examples whose text stands further up in the same split
-    share_unknown: float  # pieces that are the tokenizer's unknown one, of those that are read and not special
-    num_missing: Mapping[str, int]  # labels that are missing, by head
-    labels: Mapping[
-        str, Mapping[str, int]
-    ]  # by head: labels, the commonest first; numbers, in ranges, the lowest first
+    num_in_windows: int  # examples longer than max_length that the encoder reads whole, in several windows
+    num_duplicates: int  # examples whose text an earlier example of the split has, too
+    share_unknown: float  # of the tokens that the encoder reads, special ones left out: those that are unknown
+    num_missing: Mapping[str, int]  # missing labels, by head
+    labels: Mapping[str, Mapping[str, int]]  # count by head and label, commonest first; numbers in ranges, lowest first
 
 
 def count_split(
@@ -62,10 +60,13 @@ def count_split(
     was_cut_from_train: bool,
     heads: Mapping[str, Head] | None = None,
 ) -> SplitFigures:
-    """Every figure of a split, in one pass over it; `dataset` as it would be trained on, by `heads`."""
+    """Statistics of a split, in one pass over it.
+
+    `dataset`: encoded as for training; `heads`: spell the labels, which are counted as they are where None.
+    """
     lengths: list[int] = []
     texts: set[int] = set()  # hashes, which take less memory than the texts
-    pieces: Counter[int] = Counter()
+    tokens: Counter[int] = Counter()
     missing: Counter[str] = Counter()
     labels: dict[str, LabelCounter] = {}
     num_words = num_truncated = num_in_windows = 0
@@ -73,7 +74,7 @@ def count_split(
         example = windows[0].example
         lengths.append(_length(windows, tokenizer))
         texts.add(hash(text_key(example)))
-        pieces.update(piece for window in windows for piece in window.input_ids)
+        tokens.update(token for window in windows for token in window.input_ids)
         num_words += count_words(example)
         num_truncated += windows[0].is_truncated
         num_in_windows += len(windows) > 1
@@ -92,14 +93,14 @@ def count_split(
         share_truncated=num_truncated / max(1, len(lengths)),
         num_in_windows=num_in_windows,
         num_duplicates=len(lengths) - len(texts),
-        share_unknown=_share_unknown(pieces, tokenizer),
+        share_unknown=_share_unknown(tokens, tokenizer),
         num_missing=dict(missing),
         labels={head: counter.counts() for head, counter in labels.items()},
     )
 
 
 def describe_lengths(lengths: Sequence[int], max_length: int) -> Lengths:
-    """Percentiles that occur, and a histogram that reaches to `max_length` at least, and to 99% of the texts."""
+    """Percentiles (each the length of an example), and a histogram that covers `max_length` and 99% of the texts."""
     values = np.asarray(lengths or [0])
     found = {f"p{q}": int(np.percentile(values, q, method="inverted_cdf")) for q in PERCENTILES}
     width = math.ceil((max(max_length, found["p99"]) + 1) / NUM_BINS)
@@ -109,28 +110,28 @@ def describe_lengths(lengths: Sequence[int], max_length: int) -> Lengths:
 
 
 def count_words(example: Example) -> int:
-    """The file's words, else what white space separates."""
+    """Number of words as the file has them, else as white space separates them."""
     if example.words is not None:
         return len(example.words)
     return sum(len(text.split()) for text in (example.text, example.text_pair or "", *(example.choices or ())))
 
 
 class LabelCounter:
-    """How often each label occurs; each tag of a sentence counts. Many different numbers become ranges."""
+    """Counts labels; each tag of a sentence counts as one. Numbers with many different values are counted in ranges."""
 
     def __init__(self) -> None:
         self._names: Counter[str] = Counter()
         self._numbers: Counter[float] = Counter()
 
     def add(self, value: Any) -> None:
-        """One example's label of one head; None: it is missing, and not counted."""
+        """Count the label of one example; None is a missing label, which is not counted."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             self._numbers[float(value)] += 1
         elif value is not None:
             self._names.update(_names_in(value))
 
     def counts(self) -> dict[str, int]:
-        """Labels with the commonest first; numbers and ranges with the lowest first."""
+        """Count by label, commonest first; by number or range, lowest first."""
         if not self._numbers:
             return dict(sorted(self._names.items(), key=lambda item: (-item[1], item[0])))
         numbers = sorted(self._numbers)
@@ -142,7 +143,7 @@ class LabelCounter:
 
 
 def _names_in(value: Any) -> Iterator[str]:
-    """A label; the tags of a sentence; those of several labels that hold; whether a question has an answer."""
+    """The names to count: the label itself, each tag, each label that applies, or whether there is an answer."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -154,7 +155,7 @@ def _names_in(value: Any) -> Iterator[str]:
 
 
 def _length(windows: Sequence[EncodedExample], tokenizer: Any) -> int:
-    """Pieces of an example, before it was cut."""
+    """Number of tokens of an example before truncation."""
     first = windows[0]
     if len(windows) == 1 and not first.is_truncated:
         return len(first.input_ids)
@@ -163,7 +164,7 @@ def _length(windows: Sequence[EncodedExample], tokenizer: Any) -> int:
     return sum(len(tokenizer(example.text, second)["input_ids"]) for second in seconds)
 
 
-def _share_unknown(pieces: Mapping[int, int], tokenizer: Any) -> float:
+def _share_unknown(tokens: Mapping[int, int], tokenizer: Any) -> float:
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    num_read = sum(count for piece, count in pieces.items() if piece not in special)
-    return pieces.get(tokenizer.unk_token_id, 0) / max(1, num_read)
+    num_read = sum(count for token, count in tokens.items() if token not in special)
+    return tokens.get(tokenizer.unk_token_id, 0) / max(1, num_read)

@@ -1,4 +1,4 @@
-"""What the configs were when a sweep began: each job is composed when it is launched, from the files of that time."""
+"""The config files of a sweep, which must not change while it runs: each job is composed when it is launched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multitask_bert.utils.files import sha256_of
 
 
 def folders_of(loader: ConfigLoader, config: DictConfig) -> list[Path]:
-    """The folders that configs come from: conf/, the one of `--config-dir`, and those of `hydra.searchpath`."""
+    """The folders with configs: conf/, the one of `--config-dir`, and those of `hydra.searchpath`."""
     paths = [str(entry.path) for entry in loader.get_search_path().get_path() if entry.path is not None]
     paths += [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
     found = [Path(path.removeprefix("file://")) for path in paths if path.startswith("file://") or "://" not in path]
@@ -24,14 +24,14 @@ def folders_of(loader: ConfigLoader, config: DictConfig) -> list[Path]:
 
 
 def hash_files(folders: Sequence[Path], groups: Iterable[str]) -> dict[str, str]:
-    """By `number of the folder/path below it`: the start of each file's sha256, of what Hydra may compose from.
+    """The start of the sha256 of every file that Hydra may compose from, by `number of the folder/path below it`.
 
-    A folder of `--config-dir` may hold anything else, too: even the sweep's own outputs.
+    Only config groups are searched: a folder of `--config-dir` may hold anything, even the sweep's outputs.
     """
     tops = sorted({group.partition("/")[0] for group in groups} | {"hydra"})
     return {
-        f"{place}/{path.relative_to(folder).as_posix()}": sha256_of(path)[:16]
-        for place, folder in enumerate(folders)
+        f"{number}/{path.relative_to(folder).as_posix()}": sha256_of(path)[:16]
+        for number, folder in enumerate(folders)
         for path in sorted([*folder.glob("*.yaml"), *(path for top in tops for path in (folder / top).rglob("*.yaml"))])
     }
 
@@ -41,10 +41,10 @@ def hash_of(files: Mapping[str, str]) -> str:
 
 
 def refuse_changes(before: Mapping[str, str], now: Mapping[str, str], folders: Sequence[Path]) -> None:
-    """Refuse to go on with a sweep whose config files changed.
+    """Refuse to resume a sweep whose config files changed.
 
     Raises:
-        InputError: a file in one of `folders` changed, came or went since the study began.
+        InputError: a file in one of `folders` was changed, added or removed since the study began.
     """
     changed: dict[str, list[str]] = {}
     for name in sorted({name for name, _ in before.items() ^ now.items()}):
@@ -54,6 +54,6 @@ def refuse_changes(before: Mapping[str, str], now: Mapping[str, str], folders: S
     listed = "; ".join(f"{folder}: {', '.join(files)}" for folder, files in changed.items())
     if changed:
         raise InputError(
-            f"{listed} changed since this sweep began, so that its trials could not "
-            f"be compared; put it back and run the same command again, or begin anew with hydra.sweeper.study=NAME"
+            f"{listed} changed since this sweep began, so its trials could not be "
+            f"compared; restore it and run the same command again, or begin a new study with hydra.sweeper.study=NAME"
         )

@@ -1,8 +1,8 @@
-"""The sweep, seen from outside the jobs: asks for trials, launches them, and settles what did not finish.
+"""The sweep outside of its jobs: ask for trials, launch them, and settle those that did not tell a result.
 
-1. plan.py reads what is wanted and refuses what cannot work; `open` finds or makes the study.
-2. `run` asks for as many trials as run side by side, launches them, and waits; until `n_trials` are done.
-3. Each job tells its own result (job.py). A trial that is still running then failed before it could tell, or died.
+1. spec.py reads and checks the sweep; `open` creates or loads the study.
+2. `run` asks for as many trials as run in parallel, launches them and waits, until `n_trials` are done.
+3. Each job tells its result (job.py). A trial that is still running after that has failed, or its process died.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from optuna.trial import FrozenTrial, TrialState
 from multitask_bert.config.overrides import as_value
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps import conf_files, trials
-from multitask_bert.sweeps.forecast import Forecast
-from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
-from multitask_bert.sweeps.plan import Plan
+from multitask_bert.sweeps.cost_estimate import CostEstimate
+from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.progress import Progress
 from multitask_bert.sweeps.results import best_values, table_of, write_best, write_summary
-from multitask_bert.sweeps.settings import OWN, PARENT_RUN, THREADS, TRIAL
 from multitask_bert.sweeps.space import as_overrides
+from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
+from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, PARENT_RUN, THREADS, TRIAL
 from multitask_bert.utils.files import shown
 
 log = logging.getLogger(__name__)
@@ -40,78 +40,78 @@ POLL_SECONDS = 1.0  # between two looks at jobs that outlive a launcher's error
 
 
 class Tracker(Protocol):
-    """Where the sweep itself is logged, as a run above those of its trials."""
+    """Logs the sweep itself, as the parent run of its trials."""
 
     def start(self, name: str, folder: Path, config: Mapping[str, Any]) -> str | None:
-        """Begin, or go on; the id that trials name as their parent, None where there is none."""
+        """Start or resume the run; its id, None if there is no run."""
 
     def log(self, values: Mapping[str, float], *, step: int) -> None: ...
 
     def prune(self, folder: Path) -> None:
-        """The trainings in a trial's folder are all that it will have."""
+        """Mark the trainings in a trial's folder as those of a pruned trial."""
 
     def close(self, status: str) -> None: ...
 
 
 @dataclass
 class Controller:
-    """One process that works on a study; others may work on the same one."""
+    """Works on a study; controllers in other processes may work on the same one."""
 
-    plan: Plan
+    spec: SweepSpec
     launcher: Launcher
-    tracker: Tracker | None  # None: the sweep has no run of its own
+    tracker: Tracker | None  # None: the sweep itself is not logged
     study: optuna.Study
     progress: Progress
-    foresee: Callable[[Plan, int], Forecast] | None  # the cost of so many trials; None: it is not told
+    estimate_cost: Callable[[SweepSpec, int], CostEstimate] | None  # of so many trials; None: no estimate is printed
     parent_run: str | None = None
 
     @classmethod
     def open(
         cls,
-        plan: Plan,
+        spec: SweepSpec,
         launcher: Launcher,
         tracker: Tracker | None,
-        foresee: Callable[[Plan, int], Forecast] | None = None,
+        estimate_cost: Callable[[SweepSpec, int], CostEstimate] | None = None,
     ) -> Controller:
-        """With the study, new or to go on with.
+        """Create or load the study.
 
         Raises:
-            InputError: the storage is down, or the study was made for something else.
+            InputError: the storage is down, or the study was made for another search.
         """
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        with lock(plan.folder):
-            storage = open_storage(plan.settings, plan.folder)
-            study = open_study(storage, plan.settings, plan.attributes(), plan.folder)
-            conf_files.refuse_changes(study.user_attrs["conf_files"], plan.conf_files(), plan.conf)
-            if plan.own is not None and not study.get_trials(deepcopy=False):
-                study.enqueue_trial(dict(plan.own), user_attrs={OWN: True})
-            write_summary(study, plan.settings, plan.folder)
-        return cls(plan, launcher, tracker, study, Progress(study, plan.n_trials, plan.num_jobs), foresee)
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        with lock(spec.folder):
+            storage = open_storage(spec.sweeper, spec.folder)
+            study = open_study(storage, spec.sweeper, spec.attributes(), spec.folder)
+            conf_files.refuse_changes(study.user_attrs["conf_files"], spec.conf_files(), spec.conf)
+            if spec.config_values is not None and not study.get_trials(deepcopy=False):
+                study.enqueue_trial(dict(spec.config_values), user_attrs={HAS_CONFIG_VALUES: True})
+            write_summary(study, spec.sweeper, spec.folder)
+        return cls(spec, launcher, tracker, study, Progress(study, spec.n_trials, spec.num_jobs), estimate_cost)
 
     def run(self) -> float | None:
-        """All trials that are still to be done; the best value of the first metric.
+        """Run all trials that remain; the best value of the first metric.
 
         Raises:
-            InputError: too many trials failed, or conf/ changed meanwhile.
+            InputError: too many trials failed, or config files changed meanwhile.
         """
-        settings, folder = self.plan.settings, self.plan.folder
+        sweeper, folder = self.spec.sweeper, self.spec.folder
         if self.tracker is not None:
-            self.parent_run = self.tracker.start(settings.study, folder, self.study.user_attrs)
-        self.progress.say(f"sweep {settings.study}: folder {shown(folder)}")
+            self.parent_run = self.tracker.start(sweeper.study, folder, self.study.user_attrs)
+        self.progress.say(f"sweep {sweeper.study}: folder {shown(folder)}")
         for caveat in self.study.user_attrs.get("caveats", []):
             self.progress.say(f"Note: {caveat}")
         status = "FAILED"
         try:
-            self._say_what_comes()
+            self._announce()
             while batch := self._next_batch():
                 self._launch(batch)
-                write_summary(self.study, settings, folder)
+                write_summary(self.study, sweeper, folder)
                 self.progress.show()
                 self._track()
             if not best_values(self.study) and trials.count(self.study).failed:
                 raise InputError(self._all_failed())
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):  # the second where a job was told to end
+        except (KeyboardInterrupt, SystemExit):  # SystemExit: a job was asked to stop
             status = "KILLED"
             raise
         finally:
@@ -119,63 +119,63 @@ class Controller:
                 self.tracker.close(status)
             best = self._end()
             if status == "KILLED":
-                self.progress.say(f"stopped; {self.progress.done()}, and the same command goes on with the others")
+                self.progress.say(f"stopped; {self.progress.done()}, and the same command resumes it")
         return best
 
-    def _say_what_comes(self) -> None:
-        """What the trials that are still to be done will cost, and which values the first one has."""
+    def _announce(self) -> None:
+        """Print the estimated cost of the trials that remain, and whether the first one has the config's values."""
         counts = trials.count(self.study)
-        num_left = self.plan.n_trials - counts.finished - counts.running
+        num_left = self.spec.n_trials - counts.finished - counts.running
         if num_left <= 0:
             return
-        if self.foresee is not None and self.plan.settings.measure:
+        if self.estimate_cost is not None and self.spec.sweeper.measure:
             try:
-                self.progress.say(str(self.foresee(self.plan, num_left)))
-            except Exception as error:  # of the data, which the trials will meet, too; or of this machine's memory
-                log.info("the cost could not be told", exc_info=True)
-                self.progress.say(f"what the trials cost could not be told: {_first_line(error)}")
-        if self.plan.not_own is not None:
-            self.progress.say(self.plan.not_own)
-        elif self.plan.own is not None and not counts.finished:
-            values = "  ".join(as_overrides(self.plan.own))
-            self.progress.say(f"trial 0 has the config's own values: {values}")
+                self.progress.say(str(self.estimate_cost(self.spec, num_left)))
+            except Exception as error:  # invalid data, which the trials will report, too; or out of memory
+                log.info("the cost could not be estimated", exc_info=True)
+                self.progress.say(f"the cost of the trials could not be estimated: {_first_line(error)}")
+        if self.spec.config_values_problem is not None:
+            self.progress.say(self.spec.config_values_problem)
+        elif self.spec.config_values is not None and not counts.finished:
+            values = "  ".join(as_overrides(self.spec.config_values))
+            self.progress.say(f"trial 0 has the config's values: {values}")
 
     def _next_batch(self) -> list[tuple[int, list[str]]]:
-        """Number and overrides of the trials to launch next; none where the study is complete."""
-        settings, study = self.plan.settings, self.study
-        conf_files.refuse_changes(study.user_attrs["conf_files"], self.plan.conf_files(), self.plan.conf)
-        with lock(self.plan.folder):
-            dead = trials.retry_the_dead(study, take_over=settings.take_over)
+        """Numbers and overrides of the trials to launch next; empty if the study is complete."""
+        sweeper, study = self.spec.sweeper, self.study
+        conf_files.refuse_changes(study.user_attrs["conf_files"], self.spec.conf_files(), self.spec.conf)
+        with lock(self.spec.folder):
+            dead = trials.retry_the_dead(study, take_over=sweeper.take_over)
             if dead:
-                self.progress.say(f"tried again, since the process died that ran them: trials {_listed(dead)}")
+                self.progress.say(f"retried, since their process died: trials {_listed(dead)}")
             counts = trials.count(study)
-            if counts.failed > settings.max_failures:
+            if counts.failed > sweeper.max_failures:
                 raise InputError(self._too_many_failures(counts.failed))
-            room = self.plan.n_trials - counts.finished - counts.running
+            room = self.spec.n_trials - counts.finished - counts.running
             batch = []
-            for _ in range(min(room, self.plan.num_jobs)):
-                trial, overrides = trials.ask(study, settings, self.plan.dimensions, self.plan.define)
+            for _ in range(min(room, self.spec.num_jobs)):
+                trial, overrides = trials.ask(study, sweeper, self.spec.dimensions, self.spec.define)
                 batch.append((trial.number, overrides))
                 self._refuse_used_folder(trial.number)
         return batch
 
     def _launch(self, batch: Sequence[tuple[int, list[str]]]) -> None:
-        """Run them; whatever goes wrong in one of them, the sweep goes on."""
-        jobs = [[*self.plan.fixed, *overrides, *self._of_job(number)] for number, overrides in batch]
+        """Run the trials; an error in one of them does not end the sweep."""
+        jobs = [[*self.spec.fixed, *overrides, *self._of_job(number)] for number, overrides in batch]
         numbers = [number for number, _ in batch]
         try:
             returns: Sequence[JobReturn | None] = self.launcher.launch(jobs, initial_job_idx=numbers[0])
             error: Exception | None = None
-        except Exception as caught:  # of composing a job, or of a worker that is gone
+        except Exception as caught:  # a job could not be composed, or a worker died
             log.info("the launcher failed", exc_info=True)
             returns, error = [None] * len(batch), caught
         for number, returned in zip(numbers, returns, strict=True):
             self._settle(number, returned, error)
             if self.tracker is not None and self._trial(number).state == TrialState.PRUNED:
-                self.tracker.prune(self.plan.folder / TRIAL_FOLDER.format(number=number))
+                self.tracker.prune(self.spec.folder / TRIAL_FOLDER.format(number=number))
 
     def _settle(self, number: int, returned: JobReturn | None, error: Exception | None) -> None:
-        """What a job has told stands; what it has not is decided here."""
+        """Fail or retry a trial whose job did not tell its result."""
         trial = self._trial(number)
         if trial.state != TrialState.RUNNING:
             return
@@ -185,11 +185,11 @@ class Controller:
             self._fail(trial, error or RuntimeError("the job ended without a result"))
             return
         process = trial.user_attrs["process"]
-        if process == this_process() and isinstance(error, BrokenExecutor):  # before it began, a worker died
+        if process == this_process() and isinstance(error, BrokenExecutor):  # a worker died before the job started
             self._retry(trial, error)
             return
-        if process == this_process():  # it never began, or in this process
-            self._fail(trial, error or RuntimeError("the job did not begin"))
+        if process == this_process():  # the job never started, or ran in this process
+            self._fail(trial, error or RuntimeError("the job did not start"))
             return
         while trial.state == TrialState.RUNNING and is_here(process) and is_alive(process):
             time.sleep(POLL_SECONDS)
@@ -198,9 +198,9 @@ class Controller:
             self._retry(trial, error)
 
     def _retry(self, trial: FrozenTrial, error: Exception | None) -> None:
-        with lock(self.plan.folder):
+        with lock(self.spec.folder):
             trials.retry(self.study, trial)
-        self.progress.say(f"trial {trial.number}: its process died ({_first_line(error)}); it is tried again")
+        self.progress.say(f"trial {trial.number}: its process died ({_first_line(error)}); it is retried")
 
     def _fail(self, trial: FrozenTrial, error: Exception) -> None:
         trials.fail(self.study, trial, f"{type(error).__name__}: {error}")
@@ -210,23 +210,23 @@ class Controller:
         return self.study.get_trials(deepcopy=False)[number]
 
     def _of_job(self, number: int) -> list[str]:
-        """Its folder, and what its environment tells it; none of it stands in the config that it saves."""
+        """Overrides that give a job its folder and environment; they are not in the config that it saves."""
         environment = {TRIAL: str(number)}
         if self.parent_run is not None:
             environment[PARENT_RUN] = self.parent_run
-        if (threads := self.plan.threads_per_job) is not None:
+        if (threads := self.spec.threads_per_job) is not None:
             environment |= {THREADS: str(threads), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         return [
-            f"hydra.sweeper.study={as_value(self.plan.settings.study)}",  # not that of the job's own tasks
+            f"hydra.sweeper.study={as_value(self.spec.sweeper.study)}",  # not that of the job's tasks
             f"hydra.sweep.subdir={TRIAL_FOLDER.format(number=number)}",
             *(f"++hydra.job.env_set.{name}='{value}'" for name, value in environment.items()),
         ]
 
     def _refuse_used_folder(self, number: int) -> None:
-        folder = self.plan.folder / TRIAL_FOLDER.format(number=number)
+        folder = self.spec.folder / TRIAL_FOLDER.format(number=number)
         if folder.exists():
             raise InputError(
-                f"{shown(folder)}: is there already, and no trial of this study made it; move it away, or name "
+                f"{shown(folder)}: exists, and no trial of this study created it; move it away, or name "
                 f"another study with hydra.sweeper.study=NAME"
             )
 
@@ -236,17 +236,17 @@ class Controller:
     def _all_failed(self) -> str:
         num_failed = trials.count(self.study).failed
         return (
-            f"sweep {self.plan.settings.study}: no trial gave a value, and {num_failed} failed; the last one: "
-            f"{self._last_failure().user_attrs.get('error', 'ended without a word')}"
+            f"sweep {self.spec.sweeper.study}: no trial gave a value, and {num_failed} failed; the last one: "
+            f"{self._last_failure().user_attrs.get('error', 'no error was recorded')}"
         )
 
     def _too_many_failures(self, num_failed: int) -> str:
         last = self._last_failure()
         error = str(last.user_attrs.get("error")).partition("\n")[0]
         return (
-            f"hydra.sweeper.max_failures={self.plan.settings.max_failures}: {num_failed} trials failed, the last "
+            f"hydra.sweeper.max_failures={self.spec.sweeper.max_failures}: {num_failed} trials failed, the last "
             f"({last.number}) with {error}; see run.log in its folder. With a higher max_failures the same "
-            f"command goes on"
+            f"command resumes the sweep"
         )
 
     def _track(self) -> None:
@@ -256,13 +256,13 @@ class Controller:
             self.tracker.log({**values, **best_values(self.study)}, step=counts.finished)
 
     def _end(self) -> float | None:
-        """Table, `best.yaml` and `sweep.json`, whatever ended the sweep."""
-        folder, study = self.plan.folder, self.study
-        write_summary(study, self.plan.settings, folder)
+        """Write `sweep.json` and `best.yaml` and print the table of the best trials, however the sweep ended."""
+        folder, study = self.spec.folder, self.study
+        write_summary(study, self.spec.sweeper, folder)
         path = write_best(study, folder)
         for trial in trials.runs_elsewhere(study):
             self.progress.say(
-                f"trial {trial.number} still runs on another machine; if that is gone, go on with "
+                f"trial {trial.number} still runs on another machine; if that is gone, resume with "
                 f"hydra.sweeper.take_over=true"
             )
         if path is None:

@@ -1,8 +1,8 @@
-"""Inside a job: one trial trains, reports its scores, prunes itself and tells its result to the study.
+"""Inside a job: train one trial, report its scores to the pruner, and tell the study the result.
 
-1. `run_trial` finds the trial by its number, which travels in the job's environment.
-2. One seed: every evaluation is reported. Several: one training after the other, a report after each.
-3. The result is told here, not by the controller: whatever happens to that one, what finished is kept.
+1. `run_trial` finds the trial by its number, which is in the job's environment.
+2. With one seed, every evaluation is reported. With several, they train one after the other, with a report after each.
+3. The job tells the result, not the controller: a trial that finished is kept, whatever happens to the controller.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from optuna.trial import Trial, TrialState
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results, save_config
-from multitask_bert.sweeps.liveness import this_process
-from multitask_bert.sweeps.settings import THREADS, TRIAL, SweepConfig
+from multitask_bert.sweeps.processes import this_process
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
+from multitask_bert.sweeps.sweep_config import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.trials import SECONDS
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
@@ -39,33 +39,35 @@ from multitask_bert.utils.terminal import make_console
 
 log = logging.getLogger(__name__)
 
-ERROR_LENGTH = 2000  # characters of an error that are kept in the study
+ERROR_LENGTH = 2000  # characters of an error that the study keeps
 
 
 class Train(Protocol):
-    """Trains in a folder and leaves `results.json` there; tells each evaluation, and ends where that says True."""
+    """Trains in a folder and writes `results.json`; stops when `on_evaluation(step, num_steps, scores)` is True."""
 
     def __call__(
-        self, config: ExperimentConfig, folder: Path, watcher: Callable[[int, int, Mapping[str, float]], bool], /
+        self, config: ExperimentConfig, folder: Path, on_evaluation: Callable[[int, int, Mapping[str, float]], bool], /
     ) -> Any: ...
 
 
 class DivergenceError(RuntimeError):
-    """A score or a loss is not a number any more."""
+    """A score or a loss is infinite or not a number."""
 
 
 @dataclass
 class Outcome:
-    """What a trial's trainings gave."""
+    """The results of a trial's trainings."""
 
     is_pruned: bool = False
     by_seed: dict[int, dict[str, float]] = field(default_factory=dict)  # final scores of each finished training
-    collapsed: set[str] = field(default_factory=set)  # task.head that had learnt nothing in a training's best model
+    collapsed: set[str] = field(default_factory=set)  # heads (task.head) that learned nothing, of the best models
+    num_steps: int = 0  # of all finished trainings
 
     def add(self, seed: int, results: Mapping[str, Any]) -> None:
-        """What a training left in its `results.json`."""
+        """Add the `results.json` of a training."""
         self.by_seed[seed] = results["metrics"]["eval"]
         self.collapsed.update(collapsed_heads(results))
+        self.num_steps += results["steps"]
 
     def mean(self, key: str) -> float:
         scores = [scores[key] for scores in self.by_seed.values()]
@@ -77,28 +79,28 @@ class Outcome:
 
 
 def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | None:
-    """Train what the config says as a trial of the study; the first metric's value, or None where there is none."""
-    settings = OmegaConf.to_object(HydraConfig.get().sweeper)
-    assert isinstance(settings, SweepConfig)
-    study = load_study(settings, folder.parent)
+    """Train the config as a trial of the study; the value of the first metric, None if the trial failed."""
+    sweeper = OmegaConf.to_object(HydraConfig.get().sweeper)
+    assert isinstance(sweeper, SweepConfig)
+    study = load_study(sweeper, folder.parent)
     number = int(os.environ[TRIAL])
     frozen = study.get_trials(deepcopy=False)[number]
     assert frozen.number == number
     if frozen.state != TrialState.RUNNING:
-        log.warning("trial %d was given up before it began, and tried again elsewhere", number)
+        log.warning("trial %d was failed before it started, and is retried elsewhere", number)
         return None
     trial = Trial(study, frozen._trial_id)
     trial.set_user_attr("process", this_process())
-    # A trial is tried again from its beginning, so it needs no checkpoints to go on from.
+    # A trial that dies is retried from its beginning, so it needs no checkpoints to resume from.
     config = replace(config, trainer=replace(config.trainer, keep_last=0))
     if THREADS in os.environ:
         torch.set_num_threads(int(os.environ[THREADS]))
     started = time.perf_counter()
     with _heartbeat(trial), sharing():
         try:
-            outcome = _train(config, folder, train, trial, settings)
+            outcome = _train(config, folder, train, trial, sweeper)
             trial.set_user_attr(SECONDS, seconds_since(started))
-            return _tell(study, trial, outcome, settings)
+            return _tell(study, trial, outcome, sweeper)
         except Exception as error:
             log.info("trial %d failed", number, exc_info=True)
             trial.set_user_attr(SECONDS, seconds_since(started))
@@ -109,22 +111,22 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
 
 
 def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:
-    """How much of its steps a trial has done: the nearest of the shares at which all trials evaluate, in permille.
+    """The share of its steps that a trial has done, in permille: the nearest of `shares`, at which all trials evaluate.
 
-    Trials of different lengths are compared there: at equal steps, the rate of a longer one has yet to decay.
+    Trials of different lengths are compared at equal shares: at equal steps, the rate of a longer one has yet to decay.
     """
     return round(1000 * min([*shares, 1.0], key=lambda share: abs(share * num_steps - step)))
 
 
 def _free_device() -> None:
-    """What a trial that ran out of memory still holds there, before the next one begins."""
+    """Free the memory of the GPU that a failed trial still holds."""
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, settings: SweepConfig) -> Outcome:
-    metrics, outcome = settings.metrics, Outcome()
+def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, sweeper: SweepConfig) -> Outcome:
+    metrics, outcome = sweeper.metrics, Outcome()
 
     def report(step: int, num_steps: int, scores: Mapping[str, float]) -> bool:
         _refuse_nan(step, scores, metrics)
@@ -132,40 +134,43 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, s
             return False
         shares = config.trainer.eval_shares
         trial.report(scores[metrics[0]], permille_of(step, num_steps, shares) if shares else step)
-        return bool(trial.should_prune())  # some pruners answer with a NumPy bool, which JSON does not know
+        return bool(trial.should_prune())  # some pruners return a NumPy bool, which is not JSON
 
-    if settings.seeds == 1:
+    if sweeper.seeds == 1:
         train(config, folder, report)
         results = read_results(folder)
         outcome.is_pruned = results["pruned"]
         outcome.add(config.seed, results)
         return outcome
-    for seed in range(config.seed, config.seed + settings.seeds):
-        own, own_folder = replace(config, seed=seed), folder / f"seed_{seed}"
-        save_config(own, own_folder)
-        train(own, own_folder, lambda step, num_steps, scores: _refuse_nan(step, scores, metrics))
-        outcome.add(seed, read_results(own_folder))
-        is_last = len(outcome.by_seed) == settings.seeds
+    for seed in range(config.seed, config.seed + sweeper.seeds):
+        seed_config, seed_folder = replace(config, seed=seed), folder / f"seed_{seed}"
+        save_config(seed_config, seed_folder)
+        train(seed_config, seed_folder, lambda step, num_steps, scores: _refuse_nan(step, scores, metrics))
+        outcome.add(seed, read_results(seed_folder))
+        is_last = len(outcome.by_seed) == sweeper.seeds
         if len(metrics) == 1:
-            own_score, mean = outcome.by_seed[seed][metrics[0]], outcome.mean(metrics[0])
-            trial.report(own_score if settings.pruner_name == "wilcoxon" else mean, len(outcome.by_seed))
+            score, mean = outcome.by_seed[seed][metrics[0]], outcome.mean(metrics[0])
+            trial.report(score if sweeper.pruner_name == "wilcoxon" else mean, len(outcome.by_seed))
             outcome.is_pruned = bool(trial.should_prune()) and not is_last
         _write_summary(folder, outcome, metrics)
         if outcome.is_pruned:
             make_console().print(
-                f"pruned after {len(outcome.by_seed)} of {settings.seeds} seeds: other trials do better"
+                f"pruned after {len(outcome.by_seed)} of {sweeper.seeds} seeds: other trials do better"
             )
             break
     return outcome
 
 
-def _tell(study: optuna.Study, trial: Trial, outcome: Outcome, settings: SweepConfig) -> float | None:
-    means, metrics = outcome.means(), settings.metrics
+def _tell(study: optuna.Study, trial: Trial, outcome: Outcome, sweeper: SweepConfig) -> float | None:
+    means, metrics = outcome.means(), sweeper.metrics
     values = [means[metric] for metric in metrics]
     by_seed = {seed: [scores[metric] for metric in metrics] for seed, scores in outcome.by_seed.items()}
     trial.set_user_attr("scores", means)
     trial.set_user_attr("collapsed", sorted(outcome.collapsed))
-    trial.set_user_attr("seed_scores", {str(seed): own if len(own) > 1 else own[0] for seed, own in by_seed.items()})
+    trial.set_user_attr("steps", outcome.num_steps)
+    trial.set_user_attr(
+        "seed_scores", {str(seed): scores if len(scores) > 1 else scores[0] for seed, scores in by_seed.items()}
+    )
     if outcome.is_pruned:
         study.tell(trial.number, state=TrialState.PRUNED)
     else:
@@ -181,7 +186,7 @@ def _tell_failure(study: optuna.Study, trial: Trial, error: Exception) -> None:
 
 
 def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> bool:
-    """End a trial whose training diverged; never asks for it to be pruned.
+    """Raise if the training diverged; always False, so that the trial is not pruned.
 
     Raises:
         DivergenceError: a metric or the loss is not finite.
@@ -193,7 +198,7 @@ def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> b
 
 
 def _write_summary(folder: Path, outcome: Outcome, metrics: list[str]) -> None:
-    """`results.json` of a trial of several seeds; those of each seed have their own."""
+    """Write `results.json` of a trial with several seeds, beside those of each seed."""
     by_seed = {f"seed_{seed}": {name: scores[name] for name in metrics} for seed, scores in outcome.by_seed.items()}
     summary = {"metrics": {"eval": outcome.means()}, "seeds": by_seed, "pruned": outcome.is_pruned}
     write_json(folder / RESULTS, finite(summary))
@@ -201,9 +206,9 @@ def _write_summary(folder: Path, outcome: Outcome, metrics: list[str]) -> None:
 
 @contextmanager
 def _heartbeat(trial: Trial) -> Iterator[None]:
-    """Signs of life from a thread, where the storage keeps them."""
+    """Send heartbeats from a thread, if the storage keeps them."""
     storage: Any = trial.storage
-    backend = getattr(storage, "_backend", storage)  # behind the cache that Optuna puts before a database
+    backend = getattr(storage, "_backend", storage)  # Optuna wraps a database in a cache
     if not isinstance(backend, RDBStorage):
         yield
         return
@@ -213,8 +218,8 @@ def _heartbeat(trial: Trial) -> Iterator[None]:
         while not is_over.wait(HEARTBEAT_SECONDS):
             try:
                 backend.record_heartbeat(trial._trial_id)
-            except Exception as error:  # the training goes on; what it reports will tell
-                log.info("no sign of life could be left in the storage: %s", error)
+            except Exception as error:  # keep training: a storage that is down shows at the next report
+                log.info("the storage did not take a heartbeat: %s", error)
 
     backend.record_heartbeat(trial._trial_id)
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep between its trials: a line with a bar, and a table in the end."""
+"""What a sweep prints between its trials: a line with a bar, and a table at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import optuna
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from multitask_bert.sweeps.forecast import duration
+from multitask_bert.sweeps.cost_estimate import duration
 from multitask_bert.sweeps.results import best_trials, words_on_collapsed
 from multitask_bert.sweeps.trials import count, counted, seconds_of
 from multitask_bert.utils.terminal import make_console
@@ -17,7 +17,7 @@ BAR_WIDTH = 24  # characters
 
 
 class Progress:
-    """Says how far the study is; `num_jobs`: trials that run side by side."""
+    """Prints how far the study is; `num_jobs`: trials that run in parallel."""
 
     def __init__(self, study: optuna.Study, n_trials: int, num_jobs: int, *, file: Any = None) -> None:
         self.study, self.n_trials, self.num_jobs = study, n_trials, num_jobs
@@ -37,7 +37,7 @@ class Progress:
             self.say(self.line())
 
     def line(self) -> str:
-        """As in `sweep lr_ner: 5 of 24 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.7114 (trial 3); …`."""
+        """For example `sweep lr_ner: 5 of 24 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.7114 (trial 3)`."""
         counts = count(self.study)
         parts = [f"sweep {self.study.study_name}: {self.done()}, {counts.pruned} pruned, {counts.failed} failed"]
         if best := best_trials(self.study):
@@ -53,7 +53,7 @@ class Progress:
         return f"{count(self.study).finished} of {self.n_trials} trials done"
 
     def _seconds_left(self) -> float | None:
-        """From how long trials took so far; None before the first and after the last."""
+        """Estimated from the trials that ended; None before the first and after the last trial."""
         seconds = [seconds_of(t) for t in counted(self.study) if t.state.is_finished() and t.duration]
         left = self.n_trials - count(self.study).finished
         return left * sum(seconds) / len(seconds) / self.num_jobs if seconds and left > 0 else None

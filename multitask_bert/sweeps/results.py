@@ -1,4 +1,4 @@
-"""What a sweep leaves in its folder: `sweep.json`, `best.yaml` and a table of the best trials."""
+"""The results of a sweep: `sweep.json` and `best.yaml` in its folder, and a table of the best trials."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.table import Table
 
 from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config
-from multitask_bert.sweeps.settings import MAXIMIZE, OWN, SweepConfig
 from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
+from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.trust.databases import storage_problems
 from multitask_bert.trust.permissions import refuse
@@ -27,7 +27,7 @@ NUM_ROWS = 10
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials, best first; with several metrics, those that no other one beats, by the first metric."""
+    """Complete trials, best first; with several metrics, the Pareto front, ordered by the first metric."""
     complete = [trial for trial in counted(study) if trial.state == TrialState.COMPLETE]
     if len(study.directions) > 1 and complete:
         front = {trial.number for trial in study.best_trials}
@@ -37,60 +37,60 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def study_of(folder: Path) -> optuna.Study:
-    """The study of a sweep's folder, as `sweep.json` tells where it is.
+    """Load the study that `sweep.json` in the sweep's folder names.
 
     Raises:
-        InputError: there is no sweep, or its storage is down.
+        InputError: the folder is not that of a sweep, or the storage is down or lacks the study.
     """
     try:
         summary = read_json(folder / SWEEP)
         name, storage = summary["study"], summary["storage"]
         if not isinstance(name, str) or not isinstance(storage, str):
-            raise ValueError("study and storage are no names")
+            raise ValueError("study and storage must be text")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"run_dir={folder}: not the folder of a sweep (no whole {SWEEP} there: {error})") from error
-    settings = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
-    refuse(storage_problems(settings.storage), folder / SWEEP)
+        raise InputError(f"run_dir={folder}: not the folder of a sweep (it has no valid {SWEEP}: {error})") from error
+    sweeper = SweepConfig(study=name, storage=None if storage == JOURNAL_FILE else storage)
+    refuse(storage_problems(sweeper.storage), folder / SWEEP)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(settings, folder))
+        return optuna.load_study(study_name=name, storage=open_storage(sweeper, folder))
     except KeyError as error:
         raise InputError(f"run_dir={folder}: the storage {storage} holds no study {name}") from error
 
 
 def collapsed_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials of whose best model a head has learnt nothing; a pruned one may have had no time to."""
+    """Trials with a head that learned nothing in the best model; a pruned trial may have lacked the time."""
     return [trial for trial in counted(study) if trial.user_attrs.get("collapsed")]
 
 
 def words_on_collapsed(study: optuna.Study) -> str | None:
-    """As in `4 trials with a head that learnt nothing (3 of them pruned)`; None: there are none."""
+    """For example `4 trials with a head that learned nothing (3 of them pruned)`; None if there are none."""
     found = collapsed_trials(study)
     if not found:
         return None
     num_pruned = sum(trial.state == TrialState.PRUNED for trial in found)
     noun = "trial" if len(found) == 1 else "trials"
-    return f"{len(found)} {noun} with a head that learnt nothing ({num_pruned} of them pruned)"
+    return f"{len(found)} {noun} with a head that learned nothing ({num_pruned} of them pruned)"
 
 
 def best_values(study: optuna.Study) -> dict[str, float]:
-    """The best trial's values, by `best_<metric>`; empty where none is complete."""
+    """Values of the best trial, by `best_<metric>`; empty if no trial is complete."""
     best = best_trials(study)
     metrics = [f"best_{metric}" for metric in study.user_attrs["metrics"]]
     return dict(zip(metrics, best[0].values, strict=True)) if best else {}
 
 
-def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> None:
-    """`sweep.json`: which study this is and where it is stored, for whoever reads the folder later."""
+def write_summary(study: optuna.Study, sweeper: SweepConfig, folder: Path) -> None:
+    """Write `sweep.json`: the study's name and storage, the counts of its trials, and the best one."""
     best = best_trials(study)
     counts = count(study)
     write_json(
         folder / SWEEP,
         finite({
-            "study": settings.study,
-            "storage": without_password(settings.storage or JOURNAL_FILE),  # a file: below this folder
-            "metrics": settings.metrics,
-            "directions": settings.directions,
-            "n_trials": settings.n_trials,
+            "study": sweeper.study,
+            "storage": without_password(sweeper.storage or JOURNAL_FILE),  # a file is relative to this folder
+            "metrics": sweeper.metrics,
+            "directions": sweeper.directions,
+            "n_trials": sweeper.n_trials,
             "complete": counts.complete,
             "pruned": counts.pruned,
             "failed": counts.failed,
@@ -106,7 +106,7 @@ def write_summary(study: optuna.Study, settings: SweepConfig, folder: Path) -> N
 
 
 def write_best(study: optuna.Study, folder: Path) -> Path | None:
-    """`best.yaml`: the best trial's config as one of its own; None where no trial is complete."""
+    """Write `best.yaml`, the best trial's config as a primary config; None if no trial is complete."""
     best = best_trials(study)
     if not best:
         return None
@@ -126,9 +126,9 @@ def write_best(study: optuna.Study, folder: Path) -> Path | None:
 
 
 def table_of(study: optuna.Study) -> Table:
-    """The best trials: values, spread over seeds, and what was chosen."""
+    """The best trials: values, standard deviation over seeds, and overrides."""
     metrics = study.user_attrs["metrics"]
-    title = "Best trials" if len(metrics) == 1 else "Trials that no other one beats"
+    title = "Best trials" if len(metrics) == 1 else "Pareto front"
     notes = [*(f"Note: {caveat}" for caveat in study.user_attrs.get("caveats", [])), words_on_collapsed(study)]
     table = Table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD,
@@ -138,19 +138,19 @@ def table_of(study: optuna.Study) -> Table:
         table.add_column(name, justify="right")
     table.add_column("values")
     for trial in best_trials(study)[:NUM_ROWS]:
-        scores = [_with_spread(trial, place) for place in range(len(metrics))]
+        scores = [_with_spread(trial, index) for index in range(len(metrics))]
         chosen = "  ".join(map(_shortened, trial.user_attrs["overrides"]))
-        chosen += "  (the config's own)" if trial.user_attrs.get(OWN) else ""
+        chosen += "  (the config's values)" if trial.user_attrs.get(HAS_CONFIG_VALUES) else ""
         if heads := trial.user_attrs.get("collapsed"):
-            chosen += f"  (learnt nothing: {', '.join(heads)})"
+            chosen += f"  (learned nothing: {', '.join(heads)})"
         table.add_row(str(trial.number), *scores, on_one_line(chosen))
     return table
 
 
-def _with_spread(trial: FrozenTrial, place: int) -> str:
-    by_seed = [own if isinstance(own, list) else [own] for own in trial.user_attrs["seed_scores"].values()]
-    spread = f" ± {statistics.stdev(own[place] for own in by_seed):.4f}" if len(by_seed) > 1 else ""
-    return f"{trial.values[place]:.4f}{spread}"
+def _with_spread(trial: FrozenTrial, index: int) -> str:
+    by_seed = [scores if isinstance(scores, list) else [scores] for scores in trial.user_attrs["seed_scores"].values()]
+    spread = f" ± {statistics.stdev(scores[index] for scores in by_seed):.4f}" if len(by_seed) > 1 else ""
+    return f"{trial.values[index]:.4f}{spread}"
 
 
 def _shortened(override: str) -> str:

@@ -1,4 +1,4 @@
-"""The search space: dimensions over config keys, and how a choice among their values becomes Hydra overrides."""
+"""The search space: dimensions over config keys, and how the values of a trial become Hydra overrides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.config.overrides import as_value, nested_value, read_value, without_quotes
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.trust.config_files import searched_key_problem
 
 FIELD = "hydra.sweeper.space"
@@ -41,13 +41,13 @@ class Dimension:
     choices: tuple[Scalar, ...] = ()
 
     def described(self) -> dict[str, Any]:
-        """As it is kept in the study: of JSON types, the same for the same dimension."""
+        """The dimension in JSON types, as the study keeps it."""
         if self.type == "categorical":
             return {"type": self.type, "choices": list(self.choices)}
         return {"type": self.type, "low": self.low, "high": self.high, "log": self.log, "step": self.step}
 
     def probes(self) -> list[Scalar]:
-        """Values to try before the first trial: both ends, or every choice."""
+        """Values whose configs are composed before the first trial: both ends, or every choice."""
         return list(self.choices) if self.type == "categorical" else [self.low, self.high]
 
     def holds(self, value: Any) -> bool:
@@ -60,10 +60,10 @@ class Dimension:
         return self.low <= value <= self.high and abs(offset - round(offset)) < 1e-6
 
     def grid(self) -> list[Scalar]:
-        """Every value.
+        """All values, for a grid.
 
         Raises:
-            InputError: a range without steps has no end of them.
+            InputError: a range without steps has infinitely many.
         """
         if self.type == "categorical":
             return list(self.choices)
@@ -75,30 +75,30 @@ class Dimension:
                 f"{FIELD}.{self.key}: hydra.sweeper.sampler=grid needs every value; give a step (and no log), or a list"
             )
         low, high, exact = (Decimal(str(number)) for number in (self.low, self.high, step))  # 3 * 0.1 is not 0.3
-        values = [low + exact * place for place in range(int((high - low) / exact) + 1)]
+        values = [low + exact * index for index in range(int((high - low) / exact) + 1)]
         return [int(value) if self.type == "int" else float(value) for value in values]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line and `hydra.sweeper` ask for together."""
+    """The search that `hydra.sweeper` and the command line ask for together."""
 
     dimensions: tuple[Dimension, ...]
-    fixed: tuple[str, ...]  # overrides that every trial has
+    fixed: tuple[str, ...]  # overrides of every trial
 
 
-def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictConfig) -> Request:
-    """Dimensions from `hydra.sweeper.space` and from sweeps on the command line, which wins; the rest is fixed.
+def read_request(arguments: Sequence[str], sweeper: SweepConfig, config: DictConfig) -> Request:
+    """Read the dimensions of `hydra.sweeper.space` and of sweeps on the command line; other arguments are fixed.
 
-    `config`: composed without the space; tells whether a key's numbers are whole.
+    The command line wins. `config`: composed without the space; says whether the numbers of a key are integers.
 
     Raises:
-        InputError: a dimension that is none.
+        InputError: a dimension is invalid, or there is none.
     """
-    for key in settings.space:
+    for key in sweeper.space:
         if (problem := searched_key_problem(str(key))) is not None:
             raise InputError(f"{FIELD}.{key}: {problem}")
-    dimensions = {str(key): _read(str(key), value, config) for key, value in settings.space.items()}
+    dimensions = {str(key): _read(str(key), value, config) for key, value in sweeper.space.items()}
     fixed = []
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         key = override.get_key_element()
@@ -108,7 +108,7 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
             dimensions[key] = _read_sweep(key, override, config)
         else:
             fixed.append(str(override.input_line))
-    if not dimensions and settings.function is None:
+    if not dimensions and sweeper.function is None:
         raise InputError(f"{FIELD}: is empty, so there is nothing to search; {SHAPES} per config key")
     return Request(tuple(dimensions[key] for key in sorted(dimensions)), tuple(fixed))
 
@@ -116,13 +116,13 @@ def read_request(arguments: Sequence[str], settings: SweepConfig, config: DictCo
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
     """`{"optimizer.lr": 1e-4}` -> `["optimizer.lr=0.0001"]`, sorted by key.
 
-    A string that is written as a list, a dict or a quoted string stands for what is written: Optuna knows scalars only.
+    A string that reads as a list, a dict or a quoted string means just that: the choices of Optuna are scalars.
     """
     return [f"{key}={_as_text(values[key])}" for key in sorted(values)]
 
 
 def probe_overrides(dimensions: Iterable[Dimension]) -> list[list[str]]:
-    """As many rows of overrides as it takes for each dimension to show its ends or each of its choices once."""
+    """Overrides of the fewest configs that have both ends and every choice of each dimension."""
     probes = {dimension.key: dimension.probes() for dimension in dimensions}
     rows = max(map(len, probes.values()), default=1)
     return [as_overrides({key: values[row % len(values)] for key, values in probes.items()}) for row in range(rows)]
@@ -155,12 +155,12 @@ def _read_sweep(key: str, override: Override, config: DictConfig) -> Dimension:
     if isinstance(sweep, IntervalSweep):
         ends = {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags}
         return _range(key, Dimension(key, "float", sweep.start, sweep.end, bool(ends["log"])))
-    raise InputError(f"{override.input_line}: not a sweep that is known here; write {key}=a,b or {key}=interval(0,1)")
+    raise InputError(f"{override.input_line}: no such sweep is supported; write {key}=a,b or {key}=interval(0,1)")
 
 
 def _categorical(where: str, key: str, choices: Any) -> Dimension:
     if not isinstance(choices, list) or not choices:
-        raise InputError(f"{where}: must be a list of choices, with one at least")
+        raise InputError(f"{where}: must be a list of at least one choice")
     plain = tuple(_plain(choice) for choice in choices)
     for choice, text in zip(choices, map(_as_text, plain), strict=True):
         if repr(read_value(text)) != repr(without_quotes(choice)):
@@ -169,7 +169,7 @@ def _categorical(where: str, key: str, choices: Any) -> Dimension:
                 f"of ASCII letters, digits and _); put it into a file of a config group, and search the file's name"
             )
     if len(set(map(_as_text, plain))) < len(plain):
-        raise InputError(f"{where}: a choice stands there twice")
+        raise InputError(f"{where}: a choice is listed twice")
     return Dimension(key, "categorical", choices=plain)
 
 
@@ -186,7 +186,7 @@ def _range(where: str, found: Dimension) -> Dimension:
 
 
 def _type(where: str, key: str, value: Mapping[str, Any], config: DictConfig) -> str:
-    """As it says; else float where one of its numbers, or the config's own value, is one."""
+    """The given type; without one, float if one of the numbers or the config's value is a float, else int."""
     numbers = [value.get(name) for name in ("low", "high", "step")]
     named = value.get("type")
     if named not in (None, "float", "int"):
@@ -199,7 +199,7 @@ def _type(where: str, key: str, value: Mapping[str, Any], config: DictConfig) ->
 
 
 def _plain(value: Any) -> Scalar:
-    """A scalar, as Optuna's choices have to be; lists and dicts, and strings that look like one, as in an override."""
+    """The choice as a scalar, for Optuna; a list, a dict, or a string that looks like one, as text of an override."""
     value = without_quotes(value)
     if value is None or isinstance(value, int | float | bool):
         return value

@@ -1,4 +1,4 @@
-"""The study: where it is stored, what it was made for, and who may go on with it."""
+"""The study: its storage, what it was made for, and which sweeps may resume it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from optuna.study import StudyDirection
 
 from multitask_bert.config.overrides import keys_of, lies_in
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps.methods import make_pruner
-from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
+from multitask_bert.sweeps.samplers_and_pruners import make_pruner
+from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.utils.addresses import without_password
 
 log = logging.getLogger(__name__)
@@ -28,64 +28,66 @@ log = logging.getLogger(__name__)
 JOURNAL_FILE = "study.journal"
 LOCK_FILE = "sweep.lock"  # held while a trial is asked for, so that several controllers share n_trials
 TRIAL_FOLDER = "trial_{number:04d}"
-HEARTBEAT_SECONDS = 30  # between two signs of life of a trial; databases only
-GRACE_SECONDS = 300  # without one, after which the trial is taken for dead
+HEARTBEAT_SECONDS = 30  # between two heartbeats of a trial; databases only
+GRACE_SECONDS = 300  # without a heartbeat, until a trial counts as dead
 WAIT_SECONDS = 10  # for an answer of a database
-# What a study is made for, by the name under which it is kept; a change would mix what cannot be compared.
+# User attributes that must not change when a study is resumed, since its trials could not be compared.
 MADE_FOR = ("space", "function", "metrics", "directions", "seeds", "fixed_overrides")
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """One controller of this sweep at a time."""
+    """Hold the lock of the sweep: one controller at a time."""
     with FileLock(folder / LOCK_FILE):
         yield
 
 
-def open_storage(settings: SweepConfig, folder: Path) -> BaseStorage:
-    """The storage that `settings.storage` names; `folder`: the sweep's, for the default.
+def open_storage(sweeper: SweepConfig, folder: Path) -> BaseStorage:
+    """Open the storage that `sweeper.storage` names; by default it is a file in `folder`, the sweep's.
 
     Raises:
-        InputError: it is down, or no storage.
+        InputError: the storage is down or invalid.
     """
     quiet_optuna()
-    place = settings.storage
+    storage = sweeper.storage
     try:
-        if place is not None and "://" in place:
+        if storage is not None and "://" in storage:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)  # of the heartbeat
                 return RDBStorage(
-                    re.sub("^postgres(ql)?://", "postgresql+psycopg2://", place),  # SQLAlchemy 2.1 means another
-                    engine_kwargs={"connect_args": _connect_arguments(place), "pool_pre_ping": True},
+                    re.sub(
+                        "^postgres(ql)?://", "postgresql+psycopg2://", storage
+                    ),  # SQLAlchemy 2.1 has another default
+                    engine_kwargs={"connect_args": _connect_arguments(storage), "pool_pre_ping": True},
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     grace_period=GRACE_SECONDS,
                 )
-        path = folder / JOURNAL_FILE if place is None else Path(place)
+        path = folder / JOURNAL_FILE if storage is None else Path(storage)
         return JournalStorage(JournalFileBackend(str(path)))
-    except Exception as error:  # a driver's own, SQLAlchemy's, the system's
+    except Exception as error:  # of the driver, SQLAlchemy or the system
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(
-            f"hydra.sweeper.storage={without_password(place or folder.as_posix())}: cannot be opened "
+            f"hydra.sweeper.storage={without_password(storage or folder.as_posix())}: cannot be opened "
             f"({without_password(reason)}); is it there and running? null keeps the study in the sweep's folder"
         ) from error
 
 
-def open_study(storage: BaseStorage, settings: SweepConfig, made_for: Mapping[str, Any], folder: Path) -> optuna.Study:
-    """The study of this name: a new one, or the old one to go on with.
+def open_study(storage: BaseStorage, sweeper: SweepConfig, made_for: Mapping[str, Any], folder: Path) -> optuna.Study:
+    """Create the study of this name, or load it to be resumed.
 
     Raises:
-        InputError: it was made for something else, or `folder` holds trials of another one.
+        InputError: the study was made for another search, or `folder` has trials of another study.
     """
     study = optuna.create_study(
-        study_name=settings.study, storage=storage, load_if_exists=settings.study in _names(storage),
-        directions=list(map(direction_of, settings.directions)),
-        sampler=optuna.samplers.RandomSampler(), pruner=make_pruner(settings),
+        study_name=sweeper.study, storage=storage, load_if_exists=sweeper.study in _names(storage),
+        directions=list(map(direction_of, sweeper.directions)),
+        sampler=optuna.samplers.RandomSampler(), pruner=make_pruner(sweeper),
     )  # fmt: skip
     if not study.user_attrs:
         if study.get_trials(deepcopy=False):
-            raise InputError(f"hydra.sweeper.study={settings.study}: this study was not made by a sweep; {_another()}")
+            raise InputError(f"hydra.sweeper.study={sweeper.study}: this study was not made by a sweep; {_another()}")
         if any(folder.glob(TRIAL_FOLDER.format(number=0)[:-4] + "*")):
-            raise InputError(f"{folder}: holds trials of a study that is not in the storage any more; {_another()}")
+            raise InputError(f"{folder}: has trials of a study that is no longer in the storage; {_another()}")
         for name, value in made_for.items():
             study.set_user_attr(name, value)
         return study
@@ -95,17 +97,17 @@ def open_study(storage: BaseStorage, settings: SweepConfig, made_for: Mapping[st
             before, now = _without_loggers(before), _without_loggers(now)
         if before != now:
             raise InputError(
-                f"hydra.sweeper.study={settings.study}: this study was made for other {name.replace('_', ' ')}: "
+                f"hydra.sweeper.study={sweeper.study}: this study was made for other {name.replace('_', ' ')}: "
                 f"{before}, now {now}; {_another()}"
             )
     return study
 
 
-def load_study(settings: SweepConfig, folder: Path) -> optuna.Study:
-    """The study inside a job: it reports and tells, and proposes nothing."""
+def load_study(sweeper: SweepConfig, folder: Path) -> optuna.Study:
+    """Load the study inside a job, which reports and tells values but never asks for a trial."""
     return optuna.load_study(
-        study_name=settings.study, storage=open_storage(settings, folder),
-        sampler=optuna.samplers.RandomSampler(), pruner=make_pruner(settings),
+        study_name=sweeper.study, storage=open_storage(sweeper, folder),
+        sampler=optuna.samplers.RandomSampler(), pruner=make_pruner(sweeper),
     )  # fmt: skip
 
 
@@ -114,12 +116,12 @@ def direction_of(name: str) -> StudyDirection:
 
 
 def quiet_optuna() -> None:
-    """Its lines on every new study and trial, and of what is experimental in it."""
+    """Silence Optuna's messages on new studies and trials, and on experimental features."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def _without_loggers(overrides: Sequence[str] | None) -> list[str]:
-    """Those that change what is learnt."""
+    """The overrides that change what is learned: all but those of loggers."""
     given = list(overrides or ())
     return [override for override, key in zip(given, keys_of(given), strict=True) if lies_in(key, ("logger",)) is None]
 
@@ -130,7 +132,7 @@ def _names(storage: BaseStorage) -> list[str]:
 
 def _connect_arguments(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
-        return {"timeout": 60}  # others may be writing
+        return {"timeout": 60}  # other processes may be writing
     return {"connect_timeout": WAIT_SECONDS} if url.startswith("postgresql") else {}
 
 

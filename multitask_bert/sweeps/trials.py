@@ -1,4 +1,4 @@
-"""The trials of a study: which count, which are dead and tried again, and how a new one is asked for."""
+"""The trials of a study: which ones count, how a new one is asked for, and how a dead one is retried."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
-from multitask_bert.sweeps.methods import make_sampler
-from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.processes import is_alive, is_here, this_process
+from multitask_bert.sweeps.samplers_and_pruners import make_sampler
 from multitask_bert.sweeps.space import Dimension, as_overrides
 from multitask_bert.sweeps.study import TRIAL_FOLDER
+from multitask_bert.sweeps.sweep_config import SweepConfig
 
 log = logging.getLogger(__name__)
 
-MAX_TRIES = 3  # of one choice of values whose process dies, as where memory ends; then it counts as failed
-SECONDS = "seconds"  # user attribute: how long its job took
-RETRY_OF = "retry_of"  # user attribute: the number of the dead trial whose values this one has
+MAX_TRIES = 3  # of values whose process dies each time, as when memory runs out; then the trial counts as failed
+SECONDS = "seconds"  # user attribute: duration of the job
+RETRY_OF = "retry_of"  # user attribute: number of the dead trial whose values this one has
 
 Define = Callable[[BaseTrial], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Trials by how they ended; those that were tried again are in none."""
+    """Numbers of trials by state, without those that were retried."""
 
     complete: int = 0
     pruned: int = 0
@@ -45,14 +45,14 @@ class Counts:
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count: all that were begun, without those whose process died and that were tried again."""
+    """The trials that count: all that started, without those that died and were retried."""
     trials = study.get_trials(deepcopy=False)
     retried = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
     return [trial for trial in trials if trial.number not in retried and trial.state != TrialState.WAITING]
 
 
 def seconds_of(trial: FrozenTrial) -> float:
-    """How long it took, as its job has measured; else by the times of day in the study. 0 where it did not end."""
+    """Duration of the trial as its job measured it, else from the timestamps in the study; 0 unless it ended."""
     by_clock = trial.duration.total_seconds() if trial.duration is not None else 0.0
     return float(trial.user_attrs.get(SECONDS, max(0.0, by_clock)))
 
@@ -66,31 +66,33 @@ def count(study: optuna.Study) -> Counts:
 
 
 def ask(
-    study: optuna.Study, settings: SweepConfig, dimensions: Sequence[Dimension], define: Define | None
+    study: optuna.Study, sweeper: SweepConfig, dimensions: Sequence[Dimension], define: Define | None
 ) -> tuple[Trial, list[str]]:
-    """The next trial and its overrides: one that is to be tried again, else what the sampler proposes."""
+    """Ask for the next trial, and give its overrides: values to retry, else a proposal of the sampler."""
     num_trials = len(study.get_trials(deepcopy=False))
-    study.sampler = make_sampler(settings, dimensions, num_trials=num_trials)
+    study.sampler = make_sampler(sweeper, dimensions, num_trials=num_trials)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # it is the job that sends it
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # the job sends it
         trial = study.ask({dimension.key: distribution_of(dimension) for dimension in dimensions})
     if unknown := sorted(trial.params.keys() - {dimension.key for dimension in dimensions}):
-        # A queued trial of somebody else's storage: its parameters would be typed words of a command.
-        fail(study, study.get_trials(deepcopy=False)[trial.number], "its parameters are not of this search")
+        # A trial that somebody else enqueued: its parameters would become arguments of a command.
+        fail(
+            study, study.get_trials(deepcopy=False)[trial.number], "its parameters are not in the space of this search"
+        )
         raise InputError(
-            f"trial {trial.number} of study {study.study_name} waits with {', '.join(unknown)}, which this search does "
-            f"not change; name another study with hydra.sweeper.study=NAME"
+            f"trial {trial.number} of study {study.study_name} has {', '.join(unknown)}, which this search does not "
+            f"change; name another study with hydra.sweeper.study=NAME"
         )
     trial.set_user_attr("process", this_process())
     overrides = overrides_of(trial, define)
-    study.sampler = optuna.samplers.RandomSampler()  # that of a grid would want to stop the loop, which is ours
+    study.sampler = optuna.samplers.RandomSampler()  # a grid sampler would stop the study, whose loop is ours
     trial.set_user_attr("overrides", overrides)
     trial.set_user_attr("folder", TRIAL_FOLDER.format(number=trial.number))
     return trial, overrides
 
 
 def overrides_of(trial: Any, define: Define | None) -> list[str]:
-    """What was chosen; and, where a function defines more, what it returns (None: its parameters are config keys)."""
+    """Overrides of the trial's parameters, and those that `define` returns (None: all parameters are config keys)."""
     fixed = dict(trial.params)
     more = define(trial) if define is not None else {}
     if more is not None and not isinstance(more, Mapping):
@@ -110,10 +112,10 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
 
 
 def load_function(dotted: str) -> Define:
-    """`module.function` as Python imports it.
+    """Import `module.function`.
 
     Raises:
-        InputError: it is not there.
+        InputError: it cannot be imported, or is not callable.
     """
     module, _, name = dotted.rpartition(".")
     try:
@@ -124,17 +126,17 @@ def load_function(dotted: str) -> Define:
             f"Python finds (PYTHONPATH=FOLDER)"
         ) from error
     if not callable(found):
-        raise InputError(f"hydra.sweeper.function={dotted}: is no function")
+        raise InputError(f"hydra.sweeper.function={dotted}: is not a function")
     define: Define = found
     return define
 
 
 def retry_the_dead(study: optuna.Study, *, take_over: bool, ours: Sequence[int] = ()) -> list[int]:
-    """Give up the running trials whose process is dead, and queue their values again; the numbers of those.
+    """Enqueue the values of running trials whose process is dead again, fail those trials, and return their numbers.
 
-    `ours`: trials of this process, which are its own business. To be called with the sweep's lock held.
+    `ours`: trials of this process, which are left alone. The sweep's lock must be held.
     """
-    stale = _without_sign_of_life(study)
+    stale = _without_heartbeat(study)
     dead = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -146,18 +148,18 @@ def retry_the_dead(study: optuna.Study, *, take_over: bool, ours: Sequence[int] 
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue it again, then give it up: killed in between, the next one does the rest."""
+    """Enqueue the values of the trial again, then fail it; if killed in between, the next controller fails it."""
     trials = study.get_trials(deepcopy=False)
     tries = 1 + _num_before(trials, trial)
     is_queued = any(other.user_attrs.get(RETRY_OF) == trial.number for other in trials)
     if tries < MAX_TRIES and not is_queued:
-        queued = trial.system_attrs.get("fixed_params", {})  # all that a trial has that died before it took them
+        queued = trial.system_attrs.get("fixed_params", {})  # a trial that died early has no other values
         study.enqueue_trial({**queued, **trial.params}, user_attrs={RETRY_OF: trial.number})
     fail(study, trial, f"its process died ({tries} of {MAX_TRIES} tries)")
 
 
 def fail(study: optuna.Study, trial: FrozenTrial, error: str) -> None:
-    """Record it as failed, unless it told its result meanwhile."""
+    """Record the trial as failed, unless its result was told meanwhile."""
     try:
         Trial(study, trial._trial_id).set_user_attr("error", error)
         study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
@@ -166,26 +168,26 @@ def fail(study: optuna.Study, trial: FrozenTrial, error: str) -> None:
 
 
 def runs_elsewhere(study: optuna.Study) -> list[FrozenTrial]:
-    """Running trials of machines that cannot be asked."""
+    """Running trials of other machines, of which nothing is known."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [trial for trial in running if not is_here(trial.user_attrs.get("process", {}))]
 
 
 def _num_before(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> int:
-    """How often the same values were tried before."""
+    """How many earlier trials had the same values and died."""
     earlier = trial.user_attrs.get(RETRY_OF)
     return 0 if earlier is None else 1 + _num_before(trials, trials[earlier])
 
 
 def _is_dead(trial: FrozenTrial, *, take_over: bool) -> bool:
     process = trial.user_attrs.get("process")
-    if process is None:  # its controller died between two lines; the lock is ours, so nobody is there now
+    if process is None:  # its controller died while it asked for the trial: we hold the lock, so none is asking now
         return True
     return not is_alive(process) if is_here(process) else take_over
 
 
-def _without_sign_of_life(study: optuna.Study) -> set[int]:
+def _without_heartbeat(study: optuna.Study) -> set[int]:
     storage: Any = study._storage
     backend = getattr(storage, "_backend", storage)
-    # Optuna's own way fails such trials itself, before we could queue their values again.
+    # `optuna.storages.fail_stale_trials` would fail these trials before their values are enqueued again.
     return set(backend._get_stale_trial_ids(study._study_id)) if isinstance(backend, RDBStorage) else set()

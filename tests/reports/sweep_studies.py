@@ -1,7 +1,9 @@
-"""Studies of sweeps without the training, and how their reports are read."""
+"""Studies that no sweep trained, and readers of their reports."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import re
@@ -14,6 +16,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from multitask_bert.reports.pages import SORT_SCRIPT
 from multitask_bert.reports.sweep import read_sweep
 from multitask_bert.reports.sweep_page import page_of
 
@@ -23,7 +26,7 @@ SPACE = {
     WARMUP: FloatDistribution(0.0, 0.3),
     TASKS: CategoricalDistribution(["ner", "sentiment", "ner+sentiment"]),
     "adapter.rank": IntDistribution(4, 16),
-    # odd ones
+    # names and choices that no plot or page may trip over
     "$x^{_%": FloatDistribution(-1.0, 1.0),
     "<i>": CategoricalDistribution(["中文 $", "z" * 400, None]),
 }
@@ -40,7 +43,7 @@ def make_study(directions: tuple[str, ...] = ("maximize",), **about: Any) -> opt
 
 
 def make_trial(number: int, state: TrialState = TrialState.COMPLETE, **given: Any) -> FrozenTrial:
-    """The same for the same number. The score depends on the learning rate alone, which is best at 1e-4."""
+    """Deterministic in `number`. The score depends on the learning rate alone and is best at 1e-4."""
     lr, warmup = 10 ** (-5 + 2 * (0.5 + 0.618 * number) % 2), 0.3 * ((0.37 * number) % 1)
     params = given.pop("params", {LR: lr, WARMUP: warmup, TASKS: list(SPACE[TASKS].choices)[number % 3]})
     if state == TrialState.COMPLETE and "values" not in given:
@@ -74,11 +77,11 @@ def read_page(folder: Path) -> str:
 
 
 def page_without_plots(study: optuna.Study) -> str:
-    """For what only the text tells."""
+    """The text of the page; drawing takes longer."""
     return page_of(read_sweep(study), []).decode()
 
 
-def read_figures(folder: Path) -> dict[str, Any]:
+def read_json_report(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return found
 
@@ -95,29 +98,42 @@ def plots(folder: Path) -> set[str]:
 
 
 class Checker(HTMLParser):
-    """Refuses tags that do not close, and collects what comes from elsewhere."""
+    """Refuses tags that do not close; collects tags, sources, scripts and the content security policy."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
         self.sources: list[str] = []
         self.tags: set[str] = set()
+        self.scripts: list[str] = []
+        self.policies: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
         self.tags.add(tag)
         self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policies.append(dict(attrs)["content"])
         if tag not in ("meta", "img"):
             self.open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
 def check_page(page: str) -> None:
-    """It is well-formed and needs nothing from elsewhere."""
+    """Check that it is well-formed, loads nothing, and that its one script is ours and the only one allowed."""
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert checker.tags.isdisjoint({"script", "link", "iframe"})
+    assert checker.tags.isdisjoint({"link", "iframe"})
+    script = SORT_SCRIPT.read_bytes()
+    assert checker.scripts == [script.decode()]
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-%s'"
+    assert checker.policies == [policy % digest]
     assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
     assert not re.search(r"https?:|url\(|@import", page)

@@ -1,4 +1,4 @@
-"""Leaks in data that was made with so many of them."""
+"""Leaks in data with a known number of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def dataset(file: str, *texts: str | tuple[str, str]) -> InMemorySplit:
     return InMemorySplit(examples)
 
 
-def test_leaks_are_counted_for_every_pair_of_tasks_the_most_first() -> None:
+def test_leaks_are_counted_for_every_pair_of_tasks_and_sorted_by_size() -> None:
     train = {
         "ner": dataset("ner/train", "Amina yuko Dar .", "Juma", "Juma", "siku moja"),
         "mood": dataset("mood/train", "zuri sana", "mbaya"),

@@ -1,4 +1,4 @@
-"""Figures of a split beside a count by other means."""
+"""Statistics of a split, compared with independent counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def counted(values: Sequence[Any]) -> dict[str, int]:
     return counter.counts()
 
 
-def test_examples_words_and_pieces_equal_an_independent_count(tokenizer: Any) -> None:
+def test_examples_words_and_tokens_equal_an_independent_count(tokenizer: Any) -> None:
     found = figures(tokenizer)
     lengths = [len(tokenizer.tokenize(text)) + 2 for text, _ in TEXTS]
     assert (found.num_examples, found.num_words, found.num_pieces) == (5, 2 + 2 + 2 + 2 + 30, sum(lengths))
@@ -57,13 +57,13 @@ def test_copies_count_as_duplicates_whatever_their_labels_case_and_spacing(token
     assert figures(tokenizer).num_duplicates == 2
 
 
-def test_unknown_pieces_are_a_share_of_those_that_are_read(tokenizer: Any) -> None:
+def test_the_share_of_unknown_tokens_is_of_those_that_the_encoder_reads(tokenizer: Any) -> None:
     pieces = [piece for text, _ in TEXTS for piece in tokenizer.tokenize(text)]
     assert pieces.count("[UNK]") > 0
     assert figures(tokenizer, 40).share_unknown == pieces.count("[UNK]") / len(pieces)
 
 
-def test_a_missing_label_is_counted_and_is_no_label(tokenizer: Any) -> None:
+def test_a_missing_label_is_counted_apart_from_the_labels(tokenizer: Any) -> None:
     found = figures(tokenizer)
     assert found.num_missing == {"mood": 1}
     assert found.labels == {"mood": {"bad": 2, "good": 2}}
@@ -91,7 +91,7 @@ def test_many_numbers_are_counted_in_ranges_that_hold_them_all() -> None:
     assert next(iter(counts)) == "0 to 0.7"
 
 
-def test_percentiles_are_lengths_that_so_many_texts_do_not_exceed() -> None:
+def test_a_percentile_is_the_length_that_so_many_texts_do_not_exceed() -> None:
     lengths = np.random.default_rng(3).integers(3, 300, size=977).tolist()
     found = describe_lengths(lengths, max_length=128).percentiles
     for share in (50, 90, 95, 99):
@@ -100,7 +100,7 @@ def test_percentiles_are_lengths_that_so_many_texts_do_not_exceed() -> None:
         assert sum(one < length for one in lengths) < share / 100 * len(lengths)
 
 
-def test_every_text_is_in_the_histogram_those_too_that_are_longer_than_it_reaches() -> None:
+def test_the_histogram_has_every_text_even_those_beyond_its_end() -> None:
     lengths = [5] * 990 + [130] * 7 + [4000] * 3
     found = describe_lengths(lengths, max_length=128)
     assert sum(found.bins) == 1000

@@ -1,223 +1,114 @@
-"""The report of a sweep: what its page says of real studies, whole or not."""
+"""What is read from a study: the best trials, the spread over seeds, the importances, the cost."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import re
-from pathlib import Path
+import statistics
 
-import optuna
+import numpy as np
 import pytest
-from matplotlib.image import imread
 from optuna.trial import FrozenTrial, TrialState
 
-from multitask_bert.reports.sweep import write_sweep_report
-from multitask_bert.reports.sweep_page import _duration, _number
+from multitask_bert.reports.sweep import range_without_outliers, read_sweep
 from tests.reports.sweep_studies import (
     LR,
     TASKS,
     WARMUP,
     busy_study,
-    check_page,
     make_study,
     make_trial,
     page_without_plots,
-    plots,
-    read_figures,
-    read_page,
     table,
 )
 
 
-@pytest.fixture(scope="module")
-def study() -> optuna.Study:
-    return busy_study()
-
-
-@pytest.fixture(scope="module")
-def folder(study: optuna.Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the report on `study`."""
-    folder = tmp_path_factory.mktemp("sweep")
-    write_sweep_report(study, folder)
-    return folder
-
-
-def test_the_header_says_what_was_sought_and_how_the_trials_ended(folder: Path) -> None:
-    page = read_page(folder)
-    assert "<h1>Sweep lr_warmup</h1>" in page
-    assert "<dd>eval_mean_f1 (higher is better)</dd>" in page
-    assert "<dd>24 trials: 18 complete, 3 pruned, 2 failed, 1 running</dd>" in page
-    assert "<dd>model=tiny</dd>" in page
-    assert read_figures(folder)["counts"] == {"complete": 18, "pruned": 3, "failed": 2, "running": 1, "waiting": 0}
-
-
-def test_the_best_trials_stand_in_the_order_of_their_values(study: optuna.Study, folder: Path) -> None:
-    header, *rows = table(read_page(folder), "Best trials")
-    assert header == ["trial", "folder", "eval_mean_f1", LR, WARMUP, TASKS, "time"]
+def test_best_so_far_is_the_running_maximum() -> None:
+    study = busy_study()
     values = {trial.number: trial.value for trial in study.trials if trial.value is not None}
-    assert [int(row[0]) for row in rows] == sorted(values, key=lambda number: -values[number])
-    best = study.best_trial
-    lr, warmup = f"{best.params[LR]:.4g}", f"{best.params[WARMUP]:.4g}"
-    assert rows[0][1:6] == [f"trial_{best.number:04d}", f"{best.value:.4f}", lr, warmup, best.params[TASKS]]
-    assert f"<pre>python run.py model=tiny {best.user_attrs['overrides'][0]}</pre>" in read_page(folder)
-    assert table(read_page(folder), f"Scores of trial {best.number}")[1] == ["eval_loss", "0.4321"]
+    expected = dict(zip(values, np.maximum.accumulate(list(values.values())).tolist(), strict=True))
+    assert read_sweep(study).best_so_far == expected
 
 
-def test_the_parameter_that_decides_is_the_most_important(folder: Path) -> None:
-    importances = read_figures(folder)["importances"]
-    assert next(iter(importances)) == LR
-    assert importances[LR] > 0.6
-    assert sum(importances.values()) == pytest.approx(1.0)
-    assert f"{LR} {100 * importances[LR]:.1f}%" in read_page(folder)
+def test_with_minimize_the_lowest_is_best() -> None:
+    study = make_study(("minimize",))
+    study.add_trials([make_trial(number, value=value) for number, value in enumerate([0.5, 0.7, 0.2])])
+    report = read_sweep(study)
+    assert report.best == [2, 0, 1]
+    assert report.best_so_far == {0: 0.5, 1: 0.5, 2: 0.2}
+    assert "(lower is better)" in page_without_plots(study)
 
 
-def test_failed_trials_are_named_with_one_line_of_their_error(folder: Path) -> None:
-    _, *rows = table(read_page(folder), "Failed trials")
-    assert [row[:3] for row in rows] == [
-        ["7", "trial_0007", "OutOfMemoryError: <b>2 GiB</b>"],
-        ["9", "trial_0009", "no error was recorded; the process may have died"],
-    ]
-    (seventh,) = [trial for trial in read_figures(folder)["trials"] if trial["number"] == 7]
-    assert seventh["error"].endswith("second line")
-
-
-def test_all_trials_are_listed_with_their_last_report(folder: Path) -> None:
-    header, *rows = table(read_page(folder), "All trials")
-    last = header.index("last report, at step")
-    assert [row[0] for row in rows] == [str(number) for number in range(24)]
-    assert (rows[5][1], rows[5][last]) == ("pruned", "0.3125 at 50")
-    assert (rows[23][1], rows[23][last]) == ("running", "0.5000 at 50")
-    assert (rows[3][1], rows[3][last]) == ("complete", "0.4300 at 100")
-
-
-def test_the_search_space_is_told_with_its_scale(folder: Path) -> None:
-    _, *rows = table(read_page(folder), "Search space")
-    assert rows == [
-        [LR, "float", "1e-05 to 0.001, on a logarithmic scale"],
-        [WARMUP, "float", "0 to 0.3"],
-        [TASKS, "categorical", "ner, sentiment, ner+sentiment"],
-    ]
-
-
-def test_the_page_holds_the_very_images_that_are_written_as_files(folder: Path) -> None:
-    page = read_page(folder)
-    check_page(page)
-    assert plots(folder) == {"history", "curves", "importances", "contour", "slices", "choices"}
-    embedded = {base64.b64decode(image) for image in re.findall(r"base64,([^\"]+)", page)}
-    assert embedded == {path.read_bytes() for path in (folder / "plots").iterdir()}
-    widths = {imread(io.BytesIO(png), format="png").shape[1] for png in embedded}
-    assert widths == {2 * int(width) for width in re.findall(r'<img width="(\d+)"', page)}
-
-
-def test_the_page_shows_each_seed() -> None:
-    study = make_study(("maximize", "minimize"), seeds=2)
-    by_seed = {"42": [0.8, 0.31], "43": [0.7, 0.29]}
-    study.add_trial(make_trial(0, values=[0.75, 0.3], user_attrs={"seed_scores": by_seed}))
-    header, row = table(page_without_plots(study), "Trials that no other one beats (Pareto front)")
-    shown = dict(zip(header, row, strict=True))
-    assert shown["eval_mean_f1"] == "0.7500\u00a0±\u00a00.0707"
-    assert shown["eval_mean_f1 by seed"] == "42: 0.8000, 43: 0.7000"
-    assert shown["eval_loss by seed"] == "42: 0.3100, 43: 0.2900"
-
-
-def test_several_metrics_give_the_front_that_no_trial_beats(tmp_path: Path) -> None:
-    study = make_study(("maximize", "minimize"))
-    numbers = range(20)
-    values = [[0.5 + 0.4 * math.sin(3 * number), 0.5 + 0.4 * math.cos(5 * number)] for number in numbers]
-    study.add_trials([make_trial(number, values=values[number]) for number in numbers])
-    write_sweep_report(study, tmp_path)
-    front = [
-        number
-        for number in numbers
-        if not any(
-            other != values[number] and other[0] >= values[number][0] and other[1] <= values[number][1]
-            for other in values
-        )
-    ]
-    _, *rows = table(read_page(tmp_path), "Trials that no other one beats (Pareto front)")
-    assert [int(row[0]) for row in rows] == sorted(front, key=lambda number: -values[number][0])
-    assert plots(tmp_path) == {"front", "slices", "slices_2", "choices", "choices_2"}
-    check_page(read_page(tmp_path))
-
-
-def test_three_metrics_are_drawn_two_by_two(tmp_path: Path) -> None:
-    study = make_study(("maximize", "minimize", "minimize"))
-    study.add_trials([make_trial(number, values=[number, number, -number], params={}) for number in range(3)])
-    report = write_sweep_report(study, tmp_path)
-    assert report.best == [2, 1, 0]
-    assert imread(tmp_path / "plots" / "front.png").shape[:2] == (1600, 2120)
+def test_one_diverged_trial_does_not_decide_the_importances() -> None:
+    with_diverged = make_study()
+    with_diverged.add_trials([*busy_study().trials, make_trial(24, value=-1e6)])
+    assert read_sweep(with_diverged).importances[LR] > 0.5
 
 
 @pytest.mark.parametrize(
-    ("trials", "sentences", "drawn"),
+    ("trials", "note"),
     [
-        ([], ["No trial has begun.", "No trial is complete yet."], set()),
         (
-            [make_trial(0, TrialState.RUNNING, intermediate_values={10: 0.5})],
-            ["1 trial: 1 running", "No trial is complete yet."],
-            {"history", "curves"},
+            [make_trial(number) for number in range(9)],
+            "10 complete trials are needed to estimate importances; there are 9.",
         ),
+        ([make_trial(number, value=0.5) for number in range(12)], "All complete trials have the same value"),
         (
-            [make_trial(0, TrialState.FAIL), make_trial(1, TrialState.FAIL)],
-            ["2 trials: 2 failed", "No trial is complete, so there is no best one."],
-            set(),
-        ),
-        (
-            [make_trial(0, TrialState.PRUNED, intermediate_values={10: 0.5, 20: math.nan})],
-            ["1 trial: 1 pruned", "No trial is complete, so there is no best one."],
-            {"history", "curves"},
-        ),
-        ([make_trial(0)], ["1 trial: 1 complete", "there are 1."], {"history", "slices", "choices"}),
-        (
-            [make_trial(0, value=math.inf), make_trial(1, value=-math.inf)],
-            ["2 trials: 2 complete", "there are 0."],
-            {"history"},
+            [make_trial(0, value=float(number), params={WARMUP: 0.1}) for number in range(12)],
+            "No parameter of all complete trials took more than one value.",
         ),
     ],
 )
-def test_an_unfinished_study_has_a_page_that_says_so(
-    trials: list[FrozenTrial], sentences: list[str], drawn: set[str], tmp_path: Path
-) -> None:
+def test_the_page_says_why_there_are_no_importances(trials: list[FrozenTrial], note: str) -> None:
     study = make_study()
     study.add_trials(trials)
-    write_sweep_report(study, tmp_path)
-    check_page(read_page(tmp_path))
-    assert [sentence for sentence in sentences if sentence not in read_page(tmp_path)] == []
-    assert plots(tmp_path) == drawn
-    assert sum(read_figures(tmp_path)["counts"].values()) == len(trials)
+    assert read_sweep(study).importances == {}
+    assert note in page_without_plots(study)
 
 
-def test_an_empty_study_shows_the_space_that_it_was_made_for(tmp_path: Path) -> None:
-    space = {LR: {"type": "float", "low": 1e-5, "high": 1e-3, "log": True, "step": None}}
-    write_sweep_report(make_study(space=space), tmp_path)
-    assert table(read_page(tmp_path), "Search space")[1:] == [[LR, "float", "1e-05 to 0.001, on a logarithmic scale"]]
+def test_a_parameter_that_only_some_trials_have_is_left_out_of_the_importances_and_named() -> None:
+    study = make_study()
+    study.add_trials([make_trial(number) for number in range(12)])
+    params = {LR: 1e-4, WARMUP: 0.1, TASKS: "ner", "adapter.rank": 8}
+    study.add_trial(make_trial(12, params=params))
+    report = read_sweep(study)
+    assert report.importances.keys() == {LR, WARMUP, TASKS}
+    assert report.importances_note.endswith("some trials lack them or they never varied: adapter.rank.")
+    header, *rows = table(page_without_plots(study), "Best trials")
+    by_number = {row[0]: row[header.index("adapter.rank")] for row in rows}
+    assert (by_number["12"], by_number["3"]) == ("8", "-")
 
 
-def test_odd_names_and_values_are_whole_in_the_table_and_cannot_become_markup(tmp_path: Path) -> None:
-    study = make_study(metrics=["<script>alert(1)</script>"], fixed_overrides=["name='a b'"])
-    for number, choice in enumerate(["中文 $", "z" * 400, None]):
-        params = {"$x^{_%": 0.1 * number, "<i>": choice}
-        study.add_trial(make_trial(number, value=0.1, params=params, intermediate_values={1: 0.1}))
-    study.add_trial(make_trial(3, TrialState.FAIL, user_attrs={"error": "bad \udc80 file <img src=x>"}))
-    write_sweep_report(study, tmp_path)
-    check_page(read_page(tmp_path))
-    assert "<script>" not in read_page(tmp_path)
-    header, *rows = table(read_page(tmp_path), "Best trials")
-    assert [row[header.index("<i>")] for row in rows] == ["中文 $", "z" * 400, "null"]
-    assert table(read_page(tmp_path), "Failed trials")[1][2] == "bad ? file <img src=x>"
+def test_a_value_over_seeds_has_its_spread_and_the_single_scores() -> None:
+    study = make_study(seeds=3)
+    scores = [0.8123, 0.8001, 0.7903]
+    by_seed = {str(seed): score for seed, score in enumerate(scores, start=42)}
+    study.add_trial(make_trial(0, value=statistics.mean(scores), user_attrs={"seed_scores": by_seed}))
+    study.add_trial(make_trial(1, value=0.7, user_attrs={"seed_scores": [0.6, 0.7, 0.8]}))
+    report = read_sweep(study)
+    assert report.trials[0].deviations == [pytest.approx(np.std(scores, ddof=1))]
+    assert report.trials[1].seed_scores == {"#1": [0.6], "#2": [0.7], "#3": [0.8]}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(4.24, "4.2 s"), (200, "3 min 20 s"), (59.97, "1 min 00 s"), (3720, "1 h 02 min")]
-)
-def test_durations_are_read_at_a_glance(seconds: float, shown: str) -> None:
-    assert _duration(seconds) == shown
+def test_a_trial_that_was_tried_again_counts_once() -> None:
+    study = make_study()
+    study.add_trials([make_trial(0, TrialState.FAIL), make_trial(1, user_attrs={"retry_of": 0})])
+    report = read_sweep(study)
+    assert (report.counts["failed"], report.counts["complete"], report.num_tried_again) == (0, 1, 1)
+    assert [trial.number for trial in report.trials] == [1]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [(0.81234, "0.8123"), (0.0, "0.0000"), (0.00001234, "1.234e-05"), (-12345.6, "-1.235e+04")]
-)
-def test_a_small_number_does_not_look_like_nothing(value: float, shown: str) -> None:
-    assert _number(value) == shown
+def test_only_outliers_at_the_worse_end_are_left_out_of_the_range() -> None:
+    values = [0.70, 0.72, 0.74, 0.75, 0.76, 0.78, 0.80, 0.0, 5.0, math.inf]
+    assert range_without_outliers(values, "maximize") == (0.70, 5.0)
+    assert range_without_outliers(values, "minimize") == (0.0, 0.80)
+    assert range_without_outliers(values[4:], "maximize") == (0.0, 5.0)  # too few to tell
+
+
+def test_the_steps_of_all_trials_are_added_up_as_far_as_they_are_known() -> None:
+    study = make_study()
+    study.add_trials(
+        [make_trial(0, user_attrs={"steps": 1200}), make_trial(1, TrialState.PRUNED, user_attrs={"steps": 34})]
+    )
+    study.add_trial(make_trial(2, TrialState.FAIL))
+    assert read_sweep(study).training_steps == 1234
+    assert "<dd>1,234 training steps of the trials that ended</dd>" in page_without_plots(study)

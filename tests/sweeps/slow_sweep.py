@@ -1,4 +1,4 @@
-"""`python slow_sweep.py SECONDS ARGUMENTS`: a sweep whose pretended trainings take so long, for tests that kill it."""
+"""`python slow_sweep.py SECONDS ARGUMENTS`: a sweep whose fake trainings take so long, for tests that kill it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from multitask_bert import actions
-from tests.sweeps.sweeping import Pretence, near
+from tests.sweeps.support import FakeTraining, near
 
 if __name__ == "__main__":
     seconds = float(sys.argv.pop(1))
@@ -18,7 +18,7 @@ if __name__ == "__main__":
         time.sleep(seconds / 3)
         return near(1e-4)(config, step)
 
-    actions.train = Pretence(slow)  # type: ignore[assignment]
+    actions.train = FakeTraining(slow)  # type: ignore[assignment]
     from tests.composing import run_line
 
     run_line(*sys.argv[1:])

@@ -16,12 +16,12 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from multitask_bert.sweeps.liveness import is_alive, is_here, this_process
-from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.study import open_storage
+from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
 from tests.composing import run_line
-from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of, study_in, sweep
+from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, lr_of, states_of, study_in, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ SCRIPT = Path(__file__).parent / "slow_sweep.py"
 
 
 def started(seconds: float, *arguments: str) -> subprocess.Popen[str]:
-    """A sweep in a process of its own, with pretended trainings that take this long."""
+    """A sweep in a process of its own, with fake trainings that take this long."""
     command = [sys.executable, str(SCRIPT), str(seconds), *COMMAND, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -42,12 +42,12 @@ def wait_until(what: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def running_in(folder: Path, number: int) -> bool:
-    """Whether this trial has begun, and has not ended."""
+    """Whether this trial is running."""
     trial = folder / f"trial_{number:04d}"
     return (trial / "run.log").exists() and not (trial / "results.json").exists()
 
 
-def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pretence) -> None:
+def test_after_a_kill_the_same_command_loses_and_repeats_nothing(fake_training: FakeTraining) -> None:
     process = started(0.9, "hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=none")
     wait_until(lambda: running_in(FOLDER, 1))
     process.kill()
@@ -57,9 +57,9 @@ def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pret
     assert states_of(study) == ["complete", "fail", "complete", "complete"]
     trials = study.get_trials()
     assert trials[0] == first[0]
-    assert trials[1].params == first[1].params == trials[2].params  # tried again, in a folder of its own
+    assert trials[1].params == first[1].params == trials[2].params  # retried, in another folder
     assert trials[1].user_attrs["error"] == "its process died (1 of 3 tries)"
-    assert [folder.name for _, folder in pretended.runs] == ["trial_0002", "trial_0003"]
+    assert [folder.name for _, folder in fake_training.runs] == ["trial_0002", "trial_0003"]
     assert lr_of(trials[3]) not in [lr_of(trial) for trial in trials[:3]]
     assert len(counted(study)) == 3
 
@@ -107,7 +107,9 @@ def test_of_another_machine_nothing_is_known_until_the_user_says_so(study: optun
     assert retry_the_dead(study, take_over=True) == [0]
 
 
-def test_a_trial_without_a_sign_of_life_in_a_database_is_taken_for_dead(tmp_path: Path, pretended: Pretence) -> None:
+def test_a_trial_without_a_sign_of_life_in_a_database_is_taken_for_dead(
+    tmp_path: Path, fake_training: FakeTraining
+) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     sweep_at = (f"hydra.sweeper.storage={url}", "hydra.sweeper.n_trials=2")
     run_line(*COMMAND, *sweep_at[:1], "hydra.sweeper.n_trials=1")
@@ -142,11 +144,13 @@ def test_values_whose_process_always_dies_count_as_failed_in_the_end(study: optu
     assert study.get_trials()[-1].system_attrs["fixed_params"] == study.get_trials()[0].params
 
 
-def test_a_trial_given_up_meanwhile_does_not_begin(pretended: Pretence, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_given_up_meanwhile_does_not_begin(
+    fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As of a job that waited in a queue until its controller was taken for dead."""
     sweep("hydra.sweeper.n_trials=1")
     batches = [[(0, ["seed=5"])], []]
     monkeypatch.setattr("multitask_bert.sweeps.controller.Controller._next_batch", lambda self: batches.pop(0))
     study = sweep("hydra.sweeper.n_trials=2")
-    assert len(pretended.runs) == 1
+    assert len(fake_training.runs) == 1
     assert states_of(study) == ["complete"]

@@ -11,22 +11,22 @@ import pytest
 from hydra import compose, initialize_config_dir
 from joblib.externals.loky import get_reusable_executor
 
-from multitask_bert.sweeps.plan import _num_jobs, _threads_per_job
-from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.spec import _num_jobs, _threads_per_job
+from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import RETRY_OF, counted
 from tests.composing import CONF, ROOT
-from tests.sweeps.sweeping import FOLDER, states_of, sweep
+from tests.sweeps.support import FOLDER, states_of, sweep
 
 pytestmark = pytest.mark.slow
 
-PRETEND = ("+hydra.callbacks.pretend._target_=tests.sweeps.pretending.Pretend",)
+FAKE = ("+hydra.callbacks.fake._target_=tests.sweeps.fake_training.UseFakeTraining",)
 
 
 @pytest.fixture(autouse=True)
 def _fresh_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """That find the tests, and end with the test, since they stay in its folder."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("MULTITASK_BERT_ALLOW", "tests.sweeps.pretending")
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", "tests.sweeps.fake_training")
     yield
     get_reusable_executor().shutdown(wait=True)
 
@@ -40,7 +40,7 @@ needs_cluster = pytest.mark.skipif(
 @needs_cluster
 @pytest.mark.parametrize("launcher", ["workers", "submitit_local"])
 def test_a_launcher_runs_trials_side_by_side(launcher: str) -> None:
-    study = sweep(*PRETEND, f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=2")
+    study = sweep(*FAKE, f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=2")
     assert states_of(study) == ["complete", "complete"]
     first, second = study.get_trials()
     processes = [trial.user_attrs["process"]["pid"] for trial in (first, second)]
@@ -52,8 +52,8 @@ def test_a_launcher_runs_trials_side_by_side(launcher: str) -> None:
 
 @needs_cluster
 def test_what_a_killed_worker_ran_is_tried_again() -> None:
-    dies = "+hydra.callbacks.pretend.dies=true"
-    study = sweep(*PRETEND, dies, "hydra/launcher=workers", "hydra.sweeper.n_trials=2")
+    dies = "+hydra.callbacks.fake.dies=true"
+    study = sweep(*FAKE, dies, "hydra/launcher=workers", "hydra.sweeper.n_trials=2")
     assert [trial.state.name for trial in counted(study)] == ["COMPLETE"] * 2  # joblib ends the other worker, too
     dead = study.get_trials()[1]
     (again,) = [trial for trial in study.get_trials() if trial.user_attrs.get(RETRY_OF) == 1]
@@ -77,7 +77,7 @@ def test_the_cores_are_divided_among_the_jobs(
     monkeypatch: pytest.MonkeyPatch, launcher: str, num_jobs: int | None, cores: int, omp: str | None,
     expected: tuple[int, int | None],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("multitask_bert.sweeps.plan._num_cores", lambda: cores)
+    monkeypatch.setattr("multitask_bert.sweeps.spec._num_cores", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if omp is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", omp)

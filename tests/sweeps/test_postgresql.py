@@ -12,10 +12,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from multitask_bert.sweeps.settings import SweepConfig
 from multitask_bert.sweeps.study import open_storage
+from multitask_bert.sweeps.sweep_config import SweepConfig
 from tests.composing import run_line
-from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of
+from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, lr_of, states_of
 from tests.sweeps.test_killed import running_in, started, wait_until
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,9 @@ def study_at(url: str) -> optuna.Study:
     return optuna.load_study(study_name=FOLDER.name, storage=open_storage(SweepConfig(storage=url), FOLDER))
 
 
-def test_two_controllers_one_of_which_is_killed_finish_a_study_in_postgresql(server: str, pretended: Pretence) -> None:
+def test_two_controllers_one_of_which_is_killed_finish_a_study_in_postgresql(
+    server: str, fake_training: FakeTraining
+) -> None:
     arguments = (f"hydra.sweeper.storage='{server}'", "hydra.sweeper.n_trials=4", "hydra.sweeper.pruner=none")
     first, second = started(0.4, *arguments), started(0.4, *arguments)
     wait_until(lambda: FOLDER.is_dir() and any(running_in(FOLDER, number) for number in range(4)))

@@ -9,9 +9,9 @@ import optuna
 import pytest
 
 from tests.composing import CONF, error_of, run_line
-from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, refusal, states_of, study_in, sweep
+from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, refusal, states_of, study_in, sweep
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("pretended")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fake_training")]
 S = "hydra.sweeper."
 
 
@@ -26,18 +26,18 @@ S = "hydra.sweeper."
         (["batching.batch_size=0,8"], "batching.batch_size=0: must be at least 1"),
         ([f"{S}storage=postgresql://me:secret@localhost:1/none"], "hydra.sweeper.storage=postgresql://me@localhost:1/none"),
         ([f"{S}storage=sqlite:////no/such/folder/s.db"], "unable to open database file); is it there and running?"),
-        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}sampler=cmaes"], "for several choose tpe, gp, random"),
+        ([f"{S}metric=[eval_mean_f1,eval_loss]", f"{S}sampler=cmaes"], "for several metrics choose tpe, gp, random"),
         ([f"{S}n_trails=5"], "hydra.sweeper.n_trails: no such key"),
         ([f"{S}function=nowhere.at_all"], "hydra.sweeper.function=nowhere.at_all: cannot be imported"),
         (["optimizer.lr=1e-4", "scheduler.warmup_ratio=0"], "hydra.sweeper.space: is empty"),
         (["hydra/launcher=jobless"], "joblib, submitit_local and submitit_slurm come with: pip install"),
         (["action=evaluate", "run_dir=outputs"], "action=evaluate: a sweep trains"),
-        (["hydra.sweep.dir='${now:%H}'"], "hydra.sweep.dir=${now:%H}: a sweep that can go on needs the same folder"),
+        (["hydra.sweep.dir='${now:%H}'"], "hydra.sweep.dir=${now:%H}: a sweep that can be resumed needs the same"),
     ],
 )  # fmt: skip
-def test_it_is_refused_before_the_first_trial(arguments: list[str], expected: str, pretended: Pretence) -> None:
+def test_it_is_refused_before_the_first_trial(arguments: list[str], expected: str, fake_training: FakeTraining) -> None:
     assert expected in refusal(*arguments)
-    assert pretended.runs == []
+    assert fake_training.runs == []
     assert [path for path in Path("outputs").rglob("*") if path.is_file() and path.name != "sweep.lock"] == []
 
 
@@ -65,17 +65,17 @@ def test_a_study_made_for_something_else_is_refused() -> None:
     assert states_of(study_in(FOLDER)) == ["complete"]
 
 
-def test_a_trial_that_somebody_else_has_queued_adds_no_words_to_a_command(pretended: Pretence) -> None:
+def test_a_trial_that_somebody_else_enqueued_adds_no_argument_to_a_command(fake_training: FakeTraining) -> None:
     study = sweep(f"{S}n_trials=1")
-    key = "+hydra.callbacks.evil._target_"
+    key, target = "+hydra.callbacks.evil._target_", "tests.sweeps.fake_training.UseFakeTraining"
     study.add_trial(
         optuna.trial.create_trial(
-            state=optuna.trial.TrialState.WAITING, params={key: "tests.sweeps.pretending.Pretend"},
-            distributions={key: optuna.distributions.CategoricalDistribution(["tests.sweeps.pretending.Pretend"])},
+            state=optuna.trial.TrialState.WAITING, params={key: target},
+            distributions={key: optuna.distributions.CategoricalDistribution([target])},
         )
     )  # fmt: skip
-    assert f"waits with {key}, which this search does not change" in refusal(f"{S}n_trials=2")
-    assert len(pretended.runs) == 1
+    assert f"has {key}, which this search does not change" in refusal(f"{S}n_trials=2")
+    assert len(fake_training.runs) == 1
     assert states_of(sweep(f"{S}n_trials=3")) == [
         "complete",
         "fail",
@@ -93,14 +93,14 @@ def test_a_study_that_no_sweep_made_is_refused() -> None:
 def test_trials_of_a_study_that_is_gone_are_not_overwritten() -> None:
     sweep(f"{S}n_trials=1")
     (FOLDER / "study.journal").unlink()
-    assert "holds trials of a study that is not in the storage any more" in refusal()
+    assert "has trials of a study that is no longer in the storage" in refusal()
     assert json.loads((FOLDER / "trial_0000" / "results.json").read_text())["pruned"] is False
 
 
 @pytest.mark.parametrize("way", ["--config-dir={folder}", "hydra.searchpath=[file://{folder}]"])
 @pytest.mark.parametrize("chosen", ["tasks=sentiment", "+extra=a,b"])
 def test_a_change_in_any_folder_that_is_searched_is_refused(
-    tmp_path: Path, pretended: Pretence, way: str, chosen: str
+    tmp_path: Path, fake_training: FakeTraining, way: str, chosen: str
 ) -> None:
     mine = tmp_path / "mine"
     for folder in ("tasks", "extra"):
@@ -115,21 +115,19 @@ def test_a_change_in_any_folder_that_is_searched_is_refused(
         changed.write_text(changed.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
         return 0.5
 
-    pretended.score = score
+    fake_training.score = score
     flag, *rest = COMMAND
     error = error_of(flag, way.format(folder=mine), *rest, chosen, f"{S}n_trials=3")
     assert error.startswith(f"error: {mine}/: {changed.relative_to(mine)} changed since this sweep began")
 
 
-def test_going_on_with_a_run_is_refused_in_a_sweep(pretended: Pretence) -> None:
-    assert refusal("resume=yes") == (
-        "error: resume=true: a sweep goes on by itself when its command is given again; leave it out"
-    )
-    assert pretended.runs == []
+def test_resuming_a_run_is_refused_in_a_sweep(fake_training: FakeTraining) -> None:
+    assert refusal("resume=yes") == ("error: resume=true: the same command resumes a sweep by itself; leave resume out")
+    assert fake_training.runs == []
 
 
 def test_a_change_in_the_configs_is_refused_during_a_sweep_and_when_it_goes_on(
-    tmp_path: Path, pretended: Pretence
+    tmp_path: Path, fake_training: FakeTraining
 ) -> None:
     mine = tmp_path / "mine" / "experiment" / "fast.yaml"
     mine.parent.mkdir(parents=True)
@@ -139,13 +137,13 @@ def test_a_change_in_the_configs_is_refused_during_a_sweep_and_when_it_goes_on(
         mine.write_text("# @package _global_\ntrainer: {max_steps: 6}\n")
         return 0.5
 
-    pretended.score = score
+    fake_training.score = score
     arguments = ("--config-dir", str(tmp_path / "mine"), *COMMAND, "experiment=fast", f"{S}n_trials=3")
     for _ in range(2):
         error = error_of(*arguments)
         assert "experiment/fast.yaml changed since this sweep began" in error
         assert states_of(study_in(FOLDER)) == ["complete"]
     mine.write_text("# @package _global_\ntrainer: {max_steps: 5}\n")
-    pretended.score = lambda config, step: 0.5
+    fake_training.score = lambda config, step: 0.5
     run_line(*arguments)
     assert states_of(study_in(FOLDER)) == ["complete"] * 3

@@ -18,7 +18,7 @@ from multitask_bert.training import preparation
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.sharing import forget, shared, sharing
 from tests.conftest import TINY
-from tests.sweeps.sweeping import FOLDER, refusal, states_of, sweep
+from tests.sweeps.support import FOLDER, refusal, states_of, sweep
 
 pytestmark = pytest.mark.slow
 

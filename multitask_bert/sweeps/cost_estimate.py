@@ -1,4 +1,4 @@
-"""What a sweep will cost: counted over its space and measured on this machine before the first trial."""
+"""An estimate of the cost of a sweep: steps are counted over its space, speed is measured on this machine."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Protocol
 import optuna
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.sweeps.plan import Plan
 from multitask_bert.sweeps.space import as_overrides
+from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.trials import distribution_of, overrides_of
 from multitask_bert.utils.cost import Speed, Work
 
-WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")  # on work
-NUM_SAMPLED = 8  # configs of the space whose mean stands for a trial's work
-USUAL_SHARE = 0.5  # of its whole trials' work that a pruned sweep does (docs/experiments.md, "Pruning")
+# Keys that do not change the number of steps or tokens.
+WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")
+NUM_SAMPLED = 8  # random configs of the space; their mean stands for the work of a usual trial
+USUAL_SHARE = 0.5  # of the work of whole trials that a sweep with pruning does (docs/experiments.md, "Pruning")
 
 
 class MeasureSpeed(Protocol):
-    """As in `training/cost.py`."""
+    """Measures the speed of training and evaluating with a config, as in `training/cost.py`."""
 
     def __call__(self, config: ExperimentConfig, *, num_threads: int | None = None) -> Speed: ...
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """The cost of the trials that are still to be done."""
+class CostEstimate:
+    """The cost of the trials that remain."""
 
     num_trials: int
     num_trainings: int  # a trial has one per seed
@@ -38,10 +39,10 @@ class Forecast:
     mean_seconds: float  # of a training
     num_jobs: int
     is_pruned: bool
-    note: str  # where it was measured
+    note: str  # where the speed was measured
 
     def __str__(self) -> str:
-        """As in `16 trials of 738 to 1,968 steps: at most 31,488 steps, about 1.3 h; with pruning usually …`."""
+        """For example `16 trials of 738 to 1,968 steps each: at most 31,488 steps, about 1.3 h; …`."""
         steps = f"{self.most_steps:,}"
         if self.least_steps < self.most_steps:
             steps = f"{self.least_steps:,} to {steps}"
@@ -59,10 +60,10 @@ class Forecast:
         return f"{trials} of {steps} steps each: {most}{usual} ({self.note})"
 
 
-def foresee(
-    plan: Plan, num_trials: int, *, count_work: Callable[[ExperimentConfig], Work], measure_speed: MeasureSpeed
-) -> Forecast:
-    """The cost of `num_trials` more trials.
+def estimate_cost(
+    spec: SweepSpec, num_trials: int, *, count_work: Callable[[ExperimentConfig], Work], measure_speed: MeasureSpeed
+) -> CostEstimate:
+    """Estimate the cost of `num_trials` more trials.
 
     Raises:
         InputError: data or weights cannot be loaded.
@@ -72,27 +73,27 @@ def foresee(
     def work_of(overrides: Sequence[str]) -> Work:
         key = tuple(override for override in overrides if not override.startswith(WITHOUT_EFFECT))
         if key not in known:
-            known[key] = count_work(plan.compose(key))
+            known[key] = count_work(spec.compose(key))
         return known[key]
 
-    sampled = [work_of(overrides) for overrides in _sampled(plan)]
-    extremes = [work_of(overrides) for overrides in [*plan.probes, _longest(plan, work_of)]]
-    speed = measure_speed(plan.config, num_threads=plan.threads_per_job)
-    settings = plan.settings
-    num_trainings = num_trials * settings.seeds
+    sampled = [work_of(overrides) for overrides in _sampled(spec)]
+    extremes = [work_of(overrides) for overrides in [*spec.probes, _longest(spec, work_of)]]
+    speed = measure_speed(spec.config, num_threads=spec.threads_per_job)
+    sweeper = spec.sweeper
+    num_trainings = num_trials * sweeper.seeds
     works = sampled + extremes
-    return Forecast(
+    return CostEstimate(
         num_trials=num_trials,
         num_trainings=num_trainings,
         least_steps=min(work.num_steps for work in works),
         most_steps=max(work.num_steps for work in works),
-        seconds_at_most=num_trainings * max(map(speed.seconds, works)) / plan.num_jobs,
+        seconds_at_most=num_trainings * max(map(speed.seconds, works)) / spec.num_jobs,
         mean_steps=sum(work.num_steps for work in sampled) / len(sampled),
         mean_seconds=sum(map(speed.seconds, sampled)) / len(sampled),
-        num_jobs=plan.num_jobs,
-        is_pruned=settings.pruner_name != "none" and settings.seeds == 1,
+        num_jobs=spec.num_jobs,
+        is_pruned=sweeper.pruner_name != "none" and sweeper.seeds == 1,
         note=f"measured on this machine with {speed.num_steps} steps"
-        + ("; the trials run elsewhere" if plan.runs_elsewhere else ""),
+        + ("; the trials run on other machines" if spec.runs_elsewhere else ""),
     )
 
 
@@ -102,19 +103,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _sampled(plan: Plan) -> list[list[str]]:
-    """Overrides of random trials, always the same."""
+def _sampled(spec: SweepSpec) -> list[list[str]]:
+    """Overrides of random trials; the same ones at each call."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    distributions = {dimension.key: distribution_of(dimension) for dimension in plan.dimensions}
-    return [overrides_of(study.ask(distributions), plan.define) for _ in range(NUM_SAMPLED)]
+    distributions = {dimension.key: distribution_of(dimension) for dimension in spec.dimensions}
+    return [overrides_of(study.ask(distributions), spec.define) for _ in range(NUM_SAMPLED)]
 
 
-def _longest(plan: Plan, work_of: Callable[[Sequence[str]], Work]) -> list[str]:
-    """Of each dimension the value with which the first probe has most to do, all of them together."""
-    longest = list(plan.probes[0])
-    if plan.define is not None:  # what a function returns is not put together from dimensions
+def _longest(spec: SweepSpec, work_of: Callable[[Sequence[str]], Work]) -> list[str]:
+    """Overrides of the longest trial: of each dimension, the value with which the first probe has most tokens."""
+    longest = list(spec.probes[0])
+    if spec.define is not None:  # its overrides do not follow from the dimensions
         return longest
-    for dimension in plan.dimensions:
+    for dimension in spec.dimensions:
         choices = [as_overrides({dimension.key: value})[0] for value in dimension.probes()]
         others = [override for override in longest if override.partition("=")[0] != dimension.key]
         best = max(choices, key=lambda choice: work_of([*others, choice]).num_tokens)

@@ -1,7 +1,7 @@
-"""Whether the process that works on a trial still lives. A trial is taken over only where it surely does not.
+"""The processes that run trials: who they are, and whether they are still alive.
 
-A process is known by its machine, its number there and when it began. On the same machine the answer is certain; of
-another machine nothing is known, unless the storage keeps heartbeats (SQLite, PostgreSQL) or the user says so
+A process is identified by its machine, its id there and its start time. On this machine the answer is certain. Of other
+machines nothing is known, unless the storage keeps heartbeats (SQLite, PostgreSQL) or the user says that they are gone
 (`hydra.sweeper.take_over`).
 """
 
@@ -15,32 +15,32 @@ from typing import Any
 
 import psutil
 
-START_TOLERANCE_SECONDS = 1.5  # between two readings of when a process began
+START_TOLERANCE_SECONDS = 1.5  # between two readings of the start time of a process
 
 
 def this_process() -> dict[str, Any]:
-    """What finds this process again: of JSON types."""
+    """Machine, id and start time of this process, as JSON types."""
     return {"machine": _machine(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
 def is_here(process: Mapping[str, Any]) -> bool:
-    """Whether it is of this machine, where it can be asked."""
+    """Whether the process belongs to this machine, so that `is_alive` can tell."""
     return process.get("machine") == _machine()
 
 
 def is_alive(process: Mapping[str, Any]) -> bool:
-    """Of a process of this machine: whether it is still there, and not another one under its number."""
+    """Whether a process of this machine still runs; another one with the same id does not count."""
     assert is_here(process)
     try:
         found = psutil.Process(process["pid"])
-        began = abs(found.create_time() - process["started"]) < START_TOLERANCE_SECONDS
-        return bool(began and found.status() != psutil.STATUS_ZOMBIE)
+        started = abs(found.create_time() - process["started"]) < START_TOLERANCE_SECONDS
+        return bool(started and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
 def _machine() -> str:
-    """Host, start of the system and, in a container, its own numbering of processes."""
+    """Host name, boot id and, in a container, its namespace of process ids."""
     parts = [platform.node()]
     boot = Path("/proc/sys/kernel/random/boot_id")
     if boot.is_file():

@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: the command in process, with a training that is only pretended."""
+"""Shared by the tests of sweeps: the command in process, and a fake training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.composing import error_of, run_line
 Score = Callable[[ExperimentConfig, int], float]
 COMMAND = ("-m", "sweep=lr_warmup", "tasks=ner+sentiment", "model=tiny", "trainer=quick", "logger=none")
 FOLDER = Path("outputs/sweeps/lr_warmup_ner+sentiment")
-STEPS = (1, 2, 3)  # at which a pretended training evaluates
+STEPS = (1, 2, 3)  # at which the fake training evaluates
 
 
 def sweep(*arguments: str) -> optuna.Study:
@@ -49,32 +49,32 @@ def near(lr: float) -> Score:
     return lambda config, step: 1 - abs(math.log10(config.optimizer.lr) - math.log10(lr)) / 10
 
 
-class Pretence:
-    """Stands in for `actions.train`: evaluates `STEPS` times, scores as told, and leaves `results.json`."""
+class FakeTraining:
+    """Replaces `actions.train`: evaluates at `STEPS` with the given scores, and writes `results.json`."""
 
     def __init__(self, score: Score) -> None:
         self.score = score
         self.runs: list[tuple[ExperimentConfig, Path]] = []
         self.num_steps: list[int] = []  # of each run that ended
-        self.collapsed: dict[int, Any] = {}  # by number of the run: what its results say of heads that learnt nothing
+        self.collapsed: dict[int, Any] = {}  # `collapsed` of results.json, by number of the run
 
     def __call__(
-        self, config: ExperimentConfig, folder: Path, watcher: Callable[[int, int, Mapping[str, float]], bool]
+        self, config: ExperimentConfig, folder: Path, on_evaluation: Callable[[int, int, Mapping[str, float]], bool]
     ) -> float:
         self.runs.append((config, folder))
         pruned = False
         for step in STEPS:
             scores = {"eval_mean_f1": self.score(config, step), "eval_loss": 1.0, "eval_mean_score": step / 10}
-            pruned = watcher(step, STEPS[-1], scores) and step < STEPS[-1]
+            pruned = on_evaluation(step, STEPS[-1], scores) and step < STEPS[-1]
             if pruned:
                 break
         self.num_steps.append(step)
-        results: dict[str, Any] = {"metrics": {"eval": scores}, "pruned": pruned}
+        results: dict[str, Any] = {"metrics": {"eval": scores}, "steps": step, "pruned": pruned}
         results["collapsed"] = self.collapsed.get(len(self.runs) - 1, {})
         (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
         return scores["eval_mean_f1"]
 
-    def scores_told(self) -> list[float]:
+    def final_scores(self) -> list[float]:
         return [self.score(config, STEPS[-1]) for config, _ in self.runs]
 
 

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name: Optuna's classes, and what each cannot do."""
+"""Samplers and pruners by name, and which searches they cannot do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from optuna.exceptions import ExperimentalWarning
 
 from multitask_bert.config.tree import nearest
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps.pruning import RankPruner
-from multitask_bert.sweeps.settings import MAXIMIZE, MINIMIZE, SweepConfig
+from multitask_bert.sweeps.rank_pruner import RankPruner
 from multitask_bert.sweeps.space import FIELD, Dimension
+from multitask_bert.sweeps.sweep_config import MAXIMIZE, MINIMIZE, SweepConfig
 
 SAMPLERS: dict[str, Callable[..., samplers.BaseSampler]] = {
     "tpe": samplers.TPESampler,
@@ -37,60 +37,60 @@ FOR_ONE_OBJECTIVE = ("cmaes",)
 WHERE = "hydra.sweeper"
 
 
-def check_methods(settings: SweepConfig, dimensions: Sequence[Dimension]) -> None:
-    """Refuse what cannot be searched like this; what needs no study to be seen.
+def check_sampler_and_pruner(sweeper: SweepConfig, dimensions: Sequence[Dimension]) -> None:
+    """Refuse a sampler or pruner that cannot do this search.
 
     Raises:
-        InputError: with the field and the way out.
+        InputError: with the field, its value and the way out.
     """
-    _check_numbers(settings)
-    _known(f"{WHERE}.sampler", settings.sampler, SAMPLERS)
-    _known(f"{WHERE}.pruner", settings.pruner_name, PRUNERS)
-    metrics, directions = settings.metrics, settings.directions
+    _check_numbers(sweeper)
+    _known(f"{WHERE}.sampler", sweeper.sampler, SAMPLERS)
+    _known(f"{WHERE}.pruner", sweeper.pruner_name, PRUNERS)
+    metrics, directions = sweeper.metrics, sweeper.directions
     if not metrics or len(set(metrics)) < len(metrics):
-        raise InputError(f"{WHERE}.metric={metrics}: name one metric, or a list of different ones")
+        raise InputError(f"{WHERE}.metric={metrics}: name one metric, or a list of different metrics")
     for direction in directions:
         _known(f"{WHERE}.direction", direction, (MAXIMIZE, MINIMIZE))
     if len(directions) != len(metrics):
         raise InputError(f"{WHERE}.direction: {len(directions)} for {len(metrics)} metrics; give one for each, or null")
-    if len(metrics) > 1 and settings.sampler in FOR_ONE_OBJECTIVE:
+    if len(metrics) > 1 and sweeper.sampler in FOR_ONE_OBJECTIVE:
         able = ", ".join(name for name in SAMPLERS if name not in FOR_ONE_OBJECTIVE)
-        raise InputError(f"{WHERE}.sampler={settings.sampler}: searches for one metric only; for several choose {able}")
-    if len(metrics) > 1 and settings.pruner_name != "none":
         raise InputError(
-            f"{WHERE}.pruner={settings.pruner}: nothing can be pruned for several metrics; "
+            f"{WHERE}.sampler={sweeper.sampler}: searches for one metric only; for several metrics choose {able}"
+        )
+    if len(metrics) > 1 and sweeper.pruner_name != "none":
+        raise InputError(
+            f"{WHERE}.pruner={sweeper.pruner}: there is no pruning with several metrics; "
             f"set {WHERE}.pruner=none, or name one metric"
         )
-    if settings.pruner_name == "wilcoxon" and settings.seeds < 2:
+    if sweeper.pruner_name == "wilcoxon" and sweeper.seeds < 2:
         raise InputError(f"{WHERE}.pruner=wilcoxon: compares seeds; set {WHERE}.seeds to 2 or more, or use median")
-    _check_sampler(settings, dimensions)
-    make_pruner(settings)
-    make_sampler(settings, dimensions, num_trials=0)
+    _check_sampler(sweeper, dimensions)
+    make_pruner(sweeper)
+    make_sampler(sweeper, dimensions, num_trials=0)
 
 
-def make_sampler(settings: SweepConfig, dimensions: Sequence[Dimension], *, num_trials: int) -> samplers.BaseSampler:
-    """The sampler for the next proposal of a study of `num_trials`.
+def make_sampler(sweeper: SweepConfig, dimensions: Sequence[Dimension], *, num_trials: int) -> samplers.BaseSampler:
+    """The sampler for the next proposal in a study of `num_trials`.
 
-    Its seed moves with the study: a sampler that began anew with the same one would propose the same again. Studies of
-    neighbouring seeds have nothing in common.
+    Its seed depends on the number of trials: a new sampler with the same seed would propose the same values again.
+    Studies with neighbouring seeds do not share proposals.
     """
-    options = dict(settings.sampler_options)
-    seed = int(np.random.SeedSequence((settings.seed, num_trials)).generate_state(1)[0])
-    if settings.sampler == "grid":
+    options = dict(sweeper.sampler_options)
+    seed = int(np.random.SeedSequence((sweeper.seed, num_trials)).generate_state(1)[0])
+    if sweeper.sampler == "grid":
         options["search_space"] = {dimension.key: dimension.grid() for dimension in dimensions}
-        seed = settings.seed  # it numbers the points of the grid, which must be the same numbers each time
-    elif settings.sampler == "tpe":
-        options.setdefault("constant_liar", True)  # keep away from what runs at the same time
-    elif settings.sampler in ("cmaes", "gp"):
+        seed = sweeper.seed  # it numbers the points of the grid, which must stay the same
+    elif sweeper.sampler == "tpe":
+        options.setdefault("constant_liar", True)  # propose no values close to those of trials that run now
+    elif sweeper.sampler in ("cmaes", "gp"):
         options.setdefault("warn_independent_sampling", False)
-    made: samplers.BaseSampler = _made(
-        f"{WHERE}.sampler_options", SAMPLERS[settings.sampler], {"seed": seed, **options}
-    )
+    made: samplers.BaseSampler = _made(f"{WHERE}.sampler_options", SAMPLERS[sweeper.sampler], {"seed": seed, **options})
     return made
 
 
-def make_pruner(settings: SweepConfig) -> pruners.BasePruner:
-    made: pruners.BasePruner = _made(f"{WHERE}.pruner_options", PRUNERS[settings.pruner_name], settings.pruner_options)
+def make_pruner(sweeper: SweepConfig) -> pruners.BasePruner:
+    made: pruners.BasePruner = _made(f"{WHERE}.pruner_options", PRUNERS[sweeper.pruner_name], sweeper.pruner_options)
     return made
 
 
@@ -101,17 +101,17 @@ def grid_size(dimensions: Sequence[Dimension]) -> int:
     return size
 
 
-def _check_numbers(settings: SweepConfig) -> None:
+def _check_numbers(sweeper: SweepConfig) -> None:
     for name, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("n_jobs", 1), ("seed", 0)):
-        value = getattr(settings, name)
+        value = getattr(sweeper, name)
         if value is not None and value < least:
             raise InputError(f"{WHERE}.{name}={value}: must be at least {least}")
 
 
-def _check_sampler(settings: SweepConfig, dimensions: Sequence[Dimension]) -> None:
-    if settings.sampler == "grid" and settings.function is not None:
+def _check_sampler(sweeper: SweepConfig, dimensions: Sequence[Dimension]) -> None:
+    if sweeper.sampler == "grid" and sweeper.function is not None:
         raise InputError(f"{WHERE}.sampler=grid: cannot know the values of {WHERE}.function; choose another sampler")
-    if settings.sampler == "cmaes":
+    if sweeper.sampler == "cmaes":
         choices = [dimension.key for dimension in dimensions if dimension.type == "categorical"]
         if len(choices) == len(dimensions):
             raise InputError(f"{FIELD}: {WHERE}.sampler=cmaes needs a range of numbers among them; choose tpe")

@@ -1,4 +1,4 @@
-"""The plan beside the batches that training draws."""
+"""The training plan, compared with the batches that training draws."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from multitask_bert.config.schema import ExperimentConfig, MixingConfig
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.streaming import TrainingStream
-from multitask_bert.reports.plan import plan_training
+from multitask_bert.reports.training_plan import plan_training
 
 
 @pytest.mark.parametrize("max_steps", [None, 7, 11, 100])

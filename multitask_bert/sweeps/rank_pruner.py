@@ -1,4 +1,4 @@
-"""The pruner that sweeps use by default; why this one: docs/experiments.md, "Pruning"."""
+"""The default pruner of sweeps; docs/experiments.md, "Pruning", says why."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ COMPARED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 class RankPruner(BasePruner):
-    """Ends a trial once enough others were strictly better by the same step, each by its best score until there.
+    """Prunes a trial once enough others have a strictly better best score by the same step.
 
-    `min_better`, `share_better`: enough are so many, and this share of those that were better or worse, too.
-    `n_warmup_steps`: before which nothing is pruned, in the unit of the reports.
+    `min_better`, `share_better`: the least number of better trials, and their least share of those that differ.
+    `n_warmup_steps`: no trial is pruned before this step, in the unit of the reported steps.
 
     Two things differ from Optuna's `MedianPruner`. The first trials are compared, too, so that none has to run whole.
-    And equal scores count for neither side: while all trials still give every example the same answer, none ends;
-    once enough have left that score behind, those that have not do. Trials that were pruned before the step still
-    count, with what they had: else each survivor would be compared with ever better ones alone.
+    And equal scores count for neither side: while all trials give every example the same answer, none is pruned; once
+    enough trials have left that score, those that have not are pruned. Trials pruned before the step still count, with
+    the best score they had: otherwise a survivor would be compared with ever better trials only.
     """
 
     def __init__(self, min_better: int = 2, share_better: float = 1 / 3, n_warmup_steps: int = 0) -> None:
@@ -49,5 +49,5 @@ class RankPruner(BasePruner):
 
 
 def _best(reports: Mapping[int, float], step: int, sign: float) -> float | None:
-    """The best score until the step, higher is better; None: there is none yet."""
+    """The best score until the step, with higher ones better; None if there is none yet."""
     return max((sign * score for at, score in reports.items() if at <= step), default=None)

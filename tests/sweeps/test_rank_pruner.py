@@ -1,4 +1,4 @@
-"""The pruner by rank, on learning curves that are known."""
+"""The rank pruner on known learning curves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from multitask_bert.sweeps.job import permille_of
-from multitask_bert.sweeps.pruning import RankPruner
+from multitask_bert.sweeps.rank_pruner import RankPruner
 
 SAME = 0.124  # the score of always answering the most frequent label
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from multitask_bert.reports.pages import TextTable, percent
 from multitask_bert.utils.terminal import make_console
 from multitask_bert.utils.visible import on_one_line
 
@@ -21,49 +21,38 @@ if TYPE_CHECKING:
 NUM_LABELS_SHOWN = 6  # per row in a terminal
 
 
-@dataclass(frozen=True)
-class Rows:
-    """One table; `num_names`: columns on the left that hold names, not figures."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    num_names: int = 2
-    note: str = ""
-
-
-def tables_of(inspection: Inspection) -> list[Rows]:
-    """Sizes, lengths, labels, leaks and the plan."""
-    return [_sizes(inspection), _lengths(inspection), _labels(inspection), _leaks(inspection), _plan(inspection)]
+def tables_of(inspection: Inspection) -> list[TextTable]:
+    """The tables of sizes, lengths, labels, leaks and training, in this order."""
+    return [_sizes(inspection), _lengths(inspection), _labels(inspection), _leaks(inspection), _training(inspection)]
 
 
 def show_tables(inspection: Inspection, file: Any = None) -> None:
-    """Tables in a terminal, a line per row elsewhere."""
+    """Print tables to a terminal, and a line per row to anything else."""
     console = make_console(file)
     for table in tables_of(inspection):
         if console.is_terminal:
             _print_table(console, table)
         else:
             for row in table.rows:
-                names, figures = row[: table.num_names], zip(table.columns, row, strict=True)
-                shown = ", ".join(f"{column} {cell}" for column, cell in list(figures)[table.num_names :])
+                names, cells = row[: table.num_names], list(zip(table.columns, row, strict=True))
+                shown = ", ".join(f"{column} {cell}" for column, cell in cells[table.num_names :])
                 console.print(on_one_line(f"{table.title}: {' '.join(names)}: {shown}"))
         if table.note:
             console.print(table.note)
 
 
-def _print_table(console: Console, table: Rows) -> None:
+def _print_table(console: Console, table: TextTable) -> None:
     shown = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for place, column in enumerate(table.columns):
-        is_figure = table.num_names <= place and column != "labels"
-        shown.add_column(column, justify="right" if is_figure else "left", no_wrap=is_figure, overflow="fold")
+    for index, column in enumerate(table.columns):
+        is_number = table.num_names <= index and column != "labels"
+        shown.add_column(column, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in table.rows:
         shown.add_row(*map(on_one_line, row))
     if table.rows:
         console.print(shown)
 
 
-def _sizes(inspection: Inspection) -> Rows:
+def _sizes(inspection: Inspection) -> TextTable:
     rows = [
         (
             split.task, _split(split), f"{split.num_examples:,}", f"{split.num_words:,}", f"{split.num_pieces:,}",
@@ -71,13 +60,13 @@ def _sizes(inspection: Inspection) -> Rows:
         )
         for split in inspection.splits
     ]  # fmt: skip
-    columns = ("task", "split", "examples", "words", "pieces", "duplicates", "unknown")
-    any_cut = any(split.was_cut_from_train for split in inspection.splits)
-    note = f"Unknown: share of the pieces that are not in the vocabulary of {inspection.tokenizer}."
-    return Rows("Data", columns, rows, note=note + (" *: cut from train." if any_cut else ""))
+    columns = ("task", "split", "examples", "words", "tokens", "duplicates", "unknown")
+    any_split_off = any(split.was_cut_from_train for split in inspection.splits)
+    note = f"Unknown: share of the tokens that {inspection.tokenizer} has no word piece for."
+    return TextTable("Data", columns, rows, note=note + (" *: split off from train." if any_split_off else ""))
 
 
-def _lengths(inspection: Inspection) -> Rows:
+def _lengths(inspection: Inspection) -> TextTable:
     rows = []
     for split in inspection.splits:
         lengths = (f"{split.lengths.percentiles[name]:,}" for name in ("p50", "p90", "p99", "max"))
@@ -85,22 +74,22 @@ def _lengths(inspection: Inspection) -> Rows:
         rows.append((split.task, _split(split), *lengths, truncated, f"{split.num_in_windows:,}"))
     columns = ("task", "split", "50% to", "90% to", "99% to", "longest", "truncated", "windows")
     note = (
-        f"In pieces; what is longer than batching.max_length={inspection.max_length} is truncated, or read in windows "
-        f"where a head can."
+        f"In tokens; a text longer than batching.max_length={inspection.max_length} is truncated, or read in windows "
+        f"where its head can."
     )
-    return Rows("Lengths", columns, rows, note=note)
+    return TextTable("Lengths", columns, rows, note=note)
 
 
 def _split(split: SplitFigures) -> str:
     return f"{split.split}*" if split.was_cut_from_train else split.split
 
 
-def _labels(inspection: Inspection) -> Rows:
+def _labels(inspection: Inspection) -> TextTable:
     rows = []
     for split in inspection.splits:
         for head, counts in split.labels.items():
             rows.append((f"{split.task}.{head}", split.split, f"{split.num_missing[head]:,}", _counted(counts)))
-    return Rows("Labels", ("head", "split", "missing", "labels"), rows)
+    return TextTable("Labels", ("head", "split", "missing", "labels"), rows)
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -109,19 +98,19 @@ def _counted(counts: Mapping[str, int]) -> str:
     return "  ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
 
 
-def _leaks(inspection: Inspection) -> Rows:
+def _leaks(inspection: Inspection) -> TextTable:
     rows = [
         (leak.task, leak.split, f"in {leak.train_task} train", f"{leak.num_examples:,}", percent(leak.share))
         for leak in inspection.leaks
     ]
     first = [
-        f"For example {there} is also at {here}." for leak in inspection.leaks for there, here, _ in leak.places[:1]
+        f"For example, {there} is also at {here}." for leak in inspection.leaks for there, here, _ in leak.places[:1]
     ]
-    note = " ".join(first[:1]) if rows else "Leaks: no text of a dev or test set stands in a train set."
-    return Rows("Leaks", ("task", "split", "stands", "examples", "share"), rows, num_names=3, note=note)
+    note = " ".join(first[:1]) if rows else "Leaks: no text of a dev or test set is also in a train set."
+    return TextTable("Leaks", ("task", "split", "found", "examples", "share"), rows, num_names=3, note=note)
 
 
-def _plan(inspection: Inspection) -> Rows:
+def _training(inspection: Inspection) -> TextTable:
     plan = inspection.plan
     rows = [
         (
@@ -132,12 +121,7 @@ def _plan(inspection: Inspection) -> Rows:
     ]  # fmt: skip
     note = (
         f"Training will take {plan.num_steps:,} steps ({plan.num_warmup_steps:,} of warmup) in {plan.num_epochs:.2f} "
-        f"epochs, if it is not stopped early."
+        f"epochs, unless it stops early."
     )
-    columns = ("task", "steps", "epochs", "examples", "pieces", "share of pieces")
-    return Rows("Training", columns, rows, num_names=1, note=note)
-
-
-def percent(share: float) -> str:
-    """`12.3%`, and `0.0042%`: what is not nothing does not look like nothing."""
-    return f"{100 * share:.1f}%" if share == 0 or share >= 0.01 else f"{100 * share:.2g}%"
+    columns = ("task", "steps", "epochs", "examples", "tokens", "share of tokens")
+    return TextTable("Training", columns, rows, num_names=1, note=note)

@@ -1,4 +1,4 @@
-"""What a config makes of its data: how many steps, and what each task gets of them."""
+"""The training that a config asks for: how many steps, examples and tokens of each task."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from multitask_bert.records import EncodedExample
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """What a run trains on of one task."""
+    """What a run trains on from one task."""
 
     task: str
     num_steps: int  # batches
     num_examples: int  # repeats count; windows of long contexts count as examples
-    num_tokens: int  # pieces, without padding
+    num_tokens: int  # without padding
     num_epochs: float  # times through the task's training set
     share_of_tokens: float  # of the run's, from 0 to 1
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a run trains on, if it is not stopped early."""
+    """What a run trains on, unless it stops early."""
 
     num_steps: int
     num_epochs: float  # of the run; the last may be cut short by trainer.max_steps
@@ -40,7 +40,7 @@ class TrainingPlan:
 def plan_training(
     config: ExperimentConfig, datasets: Mapping[str, Dataset[EncodedExample]], *, pad_id: int
 ) -> TrainingPlan:
-    """The run of `Trainer.train`, without a model: the same batches, counted."""
+    """Count the batches that `Trainer.train` would draw; no model is needed."""
     datasets = dict(sorted(datasets.items()))  # as the Trainer turns through them
     max_steps = config.trainer.max_steps
     stream = TrainingStream(

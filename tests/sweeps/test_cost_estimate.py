@@ -1,4 +1,4 @@
-"""What a sweep says that it will cost."""
+"""The cost that a sweep announces, what its first trial is, and which trials collapsed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.sweeps.forecast import USUAL_SHARE
-from multitask_bert.sweeps.plan import _report_points
-from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.cost_estimate import USUAL_SHARE
+from multitask_bert.sweeps.spec import _report_points
+from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.training.cost import count_work, measure_speed
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.cost import Speed, Work
 from tests.composing import config_of, run_line
-from tests.sweeps.sweeping import Pretence, sweep
+from tests.sweeps.support import FakeTraining, sweep
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from tests.sweeps.sweeping import Pretence, sweep
         {"num_epochs": 1, "min_steps": 20, "eval_shares": [0.25, 0.5]},
     ],
 )
-def test_the_work_that_is_counted_is_what_a_training_does(
+def test_the_counted_work_is_that_of_the_training(
     make_config: Callable[..., ExperimentConfig], options: dict[str, Any]
 ) -> None:
     config = make_config(**options)
@@ -44,7 +44,7 @@ def test_the_work_that_is_counted_is_what_a_training_does(
     assert work.num_dev_tokens == sum(dev)
 
 
-def test_measuring_leaves_no_trace(make_config: Callable[..., ExperimentConfig], tmp_path: Path) -> None:
+def test_measuring_the_speed_changes_no_later_run(make_config: Callable[..., ExperimentConfig], tmp_path: Path) -> None:
     config = make_config(max_steps=3)
     losses = []
     for is_measured in (False, True):
@@ -65,7 +65,7 @@ def test_measuring_leaves_no_trace(make_config: Callable[..., ExperimentConfig],
     assert losses[0] == losses[1]
 
 
-def test_seconds_are_those_of_training_evaluations_and_test() -> None:
+def test_the_estimated_seconds_are_those_of_training_evaluations_and_test() -> None:
     work = Work(num_steps=9, num_tokens=1000, num_evaluations=3, num_dev_tokens=100, num_test_tokens=60)
     assert Speed(10.0, 30.0, num_steps=2).seconds(work) == pytest.approx(1000 / 10 + (3 * 100 + 60) / 30)
 
@@ -76,8 +76,8 @@ def work_by_epochs_and_size(config: ExperimentConfig) -> Work:
     return Work(num_epochs * 800 // config.batching.batch_size, num_epochs * 8000, num_epochs, 100, 0)
 
 
-def test_the_most_is_that_of_the_longest_trial(
-    pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_upper_bound_is_the_cost_of_the_longest_trial(
+    fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The longest has most epochs and the smallest batches, the least value of one and the greatest of the other."""
     monkeypatch.setattr("multitask_bert.training.cost.count_work", work_by_epochs_and_size)
@@ -89,7 +89,9 @@ def test_the_most_is_that_of_the_longest_trial(
     assert "(measured on this machine with 7 steps)" in out
 
 
-def test_pruning_saves_its_usual_share(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_usual_cost_has_the_share_that_pruning_leaves(
+    fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep("hydra.sweeper.n_trials=4")
     usual = float(f"{USUAL_SHARE * 400:.2g}")
     assert f"4 trials of 100 steps each: at most 400 steps, about 7 min; with pruning usually {usual:.0f} steps" in (
@@ -102,7 +104,7 @@ def test_pruning_saves_its_usual_share(pretended: Pretence, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(("num_dev_tokens", "num_points"), [(600, 11), (1000, 5), (2000, 0)])
-def test_points_of_evaluation_are_chosen_where_they_are_cheap(num_dev_tokens: int, num_points: int) -> None:
+def test_trials_evaluate_as_often_as_is_cheap(num_dev_tokens: int, num_points: int) -> None:
     """An evaluation costs a third of a step per token: 11 points cost a quarter at most up to a dev set of 6.8%."""
     work = Work(100, num_tokens=10_000, num_evaluations=1, num_dev_tokens=num_dev_tokens, num_test_tokens=0)
     found = _report_points(SweepConfig(), config_of("model=tiny"), lambda config: work)
@@ -120,15 +122,15 @@ def test_points_of_evaluation_are_chosen_where_they_are_cheap(num_dev_tokens: in
         ("model=tiny", {"metric": ["eval_mean_f1", "eval_loss"]}),
     ],
 )
-def test_points_of_evaluation_stay_where_something_depends_on_them(override: str, settings: dict[str, Any]) -> None:
+def test_evaluations_stay_as_configured_if_something_depends_on_them(override: str, settings: dict[str, Any]) -> None:
     def refuse(config: ExperimentConfig) -> Work:
         raise AssertionError("the data is not needed")
 
     assert _report_points(SweepConfig(**settings), config_of(override), refuse) == []
 
 
-def test_data_that_cannot_be_read_is_said_and_left_to_the_trials(
-    pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_sweep_starts_without_an_estimate_if_the_data_cannot_be_read(
+    fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from multitask_bert.errors import InputError
 
@@ -137,24 +139,28 @@ def test_data_that_cannot_be_read_is_said_and_left_to_the_trials(
 
     monkeypatch.setattr("multitask_bert.training.cost.count_work", fail)
     sweep("hydra.sweeper.n_trials=1")
-    assert "what the trials cost could not be told: InputError: train.csv: is not there" in capsys.readouterr().out
+    assert (
+        "the cost of the trials could not be estimated: InputError: train.csv: is not there" in capsys.readouterr().out
+    )
 
 
-def test_the_encoders_own_recipe_is_tried_first(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_trial_has_the_recipe_of_the_encoder(
+    fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = ("-m", "sweep=recipe", "tasks=ner+sentiment", "model=minilm", "logger=none", "hydra.sweeper.n_trials=2")
     run_line(*line)
-    (first, _), (second, _) = pretended.runs
+    (first, _), (second, _) = fake_training.runs
     recipe = first.model.recipe
     assert (recipe.name, first.optimizer.lr, first.optimizer.head_lr_factor) == ("minilm", recipe.lr, 5.0)
     assert (first.trainer.num_epochs, first.trainer.min_steps, first.model.head_init) == (5, 400, "uniform")
     assert second.optimizer.lr != recipe.lr
     out = capsys.readouterr().out
-    assert "trial 0 has the config's own values: model.head_init=uniform  optimizer.head_lr_factor=5.0" in out
-    assert "(the config's own)" in " ".join(out.split())  # a row of the table may be broken
+    assert "trial 0 has the config's values: model.head_init=uniform  optimizer.head_lr_factor=5.0" in out
+    assert "(the config's values)" in " ".join(out.split())  # a row of the table may be broken
 
 
 def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
-    pretended: Pretence, capsys: pytest.CaptureFixture[str]
+    fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_line(
         "-m",
@@ -165,27 +171,27 @@ def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
         "logger=none",
         "hydra.sweeper.n_trials=1",
     )
-    assert pretended.runs[0][0].optimizer.lr < 0.5
-    assert "the config's own optimizer.lr=0.5 lies outside of the space, and is not tried" in capsys.readouterr().out
+    assert fake_training.runs[0][0].optimizer.lr < 0.5
+    assert "the config's optimizer.lr=0.5 is outside of the space, so it is not tried first" in capsys.readouterr().out
 
 
-def test_trials_with_a_head_that_learnt_nothing_are_counted(
-    pretended: Pretence, capsys: pytest.CaptureFixture[str]
+def test_trials_with_a_head_that_learned_nothing_are_counted(
+    fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import json
 
     from multitask_bert.reports.sweep import read_sweep
-    from tests.sweeps.sweeping import FOLDER
+    from tests.sweeps.support import FOLDER
 
-    pretended.collapsed = {
+    fake_training.collapsed = {
         0: {"ner.ner_head": {"evaluations": 1, "best_model": None}},  # it recovered
         1: {"ner.ner_head": {"evaluations": 3, "best_model": "answers nothing to everything"}},
     }
     study = sweep("hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=none")
     out = capsys.readouterr().out
     assert "3 of 3 trials done, 0 pruned, 0 failed; best" in out
-    assert "1 trial with a head that learnt nothing (0 of them pruned)" in out
-    assert "(learnt nothing: ner.ner_head)" in " ".join(out.split())
+    assert "1 trial with a head that learned nothing (0 of them pruned)" in out
+    assert "(learned nothing: ner.ner_head)" in " ".join(out.split())
     assert json.loads((FOLDER / "sweep.json").read_text(encoding="utf-8"))["collapsed"] == 1
     report = read_sweep(study)
     assert [trial.number for trial in report.trials if trial.collapsed] == [1]

@@ -1,4 +1,4 @@
-"""`+hydra.callbacks.pretend._target_=tests.sweeps.pretending.Pretend`: a pretended training in workers, too."""
+"""A callback of Hydra that fakes the training in worker processes, too."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-from tests.sweeps.sweeping import Pretence, near
+from tests.sweeps.support import FakeTraining, near
 
 
-class Pretend(Callback):
-    """`dies`: the process of trial 1 kills itself in the midst of its training."""
+class UseFakeTraining(Callback):
+    """`dies`: the process of trial 1 kills itself during its training."""
 
     def __init__(self, dies: bool = False) -> None:
         self.dies = dies
@@ -27,4 +27,4 @@ class Pretend(Callback):
             Path("threads").write_text(os.environ.get("OMP_NUM_THREADS", ""), encoding="utf-8")
             return near(1e-4)(config, step)
 
-        actions.train = Pretence(score)  # type: ignore[assignment]
+        actions.train = FakeTraining(score)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What a sweep is to do, read from its config and the command line, and refused where it cannot work."""
+"""The specification of a sweep: read from its config and the command line, checked before the first trial."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from multitask_bert.config.tree import unknown_key
 from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
-from multitask_bert.sweeps.methods import check_methods, grid_size
-from multitask_bert.sweeps.settings import MINIMIZE, SweepConfig
+from multitask_bert.sweeps.samplers_and_pruners import check_sampler_and_pruner, grid_size
 from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
 from multitask_bert.sweeps.study import quiet_optuna
+from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 from multitask_bert.utils.cost import Work
 
-# When trials that may be pruned evaluate, as shares of their steps: the first of these that is cheap enough.
+# Shares of their steps at which trials evaluate if they may be pruned: the first list that is cheap enough.
 REPORT_SHARES = ((0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.2, 0.3, 0.5, 0.75, 1.0))
-EVALUATION_COST = 1 / 3  # of a token that is evaluated, beside one that is learnt from: no backward pass
-MOST_FOR_EVALUATIONS = 0.25  # of what a whole trial's training costs; see docs/experiments.md, "Pruning"
-NUM_PROBES = 3  # configs that are composed before the first trial where a function decides what is in them
+EVALUATION_COST = 1 / 3  # of a token in evaluation, relative to one in training: there is no backward pass
+MOST_FOR_EVALUATIONS = 0.25  # of the cost of a trial's training; see docs/experiments.md, "Pruning"
+NUM_PROBES = 3  # random configs that are checked before the first trial if a function defines the space
 DIR_LINE = "hydra: {sweep: {dir: outputs/sweeps/${hydra.sweeper.study}}}"
 
 log = logging.getLogger(__name__)
@@ -38,35 +38,35 @@ Check = Callable[[DictConfig], ExperimentConfig]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One sweep, checked."""
+class SweepSpec:
+    """A checked sweep."""
 
-    settings: SweepConfig
+    sweeper: SweepConfig
     dimensions: tuple[Dimension, ...]
     define: Define | None
     fixed: tuple[str, ...]  # overrides of every trial
     folder: Path
     conf: tuple[Path, ...]  # folders with configs
-    groups: tuple[str, ...]  # names of the config groups, also of those that a trial's own choices or files bring in
-    num_jobs: int  # trials side by side
-    threads_per_job: int | None  # None: as many as a process takes
+    groups: tuple[str, ...]  # names of the config groups, those that only some trials use included
+    num_jobs: int  # trials in parallel
+    threads_per_job: int | None  # None: no limit
     config: ExperimentConfig  # of the first probe
     probes: tuple[tuple[str, ...], ...]  # overrides of configs that trials could have
-    compose: Callable[[Sequence[str]], ExperimentConfig]  # the config of a trial with these overrides
-    own: Mapping[str, Any] | None  # values of the first trial, where the config's own are to be tried
-    not_own: str | None  # why they are not, where they are to be
-    runs_elsewhere: bool  # trials, as on the nodes of a cluster
-    caveats: tuple[str, ...] = ()  # why its trials cannot be compared by the metric
+    compose: Callable[[Sequence[str]], ExperimentConfig]  # gives the config of a trial with these overrides
+    config_values: Mapping[str, Any] | None  # parameters of the first trial, if `try_own` wants the config's values
+    config_values_problem: str | None  # why the first trial cannot have them
+    runs_elsewhere: bool  # trials run on other machines, as on a cluster
+    caveats: tuple[str, ...] = ()  # why the metric does not compare its trials
 
     @property
     def n_trials(self) -> int:
-        wanted = self.settings.n_trials
-        return min(wanted, grid_size(self.dimensions)) if self.settings.sampler == "grid" else wanted
+        wanted = self.sweeper.n_trials
+        return min(wanted, grid_size(self.dimensions)) if self.sweeper.sampler == "grid" else wanted
 
     @property
     def reports(self) -> str:
-        """What the numbers count under which scores are reported to the pruner: steps | permille of them | seeds."""
-        if self.settings.seeds > 1:
+        """The unit of the steps that are reported to the pruner: steps | permille (of a trial's own steps) | seeds."""
+        if self.sweeper.seeds > 1:
             return "seeds"
         return "permille" if self.compose(self.probes[0]).trainer.eval_shares else "steps"
 
@@ -74,14 +74,14 @@ class Plan:
         return conf_files.hash_files(self.conf, self.groups)
 
     def attributes(self) -> dict[str, Any]:
-        """What is kept with the study."""
+        """User attributes of the study."""
         files = self.conf_files()
         return {
             "space": {dimension.key: dimension.described() for dimension in self.dimensions},
-            "function": self.settings.function,
-            "metrics": self.settings.metrics,
-            "directions": self.settings.directions,
-            "seeds": self.settings.seeds,
+            "function": self.sweeper.function,
+            "metrics": self.sweeper.metrics,
+            "directions": self.sweeper.directions,
+            "seeds": self.sweeper.seeds,
             "reports": self.reports,
             "fixed_overrides": list(self.fixed),
             "caveats": list(self.caveats),
@@ -90,32 +90,32 @@ class Plan:
         }
 
 
-def make_plan(
+def make_spec(
     arguments: Sequence[str],
     config: DictConfig,
     loader: ConfigLoader,
     check: Check,
     *,
     count_work: Callable[[ExperimentConfig], Work],
-) -> Plan:
-    """Everything that can be known before the first trial.
+) -> SweepSpec:
+    """Read and check everything that is known before the first trial.
 
-    `arguments`: the command line's overrides; `config`: composed with those that are no sweeps; `check`: refuses a
-    config that cannot be run; `count_work`: reads the data of one that can.
+    `arguments`: overrides of the command line; `config`: composed with those that are not sweeps; `check`: gives the
+    typed config or refuses it; `count_work`: counts the steps and tokens of a config, for which it reads the data.
 
     Raises:
-        InputError: with the field and the way out.
+        InputError: the sweep cannot work; names the field, its value and the way out.
     """
     quiet_optuna()
-    settings = OmegaConf.to_object(config.hydra.sweeper)
-    assert isinstance(settings, SweepConfig)
+    sweeper = OmegaConf.to_object(config.hydra.sweeper)
+    assert isinstance(sweeper, SweepConfig)
     _check_folder(config)
-    request = read_request(arguments, settings, config)
+    request = read_request(arguments, sweeper, config)
     groups = [str(name) for name in config.hydra.runtime.choices if not str(name).startswith("hydra/")]
     for dimension in request.dimensions:
         _check_key(dimension.key, config, groups)
-    check_methods(settings, request.dimensions)
-    define = load_function(settings.function) if settings.function is not None else None
+    check_sampler_and_pruner(sweeper, request.dimensions)
+    define = load_function(sweeper.function) if sweeper.function is not None else None
 
     def compose(overrides: Sequence[str]) -> ExperimentConfig:
         tree = loader.load_sweep_config(config, [*request.fixed, *overrides])
@@ -124,13 +124,13 @@ def make_plan(
 
     probes = [(compose(overrides), overrides) for overrides in _probes(request.dimensions, define)]
     for probe, overrides in probes:
-        _check_metrics(settings, probe, overrides)
+        _check_metrics(sweeper, probe, overrides)
     first = probes[0][0]
-    fixed = (*request.fixed, *_best_by_objective(settings, first), *_report_points(settings, first, count_work))
-    own, not_own = _own_values(settings, request.dimensions, config, groups)
-    num_jobs = _num_jobs(settings, config)
-    return Plan(
-        settings=settings,
+    fixed = (*request.fixed, *_best_by_objective(sweeper, first), *_report_points(sweeper, first, count_work))
+    config_values, problem = _config_values(sweeper, request.dimensions, config, groups)
+    num_jobs = _num_jobs(sweeper, config)
+    return SweepSpec(
+        sweeper=sweeper,
         dimensions=request.dimensions,
         define=define,
         fixed=fixed,
@@ -140,11 +140,11 @@ def make_plan(
         num_jobs=num_jobs,
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,
-        caveats=tuple(_caveats(settings, [probe for probe, _ in probes])),
+        caveats=tuple(_caveats(sweeper, [probe for probe, _ in probes])),
         probes=tuple(tuple(overrides) for _, overrides in probes),
         compose=lambda overrides: check(loader.load_sweep_config(config, [*fixed, *overrides])),
-        own=own,
-        not_own=not_own,
+        config_values=config_values,
+        config_values_problem=problem,
         runs_elsewhere="Slurm" in config.hydra.launcher._target_,
     )
 
@@ -154,7 +154,7 @@ def _check_folder(config: DictConfig) -> None:
     assert isinstance(raw, dict)
     if "${now:" in str(raw["dir"]):
         raise InputError(
-            f"hydra.sweep.dir={raw['dir']}: a sweep that can go on needs the same folder each time; "
+            f"hydra.sweep.dir={raw['dir']}: a sweep that can be resumed needs the same folder each time; "
             f"put into the sweep's file: {DIR_LINE}"
         )
 
@@ -171,7 +171,7 @@ def _check_key(key: str, config: DictConfig, groups: Sequence[str]) -> None:
 
 
 def _probes(dimensions: Sequence[Dimension], define: Define | None) -> list[list[str]]:
-    """Overrides of configs that trials could have: both ends and every choice of each dimension."""
+    """Overrides of configs to check: both ends and every choice of each dimension; random if there is `define`."""
     if define is None:
         return probe_overrides(dimensions)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -179,15 +179,15 @@ def _probes(dimensions: Sequence[Dimension], define: Define | None) -> list[list
     return [overrides_of(study.ask(distributions), define) for _ in range(NUM_PROBES)]
 
 
-def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: Sequence[str]) -> None:
+def _check_metrics(sweeper: SweepConfig, config: ExperimentConfig, overrides: Sequence[str]) -> None:
     if config.action != "train":
-        raise InputError(f"action={config.action}: a sweep trains; leave it out")
+        raise InputError(f"action={config.action}: a sweep trains; leave action out")
     if config.verify:
-        raise InputError("verify=true: a sweep searches, and compares with no study; leave one of the two out")
+        raise InputError("verify=true: a sweep cannot verify; leave verify or the sweep out")
     if config.resume:
-        raise InputError("resume=true: a sweep goes on by itself when its command is given again; leave it out")
+        raise InputError("resume=true: the same command resumes a sweep by itself; leave resume out")
     reported = reported_keys(config.tasks)
-    for metric in settings.metrics:
+    for metric in sweeper.metrics:
         if metric not in reported:
             where = f" with {' '.join(overrides)}" if overrides else ""
             raise InputError(
@@ -195,22 +195,22 @@ def _check_metrics(settings: SweepConfig, config: ExperimentConfig, overrides: S
             )
 
 
-def _caveats(settings: SweepConfig, probes: Sequence[ExperimentConfig]) -> Iterator[str]:
-    """A mean over the heads of a trial is of other heads where the tasks are others."""
+def _caveats(sweeper: SweepConfig, probes: Sequence[ExperimentConfig]) -> Iterator[str]:
+    """Warn of metrics that are means over different heads in different trials."""
     sets = sorted({"+".join(probe.tasks) for probe in probes})
     tasks = {name for probe in probes for name in probe.tasks}
-    for metric in settings.metrics if len(sets) > 1 else ():
+    for metric in sweeper.metrics if len(sets) > 1 else ():
         if not any(metric.startswith(f"eval_{task}_") for task in tasks):
             yield (
                 f"{metric} is a mean over a trial's own tasks, and trials have different ones ({', '.join(sets)}), so "
-                f"their order by it says nothing. Compare the scores of each head (report.json, results.json), or "
+                f"it does not rank them. Compare the scores of each head (report.json, results.json), or "
                 f"search for a score that all of them report: hydra.sweeper.metric=eval_TASK_HEAD_METRIC"
             )
 
 
-def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[str]:
-    """The checkpoint that a trial keeps is the best by what is searched for, unless the config says otherwise."""
-    metric, direction = settings.metrics[0], settings.directions[0]
+def _best_by_objective(sweeper: SweepConfig, config: ExperimentConfig) -> list[str]:
+    """Overrides that keep the best checkpoint by the metric of the sweep, unless the config names another metric."""
+    metric, direction = sweeper.metrics[0], sweeper.directions[0]
     if config.trainer.metric_for_best is not None or metric == metric_for_best(config):
         return []
     values: dict[str, Any] = {"trainer.metric_for_best": metric}
@@ -220,56 +220,59 @@ def _best_by_objective(settings: SweepConfig, config: ExperimentConfig) -> list[
 
 
 def _report_points(
-    settings: SweepConfig, config: ExperimentConfig, count_work: Callable[[ExperimentConfig], Work]
+    sweeper: SweepConfig, config: ExperimentConfig, count_work: Callable[[ExperimentConfig], Work]
 ) -> list[str]:
-    """When a trial that may be pruned evaluates, where the config leaves it open: early and often, as far as it pays.
+    """Override that lets trials which may be pruned evaluate early and often, as far as that is cheap.
 
-    What depends on the evaluations (patience, an average over them) keeps those at the ends of epochs.
+    Empty if the config says when to evaluate, or has patience or an average over evaluations, which depend on it.
     """
     trainer = config.trainer
     is_open = trainer.eval_every is None and not trainer.eval_shares
     depends = trainer.patience is not None or config.averaging.kind == "last"
-    if settings.pruner_name == "none" or settings.seeds > 1 or not is_open or depends:
+    if sweeper.pruner_name == "none" or sweeper.seeds > 1 or not is_open or depends:
         return []
     try:
         work = count_work(config)
-    except InputError as error:  # the trials will say it, too
-        log.warning("no points of evaluation were chosen: %s", error)
+    except InputError as error:  # the trials will report it, too
+        log.warning("trainer.eval_shares was not chosen: %s", error)
         return []
     cost = EVALUATION_COST * work.num_dev_tokens / work.num_tokens
     shares = next((shares for shares in REPORT_SHARES if len(shares) * cost <= MOST_FOR_EVALUATIONS), ())
     return [f"trainer.eval_shares=[{','.join(map(str, shares))}]"] if shares else []
 
 
-def _own_values(
-    settings: SweepConfig, dimensions: Sequence[Dimension], config: DictConfig, groups: Sequence[str]
+def _config_values(
+    sweeper: SweepConfig, dimensions: Sequence[Dimension], config: DictConfig, groups: Sequence[str]
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """What the config has for each dimension; or None, and why that cannot be tried."""
-    if not settings.try_own:
+    """The config's value of each dimension, if `try_own` asks for it; else None, and why they cannot be tried."""
+    if not sweeper.try_own:
         return None, None
-    if settings.sampler == "grid" or settings.function is not None:
-        return None, f"hydra.sweeper.try_own has no effect with sampler={settings.sampler} or a function"
+    if sweeper.sampler == "grid" or sweeper.function is not None:
+        return None, f"hydra.sweeper.try_own has no effect with sampler={sweeper.sampler} or a function"
     values: dict[str, Any] = {}
     for dimension in dimensions:
         key = dimension.key
         value = config.hydra.runtime.choices[key] if key in groups else OmegaConf.select(config, key)
         if not dimension.holds(value):
-            return None, f"the config's own {key}={value} lies outside of the space, and is not tried"
+            return (
+                None,
+                f"the config's {key}={value} is outside of the space, so it is not tried first",
+            )
         values[key] = value
     return values, None
 
 
-def _num_jobs(settings: SweepConfig, config: DictConfig) -> int:
-    """As asked; else what the launcher runs side by side."""
+def _num_jobs(sweeper: SweepConfig, config: DictConfig) -> int:
+    """`n_jobs` if given, else as many as the launcher runs in parallel."""
     launcher = config.hydra.launcher
-    if launcher._target_.endswith(".BasicLauncher"):  # one after the other, each with what was learnt from the last
+    if launcher._target_.endswith(".BasicLauncher"):  # one after the other, so each proposal knows all results
         return 1
-    found = settings.n_jobs or launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
+    found = sweeper.n_jobs or launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
     return found if found > 0 else _num_cores()
 
 
 def _threads_per_job(num_jobs: int, config: DictConfig) -> int | None:
-    """A share of the cores for each of several jobs on this machine; a cluster gives each its own."""
+    """The cores of this machine divided among the jobs; None for a single job, and on a cluster, which assigns them."""
     if num_jobs == 1 or "Slurm" in config.hydra.launcher._target_:
         return None
     return max(1, min(int(os.environ.get("OMP_NUM_THREADS", _num_cores())), _num_cores() // num_jobs))

@@ -1,4 +1,4 @@
-"""Samplers, pruners and the space, without a sweep around them."""
+"""Samplers, pruners and the search space, without a sweep."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps.methods import FOR_ONE_OBJECTIVE, PRUNERS, SAMPLERS, check_methods, grid_size, make_pruner
-from multitask_bert.sweeps.plan import _best_by_objective
-from multitask_bert.sweeps.settings import SweepConfig
+from multitask_bert.sweeps.samplers_and_pruners import (
+    FOR_ONE_OBJECTIVE,
+    PRUNERS,
+    SAMPLERS,
+    check_sampler_and_pruner,
+    grid_size,
+    make_pruner,
+)
 from multitask_bert.sweeps.space import Dimension, as_overrides, probe_overrides, read_request
+from multitask_bert.sweeps.spec import _best_by_objective
+from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import ask, distribution_of
 from tests.composing import CONF, config_of
 
@@ -38,7 +45,7 @@ def test_every_sampler_proposes_values_of_the_space(sampler: str, num_metrics: i
         pytest.skip("searches for one metric only")
     settings = SweepConfig(sampler=sampler, metric=TWO[:num_metrics], sampler_options={})
     dimensions = [RATE, SHARE, SIZE, TASKS]
-    check_methods(settings, dimensions)
+    check_sampler_and_pruner(settings, dimensions)
     study = optuna.create_study(directions=["maximize", "minimize"][:num_metrics])
     proposed = []
     for number in range(12):
@@ -51,7 +58,7 @@ def test_every_sampler_proposes_values_of_the_space(sampler: str, num_metrics: i
     assert len(set(proposed)) == 12
 
 
-def test_a_grid_has_every_point_once_however_often_it_is_begun_anew() -> None:
+def test_a_grid_proposes_every_point_once_although_its_sampler_is_made_anew_each_time() -> None:
     settings, dimensions = SweepConfig(sampler="grid"), [SHARE, SIZE, TASKS]
     study = optuna.create_study()
     points = set()
@@ -65,7 +72,7 @@ def test_a_grid_has_every_point_once_however_often_it_is_begun_anew() -> None:
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_every_pruner_can_be_made(pruner: str) -> None:
     settings = SweepConfig(pruner=pruner, seeds=2)
-    check_methods(settings, [RATE])
+    check_sampler_and_pruner(settings, [RATE])
     assert isinstance(make_pruner(settings), optuna.pruners.BasePruner)
 
 
@@ -74,7 +81,7 @@ def test_every_pruner_can_be_made(pruner: str) -> None:
     [
         ({"metric": TWO, "pruner": "median"}, "set hydra.sweeper.pruner=none"),
         ({"metric": TWO, "direction": ["maximize"]}, "1 for 2 metrics"),
-        ({"metric": ["eval_loss", "eval_loss"]}, "name one metric, or a list of different ones"),
+        ({"metric": ["eval_loss", "eval_loss"]}, "name one metric, or a list of different metrics"),
         ({"direction": "up"}, "hydra.sweeper.direction=up: choose one of maximize, minimize"),
         ({"sampler": "grid"}, "space.optimizer.lr: hydra.sweeper.sampler=grid needs every value; give a step"),
         ({"sampler": "annealing"}, "sampler=annealing: choose one of tpe, gp, cmaes, random, grid, nsga2"),
@@ -87,14 +94,18 @@ def test_every_pruner_can_be_made(pruner: str) -> None:
 )  # fmt: skip
 def test_what_cannot_work_is_refused(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(InputError) as error:
-        check_methods(SweepConfig(**settings), [RATE])
+        check_sampler_and_pruner(SweepConfig(**settings), [RATE])
     assert expected in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("optimizer.lr", {"low": 1, "high": 2}, Dimension("optimizer.lr", "float", 1, 2)),  # as the key's own value
+        (
+            "optimizer.lr",
+            {"low": 1, "high": 2},
+            Dimension("optimizer.lr", "float", 1, 2),
+        ),  # as the config's value of the key
         ("batching.batch_size", {"low": 1, "high": 8}, Dimension("batching.batch_size", "int", 1, 8)),
         ("trainer.max_steps", {"low": 1, "high": 8, "type": "float"}, Dimension("trainer.max_steps", "float", 1, 8)),
         ("tasks", ["ner", "ner+sentiment"], TASKS),
@@ -117,8 +128,8 @@ def test_a_dimension_is_read(config: DictConfig, key: str, value: Any, expected:
         ({"low": 0, "high": 1, "step": -1}, "step=-1: must be over 0"),
         ({"low": 0.5, "high": 1, "type": "int"}, "type: int needs whole numbers"),
         ({"low": 0, "high": 1, "type": "real"}, "type=real: choose float or int"),
-        ([], "must be a list of choices, with one at least"),
-        ([1, 1], "a choice stands there twice"),
+        ([], "must be a list of at least one choice"),
+        ([1, 1], "a choice is listed twice"),
     ],
 )
 def test_a_bad_dimension_is_refused(config: DictConfig, value: Any, expected: str) -> None:
