@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ mood:
   source: {format: csv, folder: mood, train: train.csv, text: text}
   heads: {mood_head: {type: classification, column: mood}}
 """
+HEAVY_PACKAGES = ("torch", "transformers", "mlflow", "datasets", "evaluate", "sklearn", "tensorboard", "optuna")
+PACKAGE_LINE = "# @package _global_"
 
 composition.register()
 
@@ -76,3 +79,11 @@ def logging_restored() -> Iterator[None]:
             handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def command_of(experiment: Path) -> list[str]:
+    """The words of the command with which an experiment file starts, after its package line."""
+    lines = experiment.read_text(encoding="utf-8").splitlines()
+    if lines[0] == PACKAGE_LINE:
+        lines = lines[1:]
+    return shlex.split(lines[0].removeprefix("#"))

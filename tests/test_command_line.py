@@ -23,8 +23,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import as_value, as_word, to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.utils.files import short_name
-from tests.composing import CONF, ROOT, config_of, error_of, run_line
-from tests.test_architecture import HEAVY
+from tests.composing import CONF, HEAVY_PACKAGES, ROOT, config_of, error_of, run_line
 
 
 def door(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +62,7 @@ def test_help_is_our_page_and_loads_nothing_heavy() -> None:
     assert actions.ACTIONS.keys() <= set(listed[1].split())
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "hydra" in imported
-    assert imported.isdisjoint(HEAVY)
+    assert imported.isdisjoint(HEAVY_PACKAGES)
 
 
 def test_a_refused_command_prints_its_error_and_no_traceback() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,10 @@ from multitask_bert.config.checks import check, settings_without_effect
 from multitask_bert.config.recipes import FOLLOWED_BY, describe_recipe
 from multitask_bert.config.schema import RecipeConfig
 from multitask_bert.heads import check_heads
-from tests.composing import CONF, config_of
+from tests.composing import CONF, PACKAGE_LINE, command_of, config_of
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 OPTIONS = [(file.parent.name, file.stem) for file in FILES]
-PACKAGE_LINE = "# @package _global_"
-
-
-def command_of(experiment: Path) -> list[str]:
-    """The words of the command with which an experiment file starts, after its package line."""
-    lines = experiment.read_text(encoding="utf-8").splitlines()
-    if lines[0] == PACKAGE_LINE:
-        lines = lines[1:]
-    return shlex.split(lines[0].removeprefix("#"))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from multitask_bert.model import last_layer
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.records import Batch
-from tests.model.test_packing import SHAPES, make_batch, make_encoder, make_examples
+from tests.model.tiny_encoders import SHAPES, make_batch, make_encoder, make_examples
 
 
 def read_places(batch: Batch) -> Tensor:

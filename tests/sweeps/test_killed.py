@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +17,10 @@ from multitask_bert.sweeps.settings import SweepConfig
 from multitask_bert.sweeps.study import open_storage
 from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
 from tests.composing import run_line
+from tests.sweeps.controllers import running_in, started, wait_until
 from tests.sweeps.sweeping import COMMAND, FOLDER, Pretence, lr_of, states_of, study_in, sweep
 
 pytestmark = pytest.mark.slow
-
-SCRIPT = Path(__file__).parent / "slow_sweep.py"
-
-
-def started(seconds: float, *arguments: str) -> subprocess.Popen[str]:
-    """A sweep in a process of its own, with pretended trainings that take this long."""
-    command = [sys.executable, str(SCRIPT), str(seconds), *COMMAND, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_until(what: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def running_in(folder: Path, number: int) -> bool:
-    """Whether this trial has begun, and has not ended."""
-    trial = folder / f"trial_{number:04d}"
-    return (trial / "run.log").exists() and not (trial / "results.json").exists()
 
 
 def test_after_a_kill_the_same_command_loses_and_repeats_nothing(pretended: Pretence) -> None:

@@ -16,7 +16,7 @@ from multitask_bert.inference.predictor import Predictor
 from multitask_bert.training.checkpoint import Stopped
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded
+from tests.training.recorded import recorded
 
 MakeConfig = Callable[..., ExperimentConfig]
 Weights = dict[str, torch.Tensor]

@@ -19,7 +19,7 @@ from multitask_bert.model import acceleration
 from multitask_bert.saving.store import FAILED, Snapshots
 from multitask_bert.training.non_finite import MAX_SKIPPED_IN_A_ROW, NonFiniteLossError
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded
+from tests.training.recorded import recorded
 
 MakeConfig = Callable[..., ExperimentConfig]
 POISON = "siku 7 mbaya"  # in one text of mood/train.tsv

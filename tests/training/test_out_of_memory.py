@@ -14,8 +14,8 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.training.trainer import Trainer
-from tests.saving.test_resuming import assert_same, train_until
-from tests.training.test_steps import assert_same_weights
+from tests.saving.stopped_runs import assert_same, train_until
+from tests.training.recorded import assert_same_weights
 
 MakeConfig = Callable[..., ExperimentConfig]
 

@@ -13,7 +13,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.model.parts import parts_of
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded, weights_after_training
+from tests.training.recorded import recorded, weights_after_training
 
 MakeConfig = Callable[..., ExperimentConfig]
 
