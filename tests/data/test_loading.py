@@ -111,6 +111,7 @@ def test_an_epoch_that_is_left_early_leaves_no_process() -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_main_process_that_is_killed() -> None:
     code = """
 import multiprocessing, time

@@ -21,6 +21,7 @@ from multitask_bert.training import run as running
 from tests.saving.stopped_runs import make_trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from tests.composing import composed, error_of, run_line
 from tests.trained_runs import trained
 
 MakeConfig = Callable[..., ExperimentConfig]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ def test_a_score_that_did_not_come_out_is_named(config: ExperimentConfig) -> Non
 # The whole path
 
 
+@pytest.mark.slow
 def test_each_seed_leaves_a_whole_run_and_the_scores_are_compared(
     config: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_each_seed_leaves_a_whole_run_and_the_scores_are_compared(
     assert again[KEY] == pytest.approx(scores[2], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_seed_of_a_verification_is_the_run_that_it_would_be_alone(config: ExperimentConfig, tmp_path: Path) -> None:
     actions.verify(config, tmp_path / "all")
     actions.train(replace(config, verify=False, seed=2), tmp_path / "alone")
@@ -133,6 +135,7 @@ def test_what_is_not_as_expected_ends_with_status_1(
     assert read(tmp_path / VERIFICATION)["passed"] is False
 
 
+@pytest.mark.slow
 def test_stopped_at_the_second_seed_it_goes_on_there(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

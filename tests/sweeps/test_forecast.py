@@ -76,6 +76,7 @@ def work_by_epochs_and_size(config: ExperimentConfig) -> Work:
     return Work(num_epochs * 800 // config.batching.batch_size, num_epochs * 8000, num_epochs, 100, 0)
 
 
+@pytest.mark.slow
 def test_the_most_is_that_of_the_longest_trial(
     pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_most_is_that_of_the_longest_trial(
     assert "(measured on this machine with 7 steps)" in out
 
 
+@pytest.mark.slow
 def test_pruning_saves_its_usual_share(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
     sweep("hydra.sweeper.n_trials=4")
     usual = float(f"{USUAL_SHARE * 400:.2g}")
@@ -127,6 +129,7 @@ def test_points_of_evaluation_stay_where_something_depends_on_them(override: str
     assert _report_points(SweepConfig(**settings), config_of(override), refuse) == []
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_read_is_said_and_left_to_the_trials(
     pretended: Pretence, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +143,7 @@ def test_data_that_cannot_be_read_is_said_and_left_to_the_trials(
     assert "what the trials cost could not be told: InputError: train.csv: is not there" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_encoders_own_recipe_is_tried_first(pretended: Pretence, capsys: pytest.CaptureFixture[str]) -> None:
     line = ("-m", "sweep=recipe", "tasks=ner+sentiment", "model=minilm", "logger=none", "hydra.sweeper.n_trials=2")
     run_line(*line)
@@ -153,6 +157,7 @@ def test_the_encoders_own_recipe_is_tried_first(pretended: Pretence, capsys: pyt
     assert "(the config's own)" in " ".join(out.split())  # a row of the table may be broken
 
 
+@pytest.mark.slow
 def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
     pretended: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +174,7 @@ def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
     assert "the config's own optimizer.lr=0.5 lies outside of the space, and is not tried" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_trials_with_a_head_that_learnt_nothing_are_counted(
     pretended: Pretence, capsys: pytest.CaptureFixture[str]
 ) -> None:

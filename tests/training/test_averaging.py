@@ -103,6 +103,7 @@ def test_the_better_of_plain_and_averaged_weights_is_kept_and_training_is_not_di
     assert trainer.evaluate()["eval_mean_f1"] == state.best_score  # the best weights are in the model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ema", "last"])
 def test_a_resumed_run_has_the_same_average(make_config: MakeConfig, kind: str, tmp_path: Path) -> None:
     whole = Trainer.from_config(averaging(make_config, kind), folder=tmp_path / "whole")

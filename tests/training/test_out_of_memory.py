@@ -134,6 +134,7 @@ def test_an_evaluation_goes_on_in_smaller_batches(make_config: MakeConfig) -> No
     assert memory.num_failures == num_failures, "what was found out once is kept"
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_cuts_its_steps_as_it_did_before(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

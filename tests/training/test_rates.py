@@ -87,6 +87,7 @@ def test_values_that_cannot_be_right_are_refused_by_name(make_config: MakeConfig
         Trainer.from_config(config)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_one(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
