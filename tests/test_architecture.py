@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,12 @@ def test_imports_point_down_only(file: str) -> None:
 
 def test_every_room_has_a_floor() -> None:
     assert {room_of(file) for file in FILES} - {""} <= FLOORS.keys()
+
+
+def test_the_page_on_the_flow_draws_these_floors() -> None:
+    page = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`[^|]*`) \|", page, re.MULTILINE)
+    assert {room: int(floor) for floor, rooms in rows for room in re.findall(r"`(\w+)`", rooms)} == FLOORS
 
 
 @pytest.mark.parametrize(
