@@ -22,8 +22,9 @@ from multitask_bert.config.schema import (
     is_lower_better,
 )
 from multitask_bert.errors import InputError
-from multitask_bert.trust.classes import target_problems
+from multitask_bert.trust.classes import NOT_OPENED, target_problems
 from multitask_bert.trust.paths import is_inside
+from multitask_bert.trust.permissions import is_allowed, opened
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("train", "evaluate", "inspect", "predict", "reproduce", "report", "upload"),
@@ -38,6 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainer.precision": ("fp32", "bf16", "fp16"),
     "trainer.on_non_finite": ("stop", "skip"),
 }
+OWN_CODE = ("mixing.rule",)  # may also name a function of the user's own module
 SOURCE_CHOICES: dict[str, tuple[str, ...]] = {
     "unspecified": ("missing", "label"),
     "on_bad_record": ("error", "skip"),
@@ -150,7 +152,11 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
 
 def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name, choices in CHOICES.items():
-        if (value := _lookup(config, name)) not in choices:
+        value = _lookup(config, name)
+        if name in OWN_CODE and "." in value:
+            if not is_allowed(value):
+                yield f"{name}={value}: {NOT_OPENED}{opened(value)}"
+        elif value not in choices:
             yield f"{name}={value}: choose one of {', '.join(choices)}"
     for name, least in AT_LEAST.items():
         if (value := _lookup(config, name)) is not None and not least <= value < math.inf:

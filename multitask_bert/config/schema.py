@@ -48,6 +48,7 @@ class SourceConfig:
     path: Optional[str] = None  # datasets: name on the hub, or a folder (under `folder`) that save_to_disk wrote
     name: Optional[str] = None  # datasets: name of the configuration (subset); null: the only one
     revision: Optional[str] = None  # datasets, hub: commit, tag or branch; null: the newest
+    options: Dict[str, Any] = field(default_factory=dict)  # a reader of your own: its own settings
     samples: Optional[str] = None  # samples: which embedded synthetic corpus, ner or sentiment
     downloads: Dict[str, DownloadConfig] = field(default_factory=dict)  # by split (parallel: split/file): its address
 
@@ -80,6 +81,7 @@ class HeadConfig:
     hidden_size: Optional[int] = None  # width of an extra layer before the linear one; null: none
     activation: str = "tanh"  # after the extra layer: tanh | gelu
     class_weights: Any = None  # classification, tagging: factor of the loss by label | balanced (by counts in train)
+    options: Dict[str, Any] = field(default_factory=dict)  # a head type of your own: its own settings
     label_smoothing: float = 0.0  # classification, tagging, choice: share of the target (0 to below 1) spread over all
 
 
@@ -157,6 +159,7 @@ class MixingConfig:
     rule: str = "round_robin"  # round_robin | proportional | temperature | annealed
     when_exhausted: str = "spread"  # round_robin: spread | cycle | stop (see multitask_bert/data/mixing.py)
     temperature: float = 2.0  # temperature: a task is drawn with p ~ batches^(1/temperature), 1 or more
+    options: Dict[str, Any] = field(default_factory=dict)  # a rule of your own: its keyword arguments
     steps_per_epoch: Optional[int] = None  # drawn rules: batches in an epoch; null: as many as there are
 
 
@@ -165,6 +168,7 @@ class BalancingConfig:
     """How the losses of several heads become one."""
 
     _target_: str = "multitask_bert.training.balancing.FixedWeights"  # class; gets the heads' weights
+    options: Dict[str, Any] = field(default_factory=dict)  # further keyword arguments of the class
 
 
 @dataclass

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import importlib
+import inspect
 import json
 import logging
 import os
@@ -148,7 +150,7 @@ def key_of(
         head: {field: value for field, value in asdict(config).items() if field not in WITHOUT_EFFECT}
         for head, config in task.heads.items()
     }
-    parts = [name, contents, source, heads, fingerprint, max_length, seed, _code_version()]
+    parts = [name, contents, source, heads, fingerprint, max_length, seed, _code_version(), _users_code(task)]
     readable = re.sub("[^A-Za-z0-9_.-]", "_", name)[:MAX_NAME].lstrip(".")
     return f"{readable}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 
@@ -180,6 +182,14 @@ def _files_of(path: Path) -> list[Path]:
         if (path.parent / "state.json").is_file()
         else []
     )
+
+
+def _users_code(task: TaskConfig) -> list[str]:
+    """The hashes of the user's own modules with a reader or head types of the task."""
+    names = [task.source.format, *(head.type for head in task.heads.values())]
+    modules = {name.rpartition(".")[0] for name in names if "." in name}
+    found = (inspect.getsourcefile(importlib.import_module(module)) for module in sorted(modules))
+    return [sha256_of(Path(file)) for file in found if file is not None]
 
 
 @cache

@@ -7,13 +7,17 @@ Round-robin takes one batch of each task in turn. When tasks differ in size, `wh
     stop    every round has a batch of every task; the epoch ends with the smallest
 The other rules draw the task of each step with p ~ batches^exponent and take as many steps as there are batches, or
 `steps_per_epoch`; an epoch is then what the annealed exponent counts in.
+A rule of the user's own (docs/own_code.md) is a function that gives the rounds of an epoch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from multitask_bert.config.schema import MixingConfig
+from multitask_bert.errors import InputError
+from multitask_bert.trust.classes import users_code
 from multitask_bert.utils.seeding import generator_for
 
 
@@ -21,6 +25,12 @@ def plan_epoch(
     mixing: MixingConfig, num_batches: Mapping[str, int], *, epoch: int, num_epochs: int, seed: int
 ) -> list[tuple[str, ...]]:
     """The rounds of one epoch, each a tuple of task names in the order of `num_batches`; epochs count from 0."""
+    if "." in mixing.rule:
+        generator = generator_for(seed, "mixing", epoch)
+        plan = users_code("mixing.rule", mixing.rule)(
+            num_batches, epoch=epoch, num_epochs=num_epochs, generator=generator, **mixing.options
+        )
+        return [_round_of(tasks, num_batches, mixing.rule) for tasks in plan]
     if mixing.rule != "round_robin":
         return _drawn(mixing, num_batches, epoch=epoch, num_epochs=num_epochs, seed=seed)
     if mixing.when_exhausted == "spread":
@@ -31,6 +41,19 @@ def plan_epoch(
         ]
     num_rounds = (max if mixing.when_exhausted == "cycle" else min)(num_batches.values())
     return [tuple(num_batches)] * num_rounds
+
+
+def _round_of(tasks: Any, num_batches: Mapping[str, int], rule: str) -> tuple[str, ...]:
+    """One round of a rule of the user's own.
+
+    Raises:
+        InputError: it is no tuple of different names of tasks.
+    """
+    if isinstance(tasks, str) or not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= num_batches.keys():
+        raise InputError(
+            f"mixing.rule={rule}: gave the round {tasks!r}; a round is a tuple of {', '.join(num_batches)}"
+        )
+    return tuple(tasks)
 
 
 def exponent(mixing: MixingConfig, *, epoch: int, num_epochs: int) -> float:

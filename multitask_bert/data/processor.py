@@ -24,7 +24,7 @@ from multitask_bert.data.storage import Chunk, StoredExamples, StoredWindows
 from multitask_bert.data.words import num_out_of_reach
 from multitask_bert.data.workers import pack_all
 from multitask_bert.errors import InputError
-from multitask_bert.heads import HEAD_TYPES, Head, UnknownLabelError, make_head
+from multitask_bert.heads import Head, UnknownLabelError, head_type, make_head
 from multitask_bert.labels import LabelSet, alike
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.utils.progress import tracked
@@ -203,8 +203,8 @@ class DataProcessor:
                 labels = LabelSet(**{k: tuple(v) for k, v in task.kept.notes["labels"][head_name].items()})
             else:
                 values = (example.labels[head_name] for example in task.splits["train"])
-                labels = HEAD_TYPES[config.type].collect(config, values)
-            if len(labels) < HEAD_TYPES[config.type].fewest_labels:
+                labels = head_type(config.type).collect(config, values)
+            if len(labels) < head_type(config.type).fewest_labels:
                 found = f"the training data has only {', '.join(labels.names)}"
                 raise InputError(
                     f"heads.{head_name}: {found if labels.names else 'no training example has a label'}; "

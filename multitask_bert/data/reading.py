@@ -19,7 +19,7 @@ from multitask_bert.data.splitting import cut, stratum_of
 from multitask_bert.data.storage import spool
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.errors import InputError
-from multitask_bert.heads import HEAD_TYPES
+from multitask_bert.heads import head_type
 from multitask_bert.records import Example
 from multitask_bert.utils.files import expand_user_path
 from multitask_bert.utils.progress import tracked
@@ -61,14 +61,15 @@ class TaskReader:
 
     def _locate(self, task: TaskConfig) -> dict[str, Path | None]:
         source = task.source
-        if source.format not in (*readers.READERS, "samples"):
-            known = ", ".join([*readers.READERS, "samples"])
-            raise InputError(f"source.format={source.format}: choose one of {known}")
+        if source.format != "samples":
+            readers.reader_of(source.format)
+        if source.options and source.format in (*readers.READERS, "samples"):
+            raise InputError(f"source.options: {source.format} has none; its settings are keys of the source itself")
         gives_words = (
             source.samples == "ner" if source.format == "samples" else source.format in readers.FORMATS_OF_WORDS
         )
         for head_name, head in task.heads.items():
-            if HEAD_TYPES[head.type].reads_words != gives_words and source.format not in readers.FORMATS_OF_BOTH:
+            if head_type(head.type).reads_words != gives_words and not readers.gives_words_and_texts(source.format):
                 given = "words in columns" if gives_words else "texts"
                 raise InputError(
                     f"heads.{head_name}.type={head.type} does not fit source.format={source.format}, "
@@ -129,7 +130,7 @@ class TaskReader:
         source = task.source
         if source.format == "samples":
             return {split: list(readers.read_samples(split, source, task.heads)) for split in SPLITS}
-        read = readers.READERS[source.format]
+        read = readers.reader_of(source.format)
         splits: dict[str, Sequence[Example]] = {}
         for split, path in paths.items():
             if path is None:

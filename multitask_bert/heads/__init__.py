@@ -16,9 +16,11 @@ from multitask_bert.heads.regression import RegressionHead
 from multitask_bert.heads.span import SpanHead
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet, without_zeros
+from multitask_bert.trust.classes import users_code
 
 __all__ = [
-    "HEAD_TYPES", "Head", "UnknownLabelError", "check_heads", "expected_here", "is_f1", "make_head", "parse_label",
+    "HEAD_TYPES", "Head", "UnknownLabelError", "check_heads", "expected_here", "head_type", "is_f1", "make_head",
+    "parse_label",
     "reported_keys",
 ]  # fmt: skip
 
@@ -32,6 +34,20 @@ HEAD_TYPES: dict[str, type[Head]] = {
 }
 
 
+def head_type(name: str, field: str = "type") -> type[Head]:
+    """The class of a head type: one of ours by its short name, or the user's own, as `my_module.MyHead`.
+
+    Raises:
+        InputError: there is no such type, or the user has not opened it; `field` names it in the message.
+    """
+    if name in HEAD_TYPES:
+        return HEAD_TYPES[name]
+    if "." not in name:
+        raise InputError(f"{field}={name}: choose one of {', '.join(HEAD_TYPES)}, or name a class, as my_module.MyHead")
+    found: type[Head] = users_code(field, name, Head)
+    return found
+
+
 def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
     """What a file's field means to the head that `config.type` names; see `Head.parse`.
 
@@ -39,13 +55,13 @@ def parse_label(config: HeadConfig, raw: Any, where: str) -> Any:
     """
     raw = _composed(raw)
     if config.names is None:
-        return HEAD_TYPES[config.type].parse(config, raw, where)
+        return head_type(config.type).parse(config, raw, where)
     names = _composed(config.names)
-    if HEAD_TYPES[config.type].reads_words:  # a scheme is checked on the names of tags
+    if head_type(config.type).reads_words:  # a scheme is checked on the names of tags
         if isinstance(raw, list | tuple):
             raw = tuple(_named(tag, names, where) if isinstance(tag, str) else tag for tag in raw)
-        return HEAD_TYPES[config.type].parse(config, raw, where)
-    label = HEAD_TYPES[config.type].parse(config, raw, where)
+        return head_type(config.type).parse(config, raw, where)
+    label = head_type(config.type).parse(config, raw, where)
     if isinstance(label, Mapping):
         return {_named(name, names, where): cell for name, cell in label.items()}
     return None if label in (None, "-1") else _named(label, names, where)
@@ -72,7 +88,7 @@ def _composed(raw: Any) -> Any:
 
 def make_head(config: HeadConfig, labels: LabelSet) -> Head:
     """The head that `config.type` names."""
-    return HEAD_TYPES[config.type](config, labels)
+    return head_type(config.type)(config, labels)
 
 
 def check_heads(config: ExperimentConfig) -> None:
@@ -110,7 +126,7 @@ def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:
     any_f1 = False
     for task_name, task in tasks.items():
         for head_name, head in task.heads.items():
-            metrics = HEAD_TYPES[head.type].keys_of(head)
+            metrics = head_type(head.type).keys_of(head)
             any_f1 = any_f1 or any(is_f1(metric) for metric in metrics)
             keys += [f"eval_{task_name}_{head_name}_{metric}" for metric in metrics]
         if task.joint_accuracy:
@@ -151,7 +167,7 @@ def _study_problems(config: ExperimentConfig, reported: list[str]) -> Iterator[s
 def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:
     """What heads of one task cannot share."""
     readers = {
-        (HEAD_TYPES[head.type].reads_windows, HEAD_TYPES[head.type].reads_choices): f"{head_name} ({head.type})"
+        (head_type(head.type).reads_windows, head_type(head.type).reads_choices): f"{head_name} ({head.type})"
         for head_name, head in task.heads.items()
     }
     if len(readers) > 1:
@@ -166,12 +182,14 @@ def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:
     if "joint" in task.heads:
         yield f"tasks.{name}.heads.joint: its accuracy would have the same name as joint_accuracy; rename it"
     for head_name, head in task.heads.items():
-        if not HEAD_TYPES[head.type].can_be_right:
+        if not head_type(head.type).can_be_right:
             yield f"tasks.{name}.joint_accuracy: {head_name} ({head.type}) is never simply right; remove it"
 
 
 def _head_problems(where: str, head: HeadConfig) -> Iterator[str]:
-    if head.type not in HEAD_TYPES:
-        yield f"{where}.type={head.type}: choose one of {', '.join(HEAD_TYPES)}"
+    try:
+        found = head_type(head.type, f"{where}.type")
+    except InputError as error:
+        yield str(error)
         return
-    yield from (f"{where}.{problem}" for problem in HEAD_TYPES[head.type].problems(head))
+    yield from (f"{where}.{problem}" for problem in found.problems(head))

@@ -17,7 +17,9 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads import options
 from multitask_bert.labels import LabelSet, about_quotes, folded
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, HeadOutput, Pieces, Prediction, Target, TargetBatch
+from multitask_bert.trust.classes import NOT_OPENED, users_code
 from multitask_bert.trust.config_files import metric_problem
+from multitask_bert.trust.permissions import is_allowed, opened
 from multitask_bert.utils.files import expand_user_path
 from multitask_bert.utils.metric_names import SHOWN, label_named
 
@@ -97,7 +99,10 @@ class Head(ABC):
         """Settings that cannot work, each as `field=value: why and the way out`."""
         metrics = cls.metrics_of(config)
         for metric in metrics:
-            if is_module(metric):
+            if is_function(metric):
+                if not is_allowed(metric):
+                    yield f"metrics={metric}: {NOT_OPENED}{opened(metric)}"
+            elif is_module(metric):
                 if metric.startswith((".", "/", "~", "$")) and not Path(expand_user_path(metric)).exists():
                     yield f"metrics: there is no folder {metric}"
                 elif (problem := metric_problem(metric)) is not None:
@@ -112,7 +117,8 @@ class Head(ABC):
             yield f"metrics: {', '.join(twice)} would be reported twice; name each once"
         if metrics[0] == PER_LABEL:
             yield f"metrics: {PER_LABEL} is several scores; name the headline before it, as in [f1, {PER_LABEL}]"
-        yield from options.problems(config, cls.own_options, pools_text=cls.pools_text)
+        of_users_type = ("options",) if "." in config.type else ()
+        yield from options.problems(config, (*cls.own_options, *of_users_type), pools_text=cls.pools_text)
 
     # What the type makes of labels.
 
@@ -216,8 +222,8 @@ class Head(ABC):
         compared = self.compare(golds, predictions)
         scores: dict[str, float] = {}
         for name in self.metrics:
-            if is_module(name):
-                scores[key_of(name)] = self._score_of_module(name, golds, predictions)
+            if is_custom(name):
+                scores[key_of(name)] = self._custom_score(name, golds, predictions)
             elif name == PER_LABEL:
                 by_label = self.metrics_by_label()
                 found = metrics.compute_all(compared.family, list(by_label.values()), compared.golds, compared.found)
@@ -232,7 +238,7 @@ class Head(ABC):
         """95% bootstrap interval of the headline score (options: seed, num_resamples, share); None: not ours."""
         from multitask_bert.utils import metrics
 
-        if is_module(self.metrics[0]):
+        if is_custom(self.metrics[0]):
             return None
         compared = self.compare(golds, predictions)
         return metrics.interval(compared.family, self.metrics[0], compared.golds, compared.found, **options)
@@ -297,9 +303,14 @@ class Head(ABC):
             f"`unknown_labels: wrong` where it is in dev or test only{meant}",
         )
 
-    def _score_of_module(self, place: str, golds: Sequence[Any], predictions: Sequence[Prediction]) -> float:
+    def _custom_score(self, place: str, golds: Sequence[Any], predictions: Sequence[Prediction]) -> float:
+        """The score of an `evaluate` module, or of a function of the user's own."""
         from multitask_bert.utils import metrics
 
+        if is_function(place):
+            function = users_code("metrics", place)
+            inputs = self.for_module(golds, predictions)
+            return float(function(**inputs)) if inputs["references"] else 0.0
         if (problem := metric_problem(place)) is not None:  # a model's folder names metrics, too
             raise InputError(f"metrics: {problem}")
         inputs = self.for_module(golds, predictions)
@@ -321,8 +332,20 @@ def is_module(metric: str) -> bool:
     return "/" in metric
 
 
+def is_function(metric: str) -> bool:
+    """Whether a name in `metrics:` is a function of the user's own, as `my_module.my_metric`."""
+    return "." in metric and not is_module(metric) and label_named(metric) is None
+
+
+def is_custom(metric: str) -> bool:
+    """Whether a metric is somebody else's code, so that it is tried before training."""
+    return is_module(metric) or is_function(metric)
+
+
 def key_of(metric: str) -> str:
     """Under which name a metric's score is reported."""
+    if is_function(metric):
+        return metric.rpartition(".")[2]
     return Path(metric).stem if is_module(metric) else metric
 
 

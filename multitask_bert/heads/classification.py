@@ -70,7 +70,8 @@ class ClassificationHead(Head):
         return Comparison(metrics.CLASSIFICATION, [gold for gold, _ in known], [found.value for _, found in known])
 
     def frequency_logits(self) -> tuple[float, ...] | None:
-        return options.frequency_logits(self.config, self.labels)
+        is_over_labels = self.num_outputs == len(self.labels)  # not in a type that derives from this one
+        return options.frequency_logits(self.config, self.labels) if is_over_labels else None
 
     def for_module(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Class ids, as most public modules want them; one after the last for a label that the head does not know."""

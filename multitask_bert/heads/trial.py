@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from multitask_bert.errors import InputError
-from multitask_bert.heads.base import Head, is_module
+from multitask_bert.heads.base import Head, is_custom
 from multitask_bert.records import Prediction
 
 Pairs = list[tuple[Any, Any]]  # gold labels, as `Head.parse` gives them, with the value of a prediction that is right
@@ -31,7 +31,7 @@ def try_metrics(heads: Mapping[str, Mapping[str, Head]]) -> None:
     """
     for task, of_task in heads.items():
         for name, head in of_task.items():
-            if any(map(is_module, head.metrics)) and head.config.type in MADE_UP:
+            if any(map(is_custom, head.metrics)) and head.config.type in MADE_UP:
                 pairs = MADE_UP[head.config.type](head)
                 with naming(task, name):
                     head.score([gold for gold, _ in pairs], [Prediction(value) for _, value in pairs])

@@ -19,7 +19,7 @@ from typing import Any
 
 from multitask_bert.config.schema import HeadConfig, SourceConfig
 from multitask_bert.data.downloads import part_of
-from multitask_bert.data.readers import READERS
+from multitask_bert.data.readers import can_read, reader_of
 from multitask_bert.data.readers.parallel import file_names
 from multitask_bert.errors import InputError
 from multitask_bert.heads import HEAD_TYPES, Head
@@ -27,6 +27,7 @@ from multitask_bert.inference.columns import Columns, columns_of_task
 from multitask_bert.inference.files import STANDARD_INPUT, UTF_8, encoding_of, open_input, read_inputs
 from multitask_bert.inference.inputs import Input, read_input
 from multitask_bert.records import Example
+from multitask_bert.trust.permissions import is_allowed
 from multitask_bert.utils.files import expand_user_path
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def own_sources(tree: Any) -> list[OwnSource]:
         heads = {
             head: HeadConfig(**_known(HeadConfig, config))
             for head, config in (task.get("heads") or {}).items()
-            if config.get("type") in HEAD_TYPES
+            if config.get("type") in HEAD_TYPES or is_allowed(str(config.get("type")))
         }
         splits = (source.train, source.dev, source.test)
         folder = root / expand_user_path(source.folder)
@@ -162,7 +163,7 @@ def read_own(place: str, own: OwnSource, encoding: str) -> Iterator[Input]:
     path, source = Path(place), replace(own.source, encoding=encoding)
     if source.format == "parallel" and not path.is_dir() and "*" not in path.name:
         path = _place_of_parts(path, own)
-    for example in READERS[source.format](path, source, {}):
+    for example in reader_of(source.format)(path, source, {}):
         yield replace(read_input(_given(example, own), example.where), is_exact=True)
 
 
@@ -179,10 +180,10 @@ def _given(example: Example, own: OwnSource) -> Mapping[str, Any]:
 
 def _fits(path: Path, own: OwnSource, heads: Mapping[str, Head]) -> bool:
     """Whether the first examples read with their labels, and the heads know these."""
-    if own.source.format not in READERS or not own.heads or own.heads.keys() != heads.keys():
+    if not can_read(own.source.format) or not own.heads or own.heads.keys() != heads.keys():
         return False
     with suppress(InputError):
-        examples = READERS[own.source.format](path, own.source, own.heads)
+        examples = reader_of(own.source.format)(path, own.source, own.heads)
         for example in itertools.islice(examples, NUM_LOOKED_AT):
             for name, head in heads.items():
                 head.check_label(example.labels[name], example)

@@ -8,11 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
+from multitask_bert.config.schema import BalancingConfig
+from multitask_bert.errors import InputError
+from multitask_bert.trust.classes import named_class
+
 Key = tuple[str, str]  # (task, head)
 
 
 class Balancer(ABC):
-    """`weights`: by (task, head), from the config."""
+    """`weights`: by (task, head), from the config; a rule's own settings (`balancing.options`) follow as keywords."""
 
     def __init__(self, weights: Mapping[Key, float]) -> None:
         self.weights = weights
@@ -27,6 +31,20 @@ class Balancer(ABC):
     @abstractmethod
     def combine(self, losses: Mapping[Key, Tensor]) -> Tensor:
         """One scalar out of the heads' mean losses (scalars; with micro-batches, their shares of the mean)."""
+
+
+def make_balancer(config: BalancingConfig, weights: Mapping[Key, float]) -> Balancer:
+    """The rule that the config names, with its options.
+
+    Raises:
+        InputError: it is no balancer, or does not take these options.
+    """
+    rule = named_class("balancing._target_", config._target_, Balancer)
+    try:
+        made: Balancer = rule(weights, **config.options)
+    except TypeError as error:
+        raise InputError(f"balancing.options={config.options}: {error}") from error
+    return made
 
 
 class FixedWeights(Balancer):

@@ -39,7 +39,7 @@ from multitask_bert.tracking.loggers import RunLogger, RunStart, make_loggers
 from multitask_bert.tracking.reporter import Reporter
 from multitask_bert.train_state import TrainState
 from multitask_bert.training.averaging import WeightAverage
-from multitask_bert.training.balancing import Balancer
+from multitask_bert.training.balancing import make_balancer
 from multitask_bert.training.best_per_head import OwnBest
 from multitask_bert.training.checkpoint import Savepoints, Stopped, put_back
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
@@ -48,7 +48,6 @@ from multitask_bert.training.non_finite import investigate, leave_out, may_leave
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.preparation import prepare
 from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, make_gradients, steps_at
-from multitask_bert.trust.classes import named_class
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.seeding import seed_everything
 
@@ -100,7 +99,7 @@ class Trainer:
         self.weights = {
             (t, name): head.config.weight for t, heads in model.heads.items() for name, head in heads.items()
         }
-        self.balancer: Balancer = named_class("balancing._target_", config.balancing._target_, Balancer)(self.weights)
+        self.balancer = make_balancer(config.balancing, self.weights)
 
         # Where it stands, and who is told
         self.state = TrainState()

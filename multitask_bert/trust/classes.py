@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -32,6 +33,9 @@ MOVED = {
     "multitask_bert.training.loggers.TensorBoardLogger": "multitask_bert.tracking.tensorboard.TensorBoardLogger",
     "multitask_bert.training.mlflow_logger.MlflowLogger": "multitask_bert.tracking.mlflow.logger.MlflowLogger",
 }
+
+
+NOT_OPENED = "is code of your own, which a config can name only once you have opened it: "
 
 
 def target_problems(where: str, value: Any) -> Iterator[str]:
@@ -90,4 +94,25 @@ def named_class(field: str, target: str, kind: type) -> Any:
         raise InputError(f"{field}={target}: cannot be imported ({error})") from error
     if not issubclass(found, kind) and not is_allowed(target):
         raise InputError(f"{field}={target}: must name a {kind.__name__} ({opened(target)} where it is your own)")
+    return found
+
+
+def users_code(field: str, name: str, kind: type | None = None) -> Any:
+    """What a config names in the user's own module: a function, or a class derived from `kind`.
+
+    Raises:
+        InputError: the user has not opened it (it is then not imported), it is not there, or it is something else.
+    """
+    if not is_allowed(name):
+        raise InputError(f"{field}={name}: {NOT_OPENED}{opened(name)}")
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{field}={name}: cannot be imported ({error}); PYTHONPATH=FOLDER names the folder of {module}.py"
+        ) from error
+    if not callable(found) or (kind is not None and not (isinstance(found, type) and issubclass(found, kind))):
+        wanted = "function" if kind is None else f"class derived from {kind.__module__}.{kind.__name__}"
+        raise InputError(f"{field}={name}: must be a {wanted}")
     return found

@@ -18,7 +18,7 @@ from multitask_bert.data.readers.entities import EntityReader
 from multitask_bert.data.readers.text import count, is_blank, shown
 from multitask_bert.data.words import Entity, cut_words, split_at_borders, tags_of
 from multitask_bert.errors import InputError
-from multitask_bert.heads import HEAD_TYPES, parse_label
+from multitask_bert.heads import head_type, parse_label
 from multitask_bert.labels import about_quotes
 from multitask_bert.records import Example
 
@@ -63,7 +63,7 @@ class ExampleMaker:
         text, offsets, words = self._text_and_words(record, where)
         entities = {}
         if self.source.words is None:
-            named = [(name, head) for name, head in self.heads.items() if HEAD_TYPES[head.type].reads_words]
+            named = [(name, head) for name, head in self.heads.items() if head_type(head.type).reads_words]
             entities = {name: self._entities(name, head, record, text, where) for name, head in named}
             if entities:
                 every = [entity for found in entities.values() for entity in found or ()]
@@ -76,11 +76,11 @@ class ExampleMaker:
         for name, head in self.heads.items():
             if name in entities:
                 raw: Any = None if entities[name] is None else tags_of(offsets or (), entities[name] or ())
-            elif HEAD_TYPES[head.type].reads_words:
+            elif head_type(head.type).reads_words:
                 raw = self._tags(name, head, record, words or (), where)
             else:
                 raw = self._label(name, head, record)
-            labels[name] = parse_label(head, raw, place if HEAD_TYPES[head.type].reads_words else where)
+            labels[name] = parse_label(head, raw, place if head_type(head.type).reads_words else where)
         return Example(
             where=place,
             text=text,

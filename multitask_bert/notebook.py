@@ -1,0 +1,136 @@
+"""A run from Python: compose a config, use data that is in memory, train, predict. For notebooks and scripts.
+
+from multitask_bert.notebook import compose, task_in_memory, train
+
+reviews = task_in_memory({"train": frame}, text="review", heads={"mood": {"type": "classification", "column": "mood"}})
+run = train(compose("model=minilm", "logger=none", tasks={"reviews": reviews}))
+run.results["metrics"]["test"]
+list(run.predictor().predict(["Nzuri sana!"]))
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig, run_name
+from multitask_bert.errors import InputError
+from multitask_bert.saving.lock import holding
+from multitask_bert.saving.run_folder import keep_config, read_results
+from multitask_bert.trust.paths import OWN_CONF
+from multitask_bert.utils.files import sha256_of, short_name
+
+if TYPE_CHECKING:
+    from multitask_bert.inference.predictor import Predictor
+
+DATA_FOLDER = Path("outputs/data")
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, as the command line leaves it, and what its `results.json` says."""
+
+    folder: Path
+    results: dict[str, Any]
+
+    def predictor(self, **options: Any) -> Predictor:
+        """The run's best model, loaded for prediction; `options`: see `Predictor.load`."""
+        from multitask_bert.inference.predictor import Predictor
+
+        return Predictor.load(self.folder, **options)
+
+
+def compose(
+    *overrides: str, tasks: Mapping[str, TaskConfig] | None = None, config_dir: str | Path | None = None
+) -> ExperimentConfig:
+    """The config that `python run.py OVERRIDES` has: `compose("tasks=ner+sentiment", "model=tiny")`.
+
+    `tasks`: used instead of `tasks=…`, by name. `config_dir`: a folder of your own config files, as for `--config-dir`.
+
+    Raises:
+        InputError: a value that cannot be right. Hydra's own errors: a key or an option that does not exist.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    from multitask_bert.config import composition
+    from multitask_bert.config.checks import check
+    from multitask_bert.config.tree import from_tree
+    from multitask_bert.heads import check_heads
+
+    composition.register()
+    searched = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(OWN_CONF), version_base="1.3"):
+        config = from_tree(hydra.compose("config", [*overrides, *searched]))
+    if tasks is not None:
+        config.tasks = {name: tasks[name] for name in sorted(tasks)}
+    check(config)
+    check_heads(config)
+    return config
+
+
+def task_in_memory(
+    splits: Mapping[str, Any], *, heads: Mapping[str, Mapping[str, Any]], folder: Path = DATA_FOLDER, **source: Any
+) -> TaskConfig:
+    """A task whose examples are in memory, for `compose(tasks={"name": …})`.
+
+    `splits`: by `train`, `dev` and `test`, a `pandas.DataFrame` or a `datasets.Dataset` (whose class ids become names);
+    without `dev` or `test`, they are split off train. `heads`: by name, the fields of a head, as in a task's YAML.
+    `source`: its other fields (`text="review"`, `dev_fraction=0.2`, …). Each split is written to a Parquet file in
+    `folder`, named after its content, so that a run that was trained on it can be reproduced.
+
+    Raises:
+        InputError: a split of another name, without rows, or of another type.
+    """
+    files = {split: _write_parquet(split, data, folder.absolute()).name for split, data in splits.items()}
+    fields: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
+    return TaskConfig(
+        source=SourceConfig(**fields),
+        heads={name: HeadConfig(**fields) for name, fields in sorted(heads.items())},
+    )
+
+
+def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
+    """Train, keep the best model and test it, as `python run.py` does.
+
+    `folder`: of the run; None: a new one in outputs/.
+
+    Raises:
+        InputError: bad config or data; or another run is being written to the folder.
+    """
+    from multitask_bert.actions import calm_libraries, run_tags
+    from multitask_bert.training.run import run_training
+
+    calm_libraries()
+    if folder is None:
+        folder = Path(
+            "outputs", time.strftime("%Y-%m-%d"), f"{time.strftime('%H-%M-%S')}_{short_name(run_name(config))}"
+        )
+    folder = Path(folder).absolute()
+    with holding(folder):
+        keep_config(config, folder)
+        run_training(config, folder, tags=run_tags(config))
+    return Run(folder, read_results(folder))
+
+
+def _write_parquet(split: str, data: Any, folder: Path) -> Path:
+    if split not in SPLITS:
+        raise InputError(f"splits: {split} is none of {', '.join(SPLITS)}")
+    if not hasattr(data, "to_parquet"):
+        raise InputError(f"splits: {split} is a {type(data).__name__}; give a pandas.DataFrame or a datasets.Dataset")
+    if len(data) == 0:
+        raise InputError(f"splits: {split} has no rows")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as partial:
+        file = Path(partial, "split.parquet")
+        data.to_parquet(file)
+        path = folder / f"{sha256_of(file)[:32]}.parquet"
+        shutil.move(file, path)
+    return path

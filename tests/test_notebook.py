@@ -1,0 +1,83 @@
+"""Runs from Python: composed configs and data that is in memory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pytest
+
+from multitask_bert.errors import InputError
+from multitask_bert.notebook import compose, task_in_memory, train
+from tests.composing import ROOT, config_of, error_of
+
+ROWS = [(f"word{number} is {'good' if number % 2 else 'bad'}", "pos" if number % 2 else "neg") for number in range(60)]
+FRAME = pd.DataFrame(ROWS, columns=["review", "mood"])
+HEADS = {"mood": {"type": "classification", "column": "mood"}}
+QUICK = ("model=tiny", "trainer=quick", "logger=none", "trainer.max_steps=4")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_composed_config_is_that_of_the_command_line() -> None:
+    assert compose(*QUICK, "tasks=ner+sentiment") == config_of(*QUICK, "tasks=ner+sentiment")
+
+
+def test_config_folder_of_the_user_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "conf/optimizer").mkdir(parents=True)
+    (tmp_path / "conf/optimizer/mine.yaml").write_text("lr: 0.25\n")
+    assert compose("optimizer=mine", config_dir=tmp_path / "conf").optimizer.lr == 0.25
+
+
+def test_value_that_cannot_be_right_is_refused() -> None:
+    with pytest.raises(InputError, match=re.escape("optimizer.lr=-1")):
+        compose("optimizer.lr=-1")
+
+
+@pytest.mark.slow
+def test_frame_and_dataset_train_the_same_and_predict() -> None:
+    dataset = datasets.Dataset.from_dict({"review": list(FRAME.review), "mood": [mood == "pos" for mood in FRAME.mood]})
+    dataset = dataset.cast_column("mood", datasets.ClassLabel(names=["neg", "pos"]))
+    runs = []
+    for name, data in (("frame", FRAME), ("dataset", dataset)):
+        task = task_in_memory({"train": data}, text="review", heads=HEADS, dev_fraction=0.2)
+        runs.append(train(compose(*QUICK, tasks={"reviews": task}), name))
+    assert runs[0].results["metrics"] == runs[1].results["metrics"]
+    (said,) = runs[0].predictor().predict(["word1 is good"])
+    assert set(said["predictions"]["reviews"]["mood"]["probabilities"]) == {"neg", "pos"}
+    assert "run_dir" in error_of("action=evaluate", "run_dir=missing")
+    assert (runs[0].folder / ".hydra/config.yaml").is_file()
+
+
+def test_same_rows_are_written_to_the_same_file() -> None:
+    first, second = (task_in_memory({"train": FRAME.copy()}, text="review", heads=HEADS) for _ in range(2))
+    assert first == second
+    assert len(list(Path("outputs/data").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"training": FRAME}, "training is none of train, dev, test"),
+        ({"train": FRAME[:0]}, "train has no rows"),
+        ({"train": ROWS}, "train is a list; give a pandas.DataFrame or a datasets.Dataset"),
+    ],
+)
+def test_data_that_is_no_split_is_refused(splits: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        task_in_memory(splits, text="review", heads=HEADS)
+
+
+@pytest.mark.slow
+def test_example_of_the_page_runs_as_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    FRAME.to_csv(tmp_path / "reviews.csv", index=False)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.S)
+    names: dict[str, Any] = {}
+    exec(code.replace("model=minilm", "model=tiny").replace("num_epochs=3", "num_epochs=1"), names)
+    assert names["run"].results["metrics"]["test"]
