@@ -45,7 +45,7 @@ def _no_cache() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_scores() -> Iterator[None]:
-    """`evaluate` hashes the table of every score that it computes, half of the time of a tiny run; here it gets an id."""
+    """`evaluate` hashes a table for each score, which is half of the time of a tiny run; here it gets a random id."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.arrow_dataset.generate_fingerprint", lambda dataset: uuid4().hex)
         yield
