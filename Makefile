@@ -1,13 +1,14 @@
 # make run    install what is pinned, then train and evaluate on the embedded default
 # make test   install, then all tests
-# make unit   install, then the tests without whole runs, sweeps, servers and kills: a third of the time
+# make unit   install, then the quick tests: all but whole runs, sweeps, servers and kills
 # make check  install, then lint, types and tests
+# make docs   install, then build the site of docs/ in site/; a broken link fails
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test unit lint types check
+.PHONY: run test unit lint types check docs
 run: $(INSTALLED)
 	$(BIN)/python run.py
 
@@ -25,6 +26,10 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 check: lint types test
+
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12")'

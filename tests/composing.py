@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,35 +26,42 @@ from multitask_bert.config.tree import from_tree
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 MOOD_YAML = """
 mood:
   source: {format: csv, folder: mood, train: train.csv, text: text}
   heads: {mood_head: {type: classification, column: mood}}
 """
+HEAVY_PACKAGES = ("torch", "transformers", "mlflow", "datasets", "evaluate", "sklearn", "tensorboard", "optuna")
+PACKAGE_LINE = "# @package _global_"
 
 composition.register()
 
 
 @cache
-def composed(*overrides: str) -> DictConfig:
-    """The tree that `python run.py OVERRIDES` composes."""
+def composed(*overrides: str, with_hydra: bool = False) -> DictConfig:
+    """The tree that `python run.py OVERRIDES` composes; `with_hydra`: and Hydra's own settings."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
+        return compose("config", list(overrides), return_hydra_config=with_hydra)
 
 
 def config_of(*overrides: str) -> ExperimentConfig:
-    """The typed config. Dotted keys are set in the composed tree, as Hydra does last; it is quicker than composing."""
-    dotted = [override for override in overrides if "." in override.partition("=")[0]]
-    tree = deepcopy(composed(*(override for override in overrides if override not in dotted)))
-    for override in OverridesParser.create().parse_overrides(dotted):
+    """The typed config. Values are set in the composed tree, as Hydra does last; it is quicker than composing."""
+    values = [override for override in overrides if override.partition("=")[0].lstrip("~") not in GROUPS]
+    tree = deepcopy(composed(*(override for override in overrides if override not in values)))
+    for override in OverridesParser.create().parse_overrides(values):
         OmegaConf.update(tree, override.key_or_group, override.value(), force_add=True)
     return from_tree(tree)
 
 
 def run_line(*arguments: str) -> None:
-    """`python run.py ARGUMENTS`, without a process of its own. Raises SystemExit where the program would end."""
+    """`python run.py ARGUMENTS`, without a process of its own. Raises SystemExit where the program would end.
+
+    Hydra composes everything twice, first to look for `hydra.mode`, which no file here sets: that is left out.
+    """
     arguments = ("run.py", "--config-path", str(CONF), *arguments)
-    with patch.object(sys, "argv", list(arguments)), logging_restored(), plain_errors():
+    no_mode = patch.object(Hydra, "get_mode", lambda *_, **__: None)
+    with patch.object(sys, "argv", list(arguments)), no_mode, logging_restored(), plain_errors():
         run.main()
 
 
@@ -76,3 +85,11 @@ def logging_restored() -> Iterator[None]:
             handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def command_of(experiment: Path) -> list[str]:
+    """The words of the command with which an experiment file starts, after its package line."""
+    lines = experiment.read_text(encoding="utf-8").splitlines()
+    if lines[0] == PACKAGE_LINE:
+        lines = lines[1:]
+    return shlex.split(lines[0].removeprefix("#"))

@@ -26,22 +26,13 @@ from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.sweep_config import TRIAL
 from multitask_bert.training.loop import TrainingLoop
+from tests.trained_runs import trained
 
 pytestmark = pytest.mark.slow
 
 MakeConfig = Callable[..., ExperimentConfig]
 TENSORBOARD = {"tensorboard": {"_target_": "multitask_bert.tracking.tensorboard.TensorBoardLogger"}}
 REPOSITORY = Path(__file__).parents[1]
-
-
-def trained(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
-    """`results.json` of a run whose folder looks as Hydra leaves it."""
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(to_dict(config)), folder / ".hydra" / "config.yaml")
-    best = actions.train(config, folder)
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert best == results["best"]["value"]
-    return results
 
 
 @pytest.fixture(scope="module")

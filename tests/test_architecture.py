@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multitask_bert.heads import HEAD_TYPES
+from tests.composing import HEAVY_PACKAGES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "multitask_bert"
@@ -28,8 +30,8 @@ FLOORS = {
     "errors": 1,
 }  # fmt: skip
 SPINE = ("data", "model", "training")
-HEAVY = ("torch", "transformers", "mlflow", "datasets", "evaluate", "sklearn", "tensorboard", "optuna")
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+TEST_FILES = sorted(path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("*.py"))
 
 
 def room_of(file: str) -> str:
@@ -87,6 +89,12 @@ def test_every_room_has_a_floor() -> None:
     assert {room_of(file) for file in FILES} - {""} <= FLOORS.keys()
 
 
+def test_the_page_on_the_flow_draws_these_floors() -> None:
+    page = (ROOT / "docs" / "flow.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`[^|]*`) \|", page, re.MULTILINE)
+    assert {room: int(floor) for floor, rooms in rows for room in re.findall(r"`(\w+)`", rooms)} == FLOORS
+
+
 @pytest.mark.parametrize(
     ("file", "source"),
     [
@@ -138,6 +146,38 @@ def test_a_docstring_may_speak_of_head_types() -> None:
 
 
 def test_importing_the_door_and_the_actions_loads_nothing_heavy() -> None:
-    code = f"import run, multitask_bert.actions, sys; print(sorted(set(sys.modules) & set({HEAVY})))"
+    code = f"import run, multitask_bert.actions, sys; print(sorted(set(sys.modules) & set({HEAVY_PACKAGES})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def imported_test_modules(source: str) -> list[str]:
+    """The test modules that a file in tests/ imports from."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [name for name in names if any(part.startswith("test_") for part in name.split("."))]
+    return found
+
+
+@pytest.mark.parametrize("file", TEST_FILES)
+def test_test_modules_are_imported_by_nobody(file: str) -> None:
+    """What several of them need stands in conftest.py or in a support module, whose name says what it holds."""
+    assert imported_test_modules((ROOT / "tests" / file).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tests.training.test_trainer import recorded",
+        "from tests.training import test_trainer",
+        "import tests.training.test_trainer",
+        "def late():\n    from tests.test_actions import trained",
+    ],
+)
+def test_an_import_of_a_test_module_is_found(source: str) -> None:
+    assert imported_test_modules(source)

@@ -25,8 +25,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.utils.files import short_name
-from tests.composing import CONF, ROOT, config_of, error_of, run_line
-from tests.test_architecture import HEAVY
+from tests.composing import CONF, HEAVY_PACKAGES, ROOT, composed, config_of, error_of, run_line
 
 
 def door(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +64,7 @@ def test_help_is_our_page_and_loads_nothing_heavy() -> None:
     assert re.search(r"^  batching\.batch_size +examples per task and step; at least 1$", done.stdout, re.MULTILINE)
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "hydra" in imported
-    assert imported.isdisjoint(HEAVY)
+    assert imported.isdisjoint(HEAVY_PACKAGES)
 
 
 def test_a_refused_command_prints_its_error_and_no_traceback() -> None:
@@ -448,26 +447,36 @@ def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path,
     return found
 
 
-@pytest.mark.parametrize("form", ["resume={}", "++resume={}"])
-@pytest.mark.parametrize("value", YES)
-def test_a_run_goes_on_in_its_own_folder_however_resume_is_spelled(
-    folders: list[tuple[Path, bool]], earlier: Path, value: str, form: str
-) -> None:
+@pytest.mark.parametrize("resume", ["resume=true", "++resume='1'"])
+def test_a_run_goes_on_in_its_own_folder(folders: list[tuple[Path, bool]], earlier: Path, resume: str) -> None:
     before = (earlier / ".hydra" / "config.yaml").read_text()
-    run_line(f"run_dir={as_value(str(earlier))}", form.format(value))
+    run_line(f"run_dir={as_value(str(earlier))}", resume)
     assert folders == [(earlier, True)]
     assert (earlier / ".hydra" / "config.yaml").read_text() == before
     assert sorted(path.name for path in (earlier / ".hydra").iterdir()) == ["config.yaml"]
     assert not Path("outputs").exists()
 
 
-@pytest.mark.parametrize("value", NO)
-def test_a_run_that_is_not_to_go_on_gets_a_folder_of_its_own_however_that_is_spelled(
-    folders: list[tuple[Path, bool]], earlier: Path, value: str
-) -> None:
-    run_line("tasks=ner", f"run_dir={as_value(str(earlier))}", f"resume={value}")
+@pytest.mark.parametrize("form", ["resume={}", "++resume={}"])
+@pytest.mark.parametrize("value", YES)
+def test_the_folder_of_a_run_that_goes_on_is_its_own_however_resume_is_spelled(value: str, form: str) -> None:
+    settings = composed("run_dir=somewhere", form.format(value), with_hydra=True).hydra
+    assert (OmegaConf.to_container(settings.run)["dir"], settings.output_subdir) == ("${run_dir}", None)  # type: ignore[index,call-overload]
+
+
+def test_a_run_that_is_not_to_go_on_gets_a_folder_of_its_own(folders: list[tuple[Path, bool]], earlier: Path) -> None:
+    run_line("tasks=ner", f"run_dir={as_value(str(earlier))}", "resume=no")
     ((folder, resumes),) = folders
     assert (folder.parent.parent, resumes) == (Path("outputs").absolute(), False)
+
+
+@pytest.mark.parametrize("value", NO)
+def test_the_folder_of_a_run_that_does_not_go_on_is_a_new_one_however_that_is_spelled(value: str) -> None:
+    settings = composed("run_dir=somewhere", f"resume={value}", with_hydra=True).hydra
+    plain = composed("run_dir=somewhere", with_hydra=True).hydra
+    assert (settings.output_subdir, OmegaConf.to_container(settings.run)) == (
+        plain.output_subdir, OmegaConf.to_container(plain.run),
+    )  # fmt: skip
 
 
 def test_a_run_goes_on_where_an_experiment_file_says_so(
@@ -532,12 +541,17 @@ def test_a_value_with_an_accent_is_shown_as_it_can_be_typed(capsys: pytest.Captu
 
 
 def test_a_folder_of_many_tasks_has_a_short_name_of_its_own(folders: list[tuple[Path, bool]], tmp_path: Path) -> None:
-    names = sorted(file.stem for file in (CONF / "tasks").glob("*.yaml"))
+    names = [letter * 90 for letter in "abc"]
     assert len("+".join(names)) > 255  # bytes, what a file's name can have
-    run_line(f"tasks={'+'.join(names)}")
-    run_line(f"tasks={'+'.join(reversed(names))}")
-    run_line(f"tasks={'+'.join(names[:-1])}")
-    run_line("--multirun", f"tasks={'+'.join(names)}", "hydra.sweep.dir=many")
+    for name in names:
+        file = tmp_path / "mine" / "tasks" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{name}:\n  source: {{format: csv}}\n  heads: {{mood: {{type: classification}}}}\n")
+    mine = ("--config-dir", str(tmp_path / "mine"))
+    run_line(*mine, f"tasks={'+'.join(names)}")
+    run_line(*mine, f"tasks={'+'.join(reversed(names))}")
+    run_line(*mine, f"tasks={'+'.join(names[:-1])}")
+    run_line(*mine, "--multirun", f"tasks={'+'.join(names)}", "hydra.sweep.dir=many")
     one, other_order, fewer, job = (folder.name.partition("_")[2] for folder, _ in folders)
     assert one == other_order == job == short_name("+".join(names))
     assert fewer != one

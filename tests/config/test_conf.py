@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,32 @@ from multitask_bert.config.checks import check, settings_without_effect
 from multitask_bert.config.recipes import FOLLOWED_BY, describe_recipe
 from multitask_bert.config.schema import RecipeConfig
 from multitask_bert.heads import check_heads
-from tests.composing import CONF, config_of
+from tests.composing import CONF, PACKAGE_LINE, command_of, config_of
 
 FILES = sorted(CONF.glob("*/*.yaml"))
 OPTIONS = [(file.parent.name, file.stem) for file in FILES]
-PACKAGE_LINE = "# @package _global_"
 
 
-def command_of(experiment: Path) -> list[str]:
-    """The words of the command with which an experiment file starts, after its package line."""
-    lines = experiment.read_text(encoding="utf-8").splitlines()
-    if lines[0] == PACKAGE_LINE:
-        lines = lines[1:]
-    return shlex.split(lines[0].removeprefix("#"))
+def combinations() -> list[tuple[str, ...]]:
+    """Every option of `conf/` in one command at least: composing takes a while, so a command has one of each group."""
+    options = {group: [name for of, name in OPTIONS if of == group] for group, _ in OPTIONS}
+    whole = [(f"{group}={name}",) for group in ("experiment", "sweep") for name in options.pop(group)]
+    longest = max(map(len, options.values()))
+    return whole + [
+        tuple(f"{group}={names[row % len(names)]}" for group, names in options.items()) for row in range(longest)
+    ]
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_and_passes_the_checks(group: str, option: str) -> None:
-    config = config_of(f"{group}={option}")
+@pytest.mark.parametrize("overrides", combinations(), ids=",".join)
+def test_every_option_composes_and_passes_the_checks(overrides: tuple[str, ...]) -> None:
+    config = config_of(*overrides)
     check(config)
     check_heads(config)
     assert list(settings_without_effect(config)) == []
+
+
+def test_every_option_is_in_one_of_these_commands() -> None:
+    assert {override for overrides in combinations() for override in overrides} == {"=".join(pair) for pair in OPTIONS}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")

@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import random
-from collections.abc import Sequence
-
-import numpy as np
 import pytest
 import torch
 
-from multitask_bert.config.schema import BatchingConfig
-from multitask_bert.data.batching import plan_batches, plan_evaluation
+from multitask_bert.data.batching import plan_evaluation
 from multitask_bert.data.collation import collate
 from multitask_bert.data.loading import Loader
 from multitask_bert.data.splits import InMemorySplit
-from multitask_bert.records import UNKNOWN, Batch, EncodedExample, Example, Target
-
-PAD = 99
-LENGTHS = [int(length) for length in np.random.default_rng(0).integers(3, 40, size=237)]
-
-
-def target(indices: tuple[int, ...], values: tuple[int, ...]) -> Target:
-    return Target(indices, values, num_known=sum(value != UNKNOWN for value in values))
-
-
-def plan(
-    batch_size: int, sort_window: int, *, lengths: Sequence[int] = LENGTHS, epoch: int = 0, seed: int = 1
-) -> list[list[int]]:
-    batching = BatchingConfig(batch_size=batch_size, sort_window=sort_window)
-    return plan_batches(lengths, batching, purpose=("ner", epoch, 0), seed=seed)
+from multitask_bert.records import UNKNOWN
+from tests.data.batches import LENGTHS, PAD, assert_equal_batches, encoded, plan, random_examples, target
 
 
 def padding_in(batches: list[list[int]]) -> int:
     return sum(max(LENGTHS[i] for i in batch) * len(batch) - sum(LENGTHS[i] for i in batch) for batch in batches)
-
-
-def encoded(name: str, ids: tuple[int, ...], types: tuple[int, ...] | None = None, **targets: Target) -> EncodedExample:
-    example = Example(f"{name}:1", name, {})
-    return EncodedExample(example, ids, types or (0,) * len(ids), (), targets)
-
-
-def random_examples(num_examples: int) -> list[EncodedExample]:
-    """With a target at a few positions and one for the whole; every eighth has none at all for `tags`."""
-    draw = random.Random(6)
-    examples = []
-    for number in range(num_examples):
-        ids = tuple(draw.randint(100, 999) for _ in range(draw.randint(3, 12)))
-        indices = () if number % 8 == 0 else tuple(sorted(draw.sample(range(len(ids)), k=2)))
-        values = tuple(draw.choice([0, 1, 2, UNKNOWN]) for _ in indices)
-        types = tuple(int(place > 4) for place in range(len(ids)))
-        mood = target((0,), (draw.choice([0, 1, UNKNOWN]),))
-        examples.append(encoded(f"text {number}", ids, types, tags=target(indices, values), mood=mood))
-    return examples
-
-
-def assert_equal_batches(one: Batch, other: Batch) -> None:
-    for field in dataclasses.fields(Batch):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if field.name != "targets":
-            assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, field.name
-    assert list(one.targets) == list(other.targets)
-    for key, target in one.targets.items():
-        twin = other.targets[key]
-        assert target.num_known == twin.num_known
-        for name in ("token_M", "example_M", "value_M"):
-            assert torch.equal(getattr(target, name), getattr(twin, name)), (key, name)
 
 
 # Plans
@@ -227,12 +176,12 @@ def test_micro_batches_together_are_the_batch(micro_batch_size: int) -> None:
     ]
     assert rows == [list(example.input_ids) for example in examples]
     assert sum(batch.num_tokens for batch in micro_batches) == whole.num_tokens
-    for key, target in whole.targets.items():
+    for key, joined in whole.targets.items():
         parts = [batch.targets[key] for batch in micro_batches]
-        assert sum(part.num_known for part in parts) == target.num_known
-        assert torch.equal(torch.cat([part.value_M for part in parts]), target.value_M)
+        assert sum(part.num_known for part in parts) == joined.num_known
+        assert torch.equal(torch.cat([part.value_M for part in parts]), joined.value_M)
         tokens = [b.input_ids_BS.flatten()[b.targets[key].token_M] for b in micro_batches]
-        assert torch.equal(torch.cat(tokens), whole.input_ids_BS.flatten()[target.token_M])
+        assert torch.equal(torch.cat(tokens), whole.input_ids_BS.flatten()[joined.token_M])
 
 
 def test_loading_draws_nothing_from_the_generator_of_dropout() -> None:

@@ -41,6 +41,7 @@ EXAMPLES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LINES)
 def test_reading_takes_no_memory_for_the_file_as_a_whole(tmp_path: Path, kind: str) -> None:
     header, line = LINES[kind]
@@ -61,6 +62,7 @@ def equal(left: Sequence[Chunk], right: Sequence[Chunk]) -> bool:
     return [repr(one) for one in left] == [repr(one) for one in right]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [2, 3])
 def test_several_processes_give_what_one_gives(tmp_path: Path, tokenizer: Any, num_processes: int) -> None:
     cut = ExampleTokenizer(tokenizer, 16, None)

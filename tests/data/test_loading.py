@@ -15,18 +15,10 @@ import psutil
 import pytest
 from torch.utils.data import Dataset
 
-from multitask_bert.data.loading import Loader
-from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.records import Batch, EncodedExample
-from tests.data.test_batching import PAD, assert_equal_batches, plan, random_examples
+from tests.data.batches import BATCHES, DATASET, assert_equal_batches, loader
 
 ROOT = Path(__file__).parent.parent.parent
-DATASET = InMemorySplit(random_examples(60))
-BATCHES = [{"ner": batch} for batch in plan(4, 2, lengths=DATASET.lengths())]
-
-
-def loader(num_workers: int, dataset: Dataset[EncodedExample] = DATASET, **options: object) -> Loader:
-    return Loader({"ner": dataset}, micro_batch_size=3, pad_id=PAD, num_workers=num_workers, **options)  # type: ignore[arg-type]
 
 
 def assert_same(loaded: Sequence[list[Batch]], expected: Sequence[list[Batch]]) -> None:
@@ -85,17 +77,6 @@ class WaitingDataset(Dataset[EncodedExample]):
         return DATASET[index]
 
 
-class SlowDataset(Dataset[EncodedExample]):
-    """So that there is time to end the process that loads."""
-
-    def __init__(self, dataset: Dataset[EncodedExample], seconds: float = 0.002) -> None:
-        self.dataset, self.seconds = dataset, seconds
-
-    def __getitem__(self, index: int) -> EncodedExample:
-        time.sleep(self.seconds)
-        return self.dataset[index]
-
-
 class BrokenDataset(Dataset[EncodedExample]):
     def __getitem__(self, index: int) -> EncodedExample:
         if index == 17:
@@ -130,10 +111,11 @@ def test_an_epoch_that_is_left_early_leaves_no_process() -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_main_process_that_is_killed() -> None:
     code = """
 import multiprocessing, time
-from tests.data.test_loading import BATCHES, DATASET, SlowDataset, loader
+from tests.data.batches import BATCHES, DATASET, SlowDataset, loader
 batches = loader(3, SlowDataset(DATASET, 0.05)).load(BATCHES * 1000)
 next(batches)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)

@@ -12,7 +12,7 @@ from multitask_bert.config.schema import OptimizerConfig, SchedulerConfig
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.training.optimization import Updater
-from tests.model.test_packing import make_batch, make_encoder
+from tests.model.tiny_encoders import make_batch, make_encoder
 
 PAD, VOCABULARY = 0, 100
 

@@ -12,7 +12,7 @@ from multitask_bert.model import last_layer
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.families import FAMILIES
 from multitask_bert.records import Batch
-from tests.model.test_packing import SHAPES, make_batch, make_encoder, make_examples
+from tests.model.tiny_encoders import SHAPES, make_batch, make_encoder, make_examples
 
 
 def read_tokens(batch: Batch) -> Tensor:

@@ -16,7 +16,7 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import check_parts, freeze, parts_of
 from multitask_bert.training.optimization import make_optimizer
-from tests.model.test_packing import SHAPES, make_encoder
+from tests.model.tiny_encoders import SHAPES, make_encoder
 
 LABELS = LabelSet(("bad", "good"))
 

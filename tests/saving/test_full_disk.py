@@ -18,9 +18,10 @@ from multitask_bert.errors import InputError
 from multitask_bert.saving.best_model import BestModel
 from multitask_bert.train_state import TrainState
 from multitask_bert.training import run as running
-from tests.saving.test_resuming import make_trainer
+from tests.saving.stopped_runs import make_trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["train", "evaluate", "resume"])
 def test_a_second_run_is_refused_before_it_writes_anything(
     action: str, ran: list[ExperimentConfig], tmp_path: Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
@@ -21,38 +19,16 @@ from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.saving.store import Checkpoint, CheckpointStore
 from multitask_bert.training import provenance
 from multitask_bert.training.loop import Stopped
-from multitask_bert.training.output import RunOutput
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.signals import RESUME_ME
 from tests.damaging import flip_a_bit
+from tests.saving.stopped_runs import assert_same, lines_of, make_trainer, train, train_until
 
 pytestmark = pytest.mark.slow
 
 MakeConfig = Callable[..., ExperimentConfig]
-OF_TIME = {"time", "train_tokens_per_second"}
 NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches
-
-
-def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
-    return Trainer.from_config(config, RunOutput(folder))
-
-
-def stop_after(trainer: Trainer, step: int) -> None:
-    """Ask the run to stop in its step number `step`, from 1 on."""
-    after_step(trainer, step, lambda: trainer.ask_to_stop("SIGTERM"))
-
-
-def after_step(trainer: Trainer, step: int, act: Callable[[], None]) -> None:
-    """Call `act` once the update of this step is made, when its losses are reported."""
-    queue = trainer.reporter.queue
-
-    def queue_and_act(metrics: Any, **options: Any) -> None:
-        queue(metrics, **options)
-        if options["step"] == step:
-            act()
-
-    trainer.reporter.queue = queue_and_act  # type: ignore[method-assign]
 
 
 def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
@@ -66,44 +42,6 @@ def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
         heed_stop()
 
     trainer.evaluator.before_batch = ask_and_heed
-
-
-def train_until(config: ExperimentConfig, folder: Path, step: int) -> None:
-    """Train, and stop after this step."""
-    trainer = make_trainer(config, folder)
-    stop_after(trainer, step)
-    with pytest.raises(Stopped):
-        trainer.train()
-    trainer.close()
-    assert trainer.state.step == step
-
-
-def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
-    """Train, stopped and resumed after each of these steps, with all objects made anew, as in another process."""
-    for step in stops:
-        train_until(config, folder, step)
-        config = replace(config, resume=True)
-    trainer = make_trainer(config, folder)
-    trainer.train()
-    trainer.close()
-    return trainer
-
-
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
-
-
-def assert_same(one: Trainer, other: Trainer) -> None:
-    for name, weight in one.model.state_dict().items():
-        assert torch.equal(other.model.state_dict()[name], weight), name
-    assert one.state.best_metrics == other.state.best_metrics
-    assert replace(one.state, train_seconds=0.0) == replace(other.state, train_seconds=0.0)
-    assert one.folder is not None
-    assert other.folder is not None
-    assert [line for line in lines_of(other.folder) if len(line) > 1] == [
-        line for line in lines_of(one.folder) if len(line) > 1
-    ]
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (9,), (10, 13), (17,), (18,)])

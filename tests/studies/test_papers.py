@@ -23,8 +23,7 @@ from multitask_bert.config.checks import check
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, ModelConfig
 from multitask_bert.heads import check_heads, reported_keys
 from multitask_bert.studies.verification import VERIFICATION
-from tests.composing import CONF, config_of, error_of
-from tests.config.test_conf import command_of
+from tests.composing import CONF, command_of, config_of, error_of
 from tests.conftest import PACKAGED, TINY
 from tests.data.hub_layouts import LAYOUTS
 

@@ -28,9 +28,10 @@ from multitask_bert.training import provenance
 from multitask_bert.training.provenance import refuse_other_inputs
 from multitask_bert.training.trainer import Trainer
 from tests.composing import composed, error_of, run_line
-from tests.test_actions import trained
+from tests.trained_runs import trained
 
 MakeConfig = Callable[..., ExperimentConfig]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

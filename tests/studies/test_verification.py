@@ -89,6 +89,7 @@ def test_an_expected_score_that_no_run_reports_is_named(config: ExperimentConfig
 # The whole path
 
 
+@pytest.mark.slow
 def test_each_seed_leaves_a_whole_run_and_the_scores_are_compared(
     config: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_each_seed_leaves_a_whole_run_and_the_scores_are_compared(
     assert again[KEY] == pytest.approx(scores[2], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_seed_of_a_verification_equals_the_run_of_that_seed_alone(config: ExperimentConfig, tmp_path: Path) -> None:
     actions.verify(config, tmp_path / "all")
     actions.train(replace(config, verify=False, seed=2), tmp_path / "alone")
@@ -132,6 +134,7 @@ def test_a_failed_verification_ends_with_status_1(
     assert read(tmp_path / VERIFICATION)["passed"] is False
 
 
+@pytest.mark.slow
 def test_a_verification_stopped_at_the_second_seed_is_resumed_there(
     config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def work_by_epochs_and_size(config: ExperimentConfig) -> Work:
     return Work(num_epochs * 800 // config.batching.batch_size, num_epochs * 8000, num_epochs, 100, 0)
 
 
+@pytest.mark.slow
 def test_the_upper_bound_is_the_cost_of_the_longest_trial(
     fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_upper_bound_is_the_cost_of_the_longest_trial(
     assert "(measured on this machine with 7 steps)" in out
 
 
+@pytest.mark.slow
 def test_the_usual_cost_has_the_share_that_pruning_leaves(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +131,7 @@ def test_evaluations_stay_as_configured_if_something_depends_on_them(override: s
     assert _report_points(SweepConfig(**settings), config_of(override), refuse) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_starts_without_an_estimate_if_the_data_cannot_be_read(
     fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +147,7 @@ def test_a_sweep_starts_without_an_estimate_if_the_data_cannot_be_read(
     )
 
 
+@pytest.mark.slow
 def test_the_first_trial_has_the_recipe_of_the_encoder(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +163,7 @@ def test_the_first_trial_has_the_recipe_of_the_encoder(
     assert "(the config's values)" in " ".join(out.split())  # a row of the table may be broken
 
 
+@pytest.mark.slow
 def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +180,7 @@ def test_a_recipe_outside_of_the_space_is_named_and_not_tried(
     assert "the config's optimizer.lr=0.5 is outside of the space, so it is not tried first" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_trials_with_a_head_that_learned_nothing_are_counted(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:

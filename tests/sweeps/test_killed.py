@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +17,10 @@ from multitask_bert.sweeps.study import open_storage
 from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
 from tests.composing import run_line
+from tests.sweeps.controllers import running_in, started, wait_until
 from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, lr_of, states_of, study_in, sweep
 
 pytestmark = pytest.mark.slow
-
-SCRIPT = Path(__file__).parent / "slow_sweep.py"
-
-
-def started(seconds: float, *arguments: str) -> subprocess.Popen[str]:
-    """A sweep in a process of its own, with fake trainings that take this long."""
-    command = [sys.executable, str(SCRIPT), str(seconds), *COMMAND, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_until(what: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def running_in(folder: Path, number: int) -> bool:
-    """Whether this trial is running."""
-    trial = folder / f"trial_{number:04d}"
-    return (trial / "run.log").exists() and not (trial / "results.json").exists()
 
 
 def test_after_a_kill_the_same_command_loses_and_repeats_nothing(fake_training: FakeTraining) -> None:

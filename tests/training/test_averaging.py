@@ -17,7 +17,7 @@ from multitask_bert.training.loop import Stopped, TrainingLoop
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded
+from tests.training.recorded import recorded
 
 MakeConfig = Callable[..., ExperimentConfig]
 Weights = dict[str, torch.Tensor]
@@ -108,6 +108,7 @@ def test_the_better_of_plain_and_averaged_weights_is_kept_and_training_is_not_di
     assert trainer.evaluate()["eval_mean_f1"] == state.best_score  # the best weights are in the model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ema", "last"])
 def test_a_resumed_run_has_the_same_average(
     make_config: MakeConfig, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -158,6 +158,7 @@ def test_a_run_that_learns_nothing_is_restarted_once_with_a_longer_warmup(
     assert max(line["step"] for line in lines_of(tmp_path)) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_heads_begin_at_zero")
 def test_a_restarted_run_that_was_stopped_is_resumed_with_the_longer_warmup(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

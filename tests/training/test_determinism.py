@@ -17,7 +17,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data import loading
 from multitask_bert.training.loop import Stopped
 from multitask_bert.training.trainer import Trainer
-from tests.saving.test_resuming import after_step, assert_same, make_trainer, stop_after, train, train_until
+from tests.saving.stopped_runs import after_step, assert_same, make_trainer, stop_after, train, train_until
 
 pytestmark = pytest.mark.slow
 

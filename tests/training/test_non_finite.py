@@ -21,7 +21,7 @@ from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.recovery import MAX_SKIPPED_IN_A_ROW
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded
+from tests.training.recorded import recorded
 
 MakeConfig = Callable[..., ExperimentConfig]
 POISON = "siku 7 mbaya"  # in one text of mood/train.tsv

@@ -15,8 +15,8 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
-from tests.saving.test_resuming import assert_same, train_until
-from tests.training.test_steps import assert_same_weights
+from tests.saving.stopped_runs import assert_same, train_until
+from tests.training.recorded import assert_same_weights
 
 MakeConfig = Callable[..., ExperimentConfig]
 
@@ -138,6 +138,7 @@ def test_an_evaluation_out_of_memory_continues_in_smaller_batches(make_config: M
     assert memory.num_failures == num_failures, "what was found out once is kept"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_micro_batches_as_before(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

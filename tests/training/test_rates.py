@@ -14,7 +14,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.model.parts import parts_of
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded, weights_after_training
+from tests.training.recorded import recorded, weights_after_training
 
 MakeConfig = Callable[..., ExperimentConfig]
 
@@ -90,6 +90,7 @@ def test_invalid_optimizer_options_are_refused_by_name(make_config: MakeConfig, 
         Trainer.from_config(config)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_rates_by_part_and_unfreezing_equals_the_undisturbed_one(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

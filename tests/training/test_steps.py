@@ -16,17 +16,11 @@ from multitask_bert.model import acceleration
 from multitask_bert.model.acceleration import fit_batching, tokens_that_fit
 from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.trainer import Trainer
-from tests.training.test_trainer import recorded, weights_after_training
+from tests.training.recorded import assert_same_weights, recorded, weights_after_training
 from tests.waiting import CountReads
 
 MakeConfig = Callable[..., ExperimentConfig]
 EXACT: dict[str, Any] = {"dropout": 0.0, "max_steps": 4, "num_epochs": 1}
-
-
-def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float = 1e-6) -> None:
-    assert one.keys() == other.keys()
-    for name, weight in one.items():
-        torch.testing.assert_close(other[name], weight, atol=atol, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("update", ["task", "round"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,45 +14,12 @@ import torch
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, MixingConfig, OptimizerConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best
-from multitask_bert.tracking.loggers import RunLogger, RunStart
 from multitask_bert.training.optimization import make_optimizer
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
+from tests.training.recorded import recorded, weights_after_training
 
 MakeConfig = Callable[..., ExperimentConfig]
-
-
-class Recorder(RunLogger):
-    """A logger that keeps everything in memory."""
-
-    def __init__(self) -> None:
-        self.metrics: list[tuple[int, dict[str, float]]] = []
-        self.statuses: list[str] = []
-
-    def start(self, run: RunStart) -> None:
-        self.run = run
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        self.metrics.append((step, dict(metrics)))
-
-    def close(self, status: str = "FINISHED") -> None:
-        self.statuses.append(status)
-
-    def values(self, name: str) -> dict[int, float]:
-        return {step: metrics[name] for step, metrics in self.metrics if name in metrics}
-
-
-def recorded(config: ExperimentConfig, folder: Path) -> tuple[Trainer, Recorder]:
-    """A trainer whose only logger is a `Recorder`."""
-    trainer, recorder = Trainer.from_config(config, RunOutput(folder)), Recorder()
-    trainer.reporter.loggers = [recorder]
-    return trainer, recorder
-
-
-def weights_after_training(config: ExperimentConfig) -> dict[str, torch.Tensor]:
-    trainer = Trainer.from_config(config)
-    trainer.train()
-    return {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
 
 
 @pytest.mark.parametrize("micro_batch_size", [4, 3, 1])
