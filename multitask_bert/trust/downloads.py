@@ -46,9 +46,9 @@ def download_path_problem(data_root: str, path: Path, inside: Iterable[str]) -> 
     if not all(map(is_inside, map(str, names))) or not path.parent.resolve().is_relative_to(root):
         return f"`source.folder`, `source.train` and the like, or a link, lead out of data_root={data_root}"
     if any(part.startswith(".") for name in names for part in name.parts):
-        return "hidden files and folders are not data"
+        return "a hidden file or folder is not data"
     if any(name != name.strip() or not name.isprintable() for name in map(str, names)):
-        return "names of data have no control characters, and no blanks at their ends"
+        return "a name with control characters, or with blanks at its ends, is not a name of data"
     if found := LOADED.intersection(suffix.lower() for suffix in path.suffixes):
         return f"a {min(found)} file may be loaded as code or as a config"
     if not path.suffix and path.name.lower() in ("makefile", "gnumakefile", "dockerfile", "justfile"):
