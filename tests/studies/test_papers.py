@@ -229,7 +229,7 @@ def test_in_a_multirun_every_job_is_verified_and_one_that_fails_makes_the_comman
 
 def test_a_sweep_does_not_verify(with_tasks: tuple[str, ...]) -> None:
     message = error_of("-m", *with_tasks, "tasks=mood", "sweep=lr_warmup")
-    assert "verify=true: a sweep searches, and compares with no study; leave one of the two out" in message
+    assert "verify=true: a sweep cannot verify; leave verify or the sweep out" in message
 
 
 def test_what_cannot_be_verified_is_refused_before_anything_is_trained(

@@ -15,6 +15,7 @@ from transformers import AutoModel, BertConfig
 from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.training import preparation
+from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.sharing import forget, shared, sharing
 from tests.conftest import TINY
@@ -93,7 +94,8 @@ def config(make_config: Callable[..., ExperimentConfig], tmp_path: Path) -> Expe
 def losses_of(config: ExperimentConfig) -> list[float]:
     """By evaluation of a training."""
     found: list[float] = []
-    Trainer.from_config(config, watcher=lambda step, num_steps, scores: bool(found.append(scores["eval_loss"]))).train()
+    output = RunOutput(watcher=lambda step, num_steps, scores: bool(found.append(scores["eval_loss"])))
+    Trainer.from_config(config, output).train()
     return found
 
 
