@@ -14,11 +14,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig, run_name
+from multitask_bert.config.tree import from_tree, unknown_key
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import holding
 from multitask_bert.saving.run_folder import read_results, save_config
@@ -54,21 +57,25 @@ def compose(
     `tasks`: used instead of `tasks=…`, by name. `config_dir`: a folder of your own config files, as for `--config-dir`.
 
     Raises:
-        InputError: a value that cannot be right. Hydra's own errors: a key or an option that does not exist.
+        InputError: a key or an option that does not exist, or a value that cannot be right.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import CompactHydraException
 
+    from multitask_bert.command_line.explanations import explain_hydra
     from multitask_bert.config import composition
     from multitask_bert.config.checks import check
-    from multitask_bert.config.tree import from_tree
     from multitask_bert.heads import check_heads
 
     composition.register()
     searched = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"]
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(OWN_CONF), version_base="1.3"):
-        config = from_tree(hydra.compose("config", [*overrides, *searched]))
+    try:
+        with hydra.initialize_config_dir(str(OWN_CONF), version_base="1.3"):
+            config = from_tree(hydra.compose("config", [*overrides, *searched]))
+    except CompactHydraException as error:
+        raise InputError(explain_hydra(error)) from error
     if tasks is not None:
         config.tasks = {name: tasks[name] for name in sorted(tasks)}
     check(config)
@@ -87,8 +94,13 @@ def task_in_memory(
     `folder`, named after its content, so that a run that was trained on it can be reproduced.
 
     Raises:
-        InputError: a split of another name, without rows, or of another type.
+        InputError: a split of another name, without rows, or of another type; or a field that does not exist.
     """
+    if not isinstance(splits, Mapping):
+        raise InputError(f"splits: {type(splits).__name__} is no dict; give the splits by name, as {{'train': frame}}")
+    _refuse_unknown_fields(SourceConfig, source, "")
+    for name, of_head in heads.items():
+        _refuse_unknown_fields(HeadConfig, of_head, f"heads.{name}.")
     files = {split: _write_parquet(split, data, folder.absolute()).name for split, data in splits.items()}
     fields: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
     return TaskConfig(
@@ -109,6 +121,7 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
     from multitask_bert.training.run import run_training
 
     calm_libraries()
+    config = _retyped(config)
     if folder is None:
         folder = Path(
             "outputs", time.strftime("%Y-%m-%d"), f"{time.strftime('%H-%M-%S')}_{short_name(run_name(config))}"
@@ -118,6 +131,29 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
         save_config(config, folder)
         run_training(config, folder, tags=run_tags(config))
     return Run(folder, read_results(folder))
+
+
+def _refuse_unknown_fields(schema: type, given: Mapping[str, Any], where: str) -> None:
+    known = [field.name for field in fields(schema)]
+    if unknown := [unknown_key(f"{where}{name}", known) for name in given if name not in known]:
+        raise InputError("\n".join(unknown))
+
+
+def _retyped(config: ExperimentConfig) -> ExperimentConfig:
+    """The config with its fields as they are now, of the right types.
+
+    Raises:
+        InputError: a field of the wrong type, or an attribute that is no field.
+    """
+    _refuse_new_attributes(config, "")
+    return from_tree(OmegaConf.create(asdict(config)))
+
+
+def _refuse_new_attributes(node: Any, where: str) -> None:
+    if is_dataclass(node):
+        _refuse_unknown_fields(type(node), vars(node), where)
+    for name, child in (vars(node) if is_dataclass(node) else node if isinstance(node, dict) else {}).items():
+        _refuse_new_attributes(child, f"{where}{name}.")
 
 
 def _write_parquet(split: str, data: Any, folder: Path) -> Path:

@@ -622,3 +622,7 @@ def test_a_run_replaces_nothing_that_no_run_left(
     assert f"the run would replace {name.partition('/')[0]} in it, which no run left there" in error
     assert (ran, file.read_text(encoding="utf-8")) == ([], "precious")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == [file.relative_to(tmp_path / "notes").parts[0]]
+
+
+def test_a_sweep_without_multirun_is_refused_with_the_way_out() -> None:
+    assert "python run.py -m sweep=recipe" in error_of("sweep=recipe", "tasks=ner", "hydra.run.dir=unused")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from multitask_bert.errors import InputError
+from multitask_bert.inference.predictor import Predictor
 from multitask_bert.notebook import compose, task_in_memory, train
 from tests.composing import ROOT, config_of, error_of
 
@@ -67,11 +68,48 @@ def test_same_rows_are_written_to_the_same_file() -> None:
         ({"training": FRAME}, "training is none of train, dev, test"),
         ({"train": FRAME[:0]}, "train has no rows"),
         ({"train": ROWS}, "train is a list; give a pandas.DataFrame or a datasets.Dataset"),
+        (FRAME, "splits: DataFrame is no dict"),
     ],
 )
 def test_data_that_is_no_split_is_refused(splits: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         task_in_memory(splits, text="review", heads=HEADS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"heads": {"mood": {"type": "classification", "colum": "mood"}}},
+            "heads.mood.colum: no such key; did you mean",
+        ),
+        ({"heads": HEADS, "txt": "review"}, "txt: no such key; did you mean text?"),
+    ],
+)
+def test_field_of_a_task_that_does_not_exist_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        task_in_memory({"train": FRAME}, **fields)
+
+
+def test_override_of_a_key_that_does_not_exist_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=re.escape("trainer.num_epoch: no such key; did you mean trainer.num_epochs?")):
+        compose("trainer.num_epoch=3")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("lrr", 1, "optimizer.lrr: no such key; did you mean"), ("lr", "fast", "optimizer.lr: Value 'fast'")],
+)
+def test_field_that_is_set_wrongly_afterwards_is_refused(name: str, value: Any, message: str) -> None:
+    config = compose(*QUICK, "tasks=ner")
+    setattr(config.optimizer, name, value)
+    with pytest.raises(InputError, match=re.escape(message)):
+        train(config, "run")
+
+
+def test_frame_is_not_predicted_for_as_if_its_columns_were_texts() -> None:
+    with pytest.raises(InputError, match="give a column of it"):
+        Predictor.predict(object.__new__(Predictor), FRAME)
 
 
 @pytest.mark.slow

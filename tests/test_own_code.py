@@ -18,6 +18,11 @@ BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.S)
 COMMAND = re.compile(r"```\nMULTITASK_BERT_ALLOW=(\w+) PYTHONPATH=\. python run\.py (.*)\n```")
 MAX_LINES = 40
 BASE = ["model=tiny", "trainer=quick", "trainer.max_steps=4"]
+INCOMPLETE = """
+from multitask_bert.heads.base import Head
+class HalfHead(Head):
+    def decode(self, logits_ML, encoded): ...
+"""
 TASKS_OF_PAGES = {"head": "stars", "reader": "tweets", "metric": "mood"}
 
 
@@ -44,8 +49,9 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     module, command = COMMAND.findall(text)[0]
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("MULTITASK_BERT_ALLOW", module)
+    monkeypatch.setenv("MULTITASK_BERT_ALLOW", f"{module},incomplete")
     monkeypatch.setenv("MULTITASK_BERT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "incomplete.py").write_text(INCOMPLETE)
     write_data(tmp_path / "data")
     yield [
         *command.replace("my_conf", str(tmp_path / "my_conf")).split(),
@@ -114,6 +120,7 @@ def test_code_that_is_not_opened_is_not_imported(
         ("head", "tasks.stars.heads.stars.type=ordinal.np", "ordinal.np: must be a class derived from"),
         ("head", "tasks.stars.heads.stars.type=ordinal.Missing", "ordinal.Missing: cannot be imported"),
         ("head", "tasks.stars.heads.stars.type=ordinary", "ordinary: choose one of"),
+        ("head", "tasks.stars.heads.stars.type=incomplete.HalfHead", "is not complete; it needs check_label, collect"),
         ("reader", "tasks.tweets.source.format=tweets.missing", "source.format=tweets.missing: cannot be imported"),
         ("reader", "tasks.tweets.source.format=csv", "source.options: csv has none"),
         ("mixing", "mixing.rule=curriculum.large_first", "mixing.rule=curriculum.large_first: cannot be imported"),
@@ -124,6 +131,19 @@ def test_code_that_is_not_opened_is_not_imported(
 )
 def test_own_code_that_cannot_work_is_refused_with_its_field(example: list[str], change: str, message: str) -> None:
     assert message in error_of(*example, change, "hydra.run.dir=run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["balancer"], indirect=True)
+def test_micro_batches_make_the_same_steps_with_a_balancer_that_learns(example: list[str], tmp_path: Path) -> None:
+    for name, size in (("whole", "16"), ("parts", "4")):
+        run_line(*example, "model.dropout=0", f"batching.micro_batch_size={size}", f"hydra.run.dir={name}")
+    losses = [
+        [json.loads(line).get("train_loss") for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    assert any(losses[0])
+    assert [loss and pytest.approx(loss, rel=1e-4) for loss in losses[0]] == losses[1]
 
 
 @pytest.mark.slow

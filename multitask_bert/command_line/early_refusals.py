@@ -43,6 +43,7 @@ class RefuseEarly(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_bad_input(), _hydra_knows(config):
             refuse_several_processes()
+            refuse_sweep_without_multirun(config.hydra.runtime.choices.get("sweep"))
             job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(GROUP))
             refuse_passwords(config)
             if job.action == "train" and job.resume and job.run_dir is None:
@@ -66,6 +67,16 @@ class RefuseEarly(Callback):
             check_writable(config, "hydra.sweep.dir")
             if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
                 hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
+
+
+def refuse_sweep_without_multirun(sweep: str | None) -> None:
+    """Refuse `sweep=…` without `-m`, which would train a single run without a word.
+
+    Raises:
+        InputError: a sweep is chosen.
+    """
+    if sweep is not None:
+        raise InputError(f"sweep={sweep}: a sweep needs -m, as in python run.py -m sweep={sweep} …")
 
 
 def refuse_several_processes() -> None:

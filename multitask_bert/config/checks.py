@@ -149,8 +149,12 @@ def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
             f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and trainer.num_epochs is "
             f"{trainer.num_epochs}"
         )
-    if None not in (trainer.min_steps, trainer.max_steps) and trainer.min_steps > trainer.max_steps:  # type: ignore[operator]
-        yield f"trainer.min_steps={trainer.min_steps}: must be at most trainer.max_steps={trainer.max_steps}"
+    is_from_recipe = trainer.min_steps == config.model.recipe.min_steps  # then a lower `max_steps` simply ends the run
+    if None not in (trainer.min_steps, trainer.max_steps) and not is_from_recipe:
+        assert trainer.min_steps is not None
+        assert trainer.max_steps is not None
+        if trainer.min_steps > trainer.max_steps:
+            yield f"trainer.min_steps={trainer.min_steps}: must be at most trainer.max_steps={trainer.max_steps}"
 
 
 def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:

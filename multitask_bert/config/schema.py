@@ -15,6 +15,7 @@ from omegaconf import MISSING
 
 from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.setting import recommended, setting
+from multitask_bert.utils.metric_names import is_about_label
 
 POOLINGS = {"pooler": "the encoder's own, else cls", "cls": "", "mean": "", "max": ""}
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
@@ -461,5 +462,5 @@ def task_epochs(tasks: Mapping[str, TaskConfig]) -> dict[str, float]:
 
 
 def is_lower_better(metric: str) -> bool:
-    """Losses and errors, by their key."""
-    return metric.endswith(("loss", "mse", "mae"))
+    """Whether lower values are better, by a metric's key: of losses and errors, and not of a label called loss."""
+    return metric.endswith(("loss", "mse", "mae")) and not is_about_label(metric)

@@ -54,7 +54,7 @@ class Setting:
         return None
 
     def _own_way(self, value: str) -> str:
-        """How the value becomes one that may be named, where it may be the user's own."""
+        """The end of the refusal of a dotted name: how to allow code of your own."""
         if not self.or_own:
             return ""
         return f", or a {self.or_own} of your own ({opened(value.partition('.')[0])})" if "." in value else ""
@@ -131,5 +131,5 @@ def value_problems(config: Any, where: str = "") -> Iterator[str]:
 
 
 def _shown(value: Any) -> Any:
-    """In quotes where blanks could not be seen otherwise."""
+    """The value as a message shows it; quoted if it begins or ends with blanks."""
     return repr(value) if isinstance(value, str) and value.strip() != value else value

@@ -79,7 +79,7 @@ class _Groups:
 
 
 def stratum_of(example: Example) -> str:
-    """The labels of all heads by which train is stratified."""
+    """The labels of all heads, by which a split is stratified."""
     return "|".join(f"{name}={_stratum(value)}" for name, value in sorted(example.labels.items()))
 
 

@@ -45,6 +45,8 @@ def head_type(name: str, field: str = "type") -> type[Head]:
     if "." not in name:
         raise InputError(f"{field}={name}: choose one of {', '.join(HEAD_TYPES)}, or name a class, as my_module.MyHead")
     found: type[Head] = users_code(field, name, Head, otherwise=f"one of {', '.join(HEAD_TYPES)}")
+    if missing := sorted(found.__abstractmethods__):
+        raise InputError(f"{field}={name}: is not complete; it needs {', '.join(missing)} (docs/own/head.md)")
     return found
 
 

@@ -12,12 +12,11 @@ from multitask_bert.heads.base import Head
 from multitask_bert.heads.scoring import Comparison, only_known
 from multitask_bert.labels import NUMBER, LabelSet
 from multitask_bert.records import EncodedExample, Example, HeadOutput, Prediction, Target, TargetBatch, Tokens
+from multitask_bert.utils.metric_names import ERRORS
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-ERRORS = ("mse", "mae")  # lower is better
 
 
 class RegressionHead(Head):
@@ -42,11 +41,6 @@ class RegressionHead(Head):
             yield "clip=True: has no effect without range; name the lowest and the highest value"
         if config.labels is not None:
             yield "labels: regression has none; remove it"
-        if (headline := cls.metrics_of(config)[0]) in ERRORS:
-            yield (
-                f"metrics: the first is the headline, of which higher is better; put pearson or spearman before "
-                f"{headline}"
-            )
 
     @classmethod
     def parse(cls, config: HeadConfig, raw: Any, where: str) -> float | None:

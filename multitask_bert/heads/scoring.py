@@ -14,7 +14,7 @@ from multitask_bert.records import Prediction
 from multitask_bert.trust.classes import own_code_problem, users_code
 from multitask_bert.trust.config_files import metric_problem
 from multitask_bert.utils.files import expand_user_path
-from multitask_bert.utils.metric_names import SHOWN, label_named
+from multitask_bert.utils.metric_names import ERRORS, SHOWN, label_named
 
 if TYPE_CHECKING:
     from multitask_bert.heads.base import Head
@@ -81,6 +81,9 @@ def metric_problems(head_type: type[Head], config: HeadConfig) -> Iterator[str]:
     keys = [key_of(metric) for metric in metrics]
     if twice := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
         yield f"metrics: {', '.join(twice)} would be reported twice; name each once"
+    if metrics[0] in ERRORS:
+        others = " or ".join(metric for metric in head_type.known_metrics if metric not in ERRORS) or "another"
+        yield f"metrics: the first is the headline, of which higher is better; put {others} before {metrics[0]}"
     if metrics[0] == PER_LABEL:
         yield f"metrics: {PER_LABEL} is several scores; name the headline before it, as in [f1, {PER_LABEL}]"
 

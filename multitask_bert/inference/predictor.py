@@ -103,6 +103,10 @@ class Predictor:
         if isinstance(inputs, str | bytes | Mapping | Input):
             what = "a dict" if isinstance(inputs, Mapping) else f"one {type(inputs).__name__}"
             raise InputError(f"predict takes several inputs, but was given {what}; give a list: predict([...])")
+        if hasattr(inputs, "columns"):
+            raise InputError(
+                f"predict takes texts, but was given a {type(inputs).__name__}; give a column of it, as frame['text']"
+            )
         names = self.tasks if tasks is None else (tasks,) if isinstance(tasks, str) else tuple(tasks)
         if not names:
             raise InputError(f"tasks={tasks}: names no task; name some of {', '.join(self.tasks)}, or leave it out")

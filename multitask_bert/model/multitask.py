@@ -147,6 +147,8 @@ class MultiTaskModel(nn.Module):
             )  # fmt: skip
             model.load_weights(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from error
         except Exception as error:
             raise InputError(
                 f"{folder}: no complete model of a run can be read there ({type(error).__name__}: {error})"

@@ -111,7 +111,7 @@ def _sampled(spec: SweepSpec) -> list[list[str]]:
 
 
 def _longest(spec: SweepSpec, work_of: Callable[[Sequence[str]], Work]) -> list[str]:
-    """Overrides of the longest trial: of each dimension, the value with which the first probe has most tokens."""
+    """Overrides of the longest trial: of each dimension, the value with which the first probe has the most tokens."""
     longest = list(spec.probes[0])
     if spec.define is not None:  # its overrides do not follow from the dimensions
         return longest

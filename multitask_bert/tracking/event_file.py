@@ -1,4 +1,4 @@
-"""TensorBoard's event file, without TensorBoard's own writer, whose thread a full disk ends with a traceback."""
+"""TensorBoard's event file; its own writer is not used, since its thread dies with a traceback on a full disk."""
 
 from __future__ import annotations
 

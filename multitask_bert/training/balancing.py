@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from multitask_bert.config.schema import BalancingConfig
+from multitask_bert.config.schema import BalancingConfig, ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.trust.classes import named_class
@@ -19,6 +19,11 @@ Key = tuple[str, str]  # (task, head)
 def head_weights(model: MultiTaskModel) -> dict[Key, float]:
     """The weight of each head's loss, as the config says."""
     return {(task, name): head.config.weight for task, heads in model.heads.items() for name, head in heads.items()}
+
+
+def config_weights(config: ExperimentConfig) -> dict[Key, float]:
+    """The weights that `head_weights` gives once there is a model."""
+    return {(task, name): head.weight for task, of in config.tasks.items() for name, head in of.heads.items()}
 
 
 class Balancer(ABC):
@@ -36,6 +41,12 @@ class Balancer(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most rules have no state
         """Continue from what `state_dict` gave."""
+
+    def after_step(self, losses: Mapping[Key, Tensor]) -> None:  # noqa: B027 - most rules have no state
+        """Called after each update with the heads' mean losses over the whole step; not after a step that is skipped.
+
+        The place to learn from losses: `combine` may be called several times per step, and for steps that fail.
+        """
 
     @abstractmethod
     def combine(self, losses: Mapping[Key, Tensor]) -> Tensor:

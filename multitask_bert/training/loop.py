@@ -117,6 +117,7 @@ class TrainingLoop:
             return
         rates = self._rates()
         self.updater.step()
+        self.trainer.balancer.after_step(losses.by_head)
         self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
         self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
         self._report({"train_loss": losses.total, **self._losses_by_task(losses), **rates})
@@ -187,33 +188,39 @@ class TrainingLoop:
         return False
 
     def _evaluate_and_keep_best(self) -> None:
-        """Evaluate the weights and, where there is one, their average; save the better of the two if it is the best."""
+        """Evaluate the weights and, where there is one, their average; save the better of the two if it is the best.
+
+        Then decide whether the run ends here: out of patience, collapsed, or pruned.
+        """
         trainer, state = self.trainer, self.state
-        metrics, results = trainer.evaluate(), trainer.results["eval"]
-        trainer.best_per_head.offer(results, trainer.model, trainer.tokenizer)
-        title, is_best, is_average = f"step {state.step}", False, False
-        self.average.at_evaluation(state.step)
-        if self.average.is_ready:
-            with self.average.applied():
-                average_metrics, average_results = self._evaluate_average()
-                is_average = trainer.best.prefers(average_metrics, metrics)
-                if is_average:
-                    metrics, results = average_metrics, average_results
-                    is_best = trainer.best.offer(trainer.model, trainer.tokenizer, metrics, state, weights="average")
-            title += ", averaged weights" if is_average else ", plain weights (their average is not better)"
-        if not is_average:
-            is_best = trainer.best.offer(trainer.model, trainer.tokenizer, metrics, state)
+        metrics, which = self._evaluate_and_offer()
         state.is_evaluation_due = False
         state.score_history.append(metrics[trainer.best.metric])
-        trainer.results["eval"] = results
+        results, is_best = trainer.results["eval"], state.evaluations_since_best == 0
         if is_best:
             trainer.results["best"] = results
-        trainer.console.show_scores(title, results, is_best=is_best)
+        trainer.console.show_scores(f"step {state.step}{which}", results, is_best=is_best)
         patience = self.config.patience
         state.stopped_early = patience is not None and state.evaluations_since_best >= patience
         self._note_collapses(results)
         if trainer.watcher is not None:
             state.pruned = bool(trainer.watcher(state.step, state.num_steps, metrics)) and not self._is_over()
+
+    def _evaluate_and_offer(self) -> tuple[dict[str, float], str]:
+        """Metrics of the better of plain and averaged weights, and which those are; the best model is offered them."""
+        trainer, state = self.trainer, self.state
+        metrics = trainer.evaluate()
+        trainer.best_per_head.offer(trainer.results["eval"], trainer.model, trainer.tokenizer)
+        self.average.at_evaluation(state.step)
+        if self.average.is_ready:
+            with self.average.applied():
+                average_metrics, average_results = self._evaluate_average()
+                if trainer.best.prefers(average_metrics, metrics):
+                    trainer.results["eval"] = average_results
+                    trainer.best.offer(trainer.model, trainer.tokenizer, average_metrics, state, weights="average")
+                    return average_metrics, ", averaged weights"
+        trainer.best.offer(trainer.model, trainer.tokenizer, metrics, state)
+        return metrics, ", plain weights (their average is not better)" if self.average.is_ready else ""
 
     def _evaluate_average(self) -> tuple[dict[str, float], dict[str, TaskResult]]:
         """Metrics and results of the averaged weights, which are in the model; in the logs, `average_eval_…`."""

@@ -131,9 +131,22 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
         decay = weight_decay_of(part, config) if is_matrix else 0.0
         new: dict[str, Any] = {"params": [], "lr": config.lr * factor, "weight_decay": decay}
         groups.setdefault((is_matrix, factor, decay), new)["params"].append(weight)
+    return _instantiate(list(groups.values()), config)
+
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Make the optimizer for a single number, to see whether its class takes the options.
+
+    Raises:
+        InputError: there is no such optimizer, or it does not know an option.
+    """
+    _instantiate([{"params": [nn.Parameter(torch.zeros(1))]}], config)
+
+
+def _instantiate(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
     make = named_class("optimizer._target_", config._target_, torch.optim.Optimizer)
     try:
-        optimizer: torch.optim.Optimizer = make(list(groups.values()), lr=config.lr, **config.options)
+        optimizer: torch.optim.Optimizer = make(groups, lr=config.lr, **config.options)
     except (TypeError, ValueError, ImportError, AttributeError) as error:
         raise InputError(
             f"optimizer: {config._target_} cannot be made with options={config.options} ({error})"

@@ -20,10 +20,11 @@ from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.loggers import make_loggers
 from multitask_bert.tracking.reporter import Reporter
 from multitask_bert.train_state import TrainState
-from multitask_bert.training.balancing import head_weights, make_balancer
+from multitask_bert.training.balancing import config_weights, head_weights, make_balancer
 from multitask_bert.training.best_per_head import BestPerHead
 from multitask_bert.training.evaluation import Evaluator, as_test, gather_metrics
 from multitask_bert.training.loop import Stopped, training_loop
+from multitask_bert.training.optimization import check_optimizer
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.preparation import prepare, to_device
 from multitask_bert.utils.seeding import seed_everything
@@ -95,6 +96,8 @@ class Trainer:
         check_heads(config)
         output = output or RunOutput()
         loggers = [] if output.folder is None else make_loggers(config.logger)
+        make_balancer(config.balancing, config_weights(config))  # refused before anything slower is loaded
+        check_optimizer(config.optimizer)
         seed_everything(config.seed)
         preparation = prepare(config)
         data, heads = preparation.data, preparation.heads

@@ -100,8 +100,10 @@ def named_class(field: str, target: str, base: type) -> Any:
         found = get_class(MOVED.get(target, target))
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{field}={target}: cannot be imported ({error})") from error
-    if not issubclass(found, base) and (problem := own_code_problem(field, target, f"a {base.__name__}")) is not None:
-        raise InputError(problem)
+    if not issubclass(found, base):
+        raise InputError(
+            own_code_problem(field, target, f"a {base.__name__}") or f"{field}={target}: is no {base.__name__}"
+        )
     return found
 
 
@@ -118,7 +120,9 @@ def users_code(field: str, name: str, kind: type | None = None, *, otherwise: st
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except AttributeError as error:
+        raise InputError(f"{field}={name}: cannot be imported ({error})") from error
+    except ImportError as error:
         raise InputError(
             f"{field}={name}: cannot be imported ({error}); PYTHONPATH=FOLDER names the folder of {module}.py"
         ) from error

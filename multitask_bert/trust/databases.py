@@ -1,4 +1,4 @@
-"""Databases and files of studies that a file which is not ours may name: MLflow's, Optuna's, or new ones."""
+"""The databases and study files that a foreign config may name: MLflow's, Optuna's, or new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a file is, and which folders a file that is not ours may name."""
+"""Which config files are ours, and which folders a file that is not ours may name."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from multitask_bert import actions
 from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.checks import NAME_RULE, check, settings_without_effect
-from multitask_bert.config.schema import ExperimentConfig, HeadConfig, TaskConfig
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, TaskConfig, is_lower_better
 from multitask_bert.config.setting import setting, setting_of, value_problems
 from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.errors import InputError
@@ -464,3 +464,25 @@ def test_options_that_a_format_does_not_read_are_told() -> None:
     of_formats = {"comments": "conll", "header": "csv and tsv", "delimiter": "csv", "unspecified": "conllu"}
     for field, formats in of_formats.items():
         assert re.search(rf"tasks\.mine\.source\.{field}=.* has no effect: it is for format {formats}$", told, re.M)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_lower"),
+    [
+        ("eval_loss", True),
+        ("eval_ner_loss", True),
+        ("eval_sim_score_mse", True),
+        ("eval_fin_kind_f1_of_loss", False),  # a label called loss
+        ("eval_fin_kind_accuracy_without_loss", False),
+        ("eval_mean_f1", False),
+    ],
+)
+def test_lower_is_better_for_losses_and_errors_and_not_for_a_label_called_loss(key: str, is_lower: bool) -> None:
+    assert is_lower_better(key) is is_lower
+
+
+def test_max_steps_may_be_lower_than_the_steps_that_a_recipe_asks_for() -> None:
+    assert config_of("model=minilm", "trainer.max_steps=100").trainer.min_steps == 400
+    assert problems_of("model=minilm", "trainer.min_steps=300", "trainer.max_steps=100") == [
+        "trainer.min_steps=300: must be at most trainer.max_steps=100"
+    ]

@@ -1,4 +1,4 @@
-"""What to send of a run to MLflow, and what is sent already: `mlflow.json` in the run's folder.
+"""`mlflow.json` in a run's folder: what MLflow is to receive of the run, and how much it has received.
 
 It holds the offset in `metrics.jsonl` up to which everything is sent; the lines after it are pending.
 """
