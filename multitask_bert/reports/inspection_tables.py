@@ -63,8 +63,8 @@ def _sizes(inspection: Inspection) -> TextTable:
     columns = ("task", "split", "examples", "words", "tokens", "per word", "duplicates", "unknown")
     any_split_off = any(split.was_cut_from_train for split in inspection.splits)
     note = (
-        f"Per word: tokens, special ones left out. Unknown: share of the tokens that {inspection.tokenizer} has no word "
-        f"piece for."
+        f"Per word: tokens, special ones left out. Unknown: share of the tokens that {inspection.tokenizer} has "
+        f"no word piece for."
     )
     note += " *: split off from train." if any_split_off else ""
     return TextTable(
