@@ -17,7 +17,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from multitask_bert.config.checks import NAME, NAME_RULE
-from multitask_bert.config.joined_tasks import GROUP, file_of, options_of
+from multitask_bert.config.families import families_in, family_of
+from multitask_bert.config.joined_tasks import GROUP, file_of, folders, options_of
 from multitask_bert.config.overrides import as_word
 from multitask_bert.config.tree import explain, nearest, needs_list, unknown_key
 
@@ -86,15 +87,35 @@ def one_key(task: str) -> str:
 
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group == GROUP and (found := family_of(name, families := families_in(folders()))) is not None:
+        return _no_such_language(name, found, families[found])
     options = sorted({*options_of(group), *(error.options or ())})
     near = nearest(name, options)
     lines = [f"{group}: there is no '{name}'" + (f"; did you mean {near}?" if near else "")]
     if group == GROUP and not NAME.fullmatch(name):
         return f"{lines[0]}\na task's name {NAME_RULE}; rename the file of the task, and the key at its top"
     lines += [f"there are: {', '.join(options)}"] if options else []
+    lines += (
+        [f"and {GROUP}=FAMILY_LANGUAGE of the families {', '.join(families)}"] if group == GROUP and families else []
+    )
     lines += [LAUNCHERS] if group == "hydra/launcher" else []
     lines += [f"your own FOLDER/{group}/{name}.yaml is found with --config-dir FOLDER"]
     return "\n".join(lines)
+
+
+def _no_such_language(task: str, family: str, languages: list[str]) -> str:
+    if not languages:
+        return f"{GROUP}={task}: families/{family}.yaml cannot be read, or lists no languages"
+    there_are = f"it has: {', '.join(languages)}"
+    if task == family:
+        return (
+            f"{GROUP}: {family} is a family; name a language of it, as in {GROUP}={family}_{languages[0]}\n{there_are}"
+        )
+    language = task.removeprefix(f"{family}_")
+    files = [name.removeprefix(f"{family}_") for name in options_of(GROUP) if name.startswith(f"{family}_")]
+    near = nearest(language, [*languages, *files])
+    hint = f"; did you mean {family}_{near}?" if near else ""
+    return f"{GROUP}: {family} has no language '{language}'{hint}\n{there_are}"
 
 
 def _no_such_key(error: OmegaConfBaseException) -> str:

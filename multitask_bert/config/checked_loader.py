@@ -11,10 +11,11 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from multitask_bert.config.families import WRITTEN_IN, FolderSource
 from multitask_bert.config.joined_tasks import GROUP
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.search_order import UsersFirst, is_users
@@ -83,10 +84,11 @@ class CheckedLoader(ConfigLoaderImpl):
     def _load_single_config(self, default: Any, repo: Any) -> ConfigResult:
         found = super()._load_single_config(default, repo)
         self._note_weights([str(key) for key in OmegaConf.select(found.config, "model") or ()])
-        if not is_own(found.path, default.config_path):
+        written_in = found.header.get(WRITTEN_IN) or default.config_path
+        if not is_own(found.path, written_in):
             tree = OmegaConf.to_container(found.config)
             assert isinstance(tree, dict)
-            source = _file(found, default.config_path)
+            source = _file(found, written_in)
             refuse((*file_problems(tree, self._typed), *target_problems("", tree)), source)
             if "data_root" in tree and "data_root" not in self._typed:
                 self._data_root_in = source
@@ -96,7 +98,7 @@ class CheckedLoader(ConfigLoaderImpl):
     def _note_file(self, found: ConfigResult, config_path: str, repo: Any) -> None:
         """Note where a config was found, and which files of the same name but with other contents are ignored."""
         name = config_path.removesuffix(".yaml").lstrip("/")
-        file = _file(found, config_path)
+        file = _file(found, found.header.get(WRITTEN_IN) or config_path)
         holders = [
             source
             for source in repo.get_sources()
@@ -108,7 +110,7 @@ class CheckedLoader(ConfigLoaderImpl):
         is_of_user = bool(winners) and is_users(winners[0])
         for source in holders:
             if source not in winners and (is_of_user or is_users(source)):
-                other = f"{_shown(source.full_path())}/{name}.yaml"
+                other = _path_in(source, name)
                 if not _are_equal(file, other):
                     self._same_names.append(_of_same_name(name, file, other, is_of_user=is_of_user))
 
@@ -140,6 +142,13 @@ def _counted(load: Callable[..., ConfigResult | None]) -> Callable[..., ConfigRe
 def _file(found: ConfigResult, config_path: str) -> str:
     """The path of the file in which a config was found."""
     return f"{_shown(str(found.path))}/{config_path.removesuffix('.yaml').lstrip('/')}.yaml"
+
+
+def _path_in(source: ConfigSource, name: str) -> str:
+    """The path of the file, in a folder that is searched, which has a config: its own, or its family's."""
+    has_file = Path(source.path, f"{name}.yaml").is_file()
+    of_family = source.family_file(name) if isinstance(source, FolderSource) and not has_file else None
+    return f"{_shown(source.full_path())}/{of_family or name}.yaml"
 
 
 def _shown(folder: str) -> str:

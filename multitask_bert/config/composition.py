@@ -9,7 +9,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from multitask_bert.config.checked_loader import CheckedLoader
-from multitask_bert.config.help import actions_help, keys_help, users_options
+from multitask_bert.config.help import actions_help, families_help, keys_help, users_options
 from multitask_bert.config.joined_tasks import JoinedTasksSearchPath, JoinedTasksSource, folder_name
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.trust import plugins, yaml_files
@@ -24,7 +24,7 @@ def register() -> None:
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
     yaml_files.register()
-    for resolver in (folder_name, short_name, actions_help, keys_help, users_options):
+    for resolver in (folder_name, short_name, actions_help, families_help, keys_help, users_options):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     plugins.keep_to_installed()
     for plugin in (JoinedTasksSource, JoinedTasksSearchPath, plugins.our_sweeper()):

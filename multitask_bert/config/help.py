@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING
 
 from multitask_bert.config.action_table import ACTIONS
+from multitask_bert.config.families import families_in
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.search_order import is_named_by_user
 from multitask_bert.config.setting import setting_of
@@ -68,6 +69,13 @@ def schemas(schema: Any = ExperimentConfig, where: str = "") -> Iterator[tuple[s
             hint, name = get_args(hint)[1], f"{name}.<name>"
         if is_dataclass(hint):
             yield from schemas(hint, f"{name}.")
+
+
+def families_help() -> str:
+    """One line per family of tasks with its languages, those of the user's folders included."""
+    sources = HydraConfig.get().runtime.config_sources
+    families = families_in(Path(source.path) for source in sources if source.schema == "file")
+    return _table({f"{family}_": ", ".join(languages) for family, languages in families.items()})
 
 
 def _default(item: Field[Any]) -> str:

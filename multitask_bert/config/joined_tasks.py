@@ -108,17 +108,18 @@ class JoinedTasksSearchPath(SearchPathPlugin):
 
 def options_of(group: str) -> List[str]:
     """The names of a group's files, in conf/ and in the folder of `--config-dir`."""
-    return sorted({file.stem for folder in _folders() for file in (folder / group).glob("*.yaml")})
+    return sorted({file.stem for folder in folders() for file in (folder / group).glob("*.yaml")})
 
 
 def file_of(group: str, name: str) -> str:
     """The file of an option; one in the folder of `--config-dir` comes before one in conf/."""
     path = Path(group, f"{name}.yaml")
-    found = [folder for folder in _folders() if (folder / path).is_file()]
+    found = [folder for folder in folders() if (folder / path).is_file()]
     found.sort(key=lambda folder: is_own(str(folder), str(path)))
     return str(found[0] / path if found else path)
 
 
-def _folders() -> List[Path]:
+def folders() -> List[Path]:
+    """The folders in which configs are searched."""
     entries = JoinedTasksSource.search_path.get_path() if JoinedTasksSource.search_path else []
     return [Path((entry.path or "").removeprefix("file://")) for entry in entries]

@@ -7,6 +7,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigSource
 
+from multitask_bert.config.families import FolderSource
 from multitask_bert.config.joined_tasks import JoinedTasksSource
 from multitask_bert.trust.paths import is_own
 
@@ -22,6 +23,10 @@ class UsersFirst(ConfigRepository):
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         super().initialize_sources(config_search_path)
+        self.sources = [
+            FolderSource(source.provider, source.path) if source.scheme() == "file" else source
+            for source in self.sources
+        ]
         self.sources.sort(key=_rank)
         for source in self.sources:
             if isinstance(source, JoinedTasksSource):

@@ -12,6 +12,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.reading import SPLITS
+from multitask_bert.data.vocabulary_fit import fit_warnings
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks
 from multitask_bert.reports.splits import SplitFigures, count_split
@@ -25,6 +26,7 @@ class Inspection:
     tokenizer: str  # its directory, hub name or package path
     max_length: int  # tokens per text, as in batching.max_length
     splits: list[SplitFigures]
+    warnings: list[str]  # where the tokenizer does not fit a task's texts
     leaks: list[Leak]
     plan: TrainingPlan
 
@@ -44,10 +46,11 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
         num_processes=config.batching.encoding_processes,
     )  # fmt: skip
     data = processor.process(tokenizer, max_length=max_length)
+    vocabulary = str(config.model.tokenizer or config.model.pretrained)
     datasets = {split: getattr(data, split) for split in SPLITS}
     are_split_off = {(report.task, report.split): report.was_cut_from_train for report in data.reports}
     return Inspection(
-        tokenizer=str(config.model.tokenizer or config.model.pretrained),
+        tokenizer=vocabulary,
         max_length=max_length,
         splits=[
             count_split(
@@ -58,6 +61,7 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
             for split in SPLITS
             if task in datasets[split]
         ],
+        warnings=fit_warnings((data.train, data.dev, data.test), tokenizer, vocabulary),
         leaks=find_leaks(data.train, {"dev": data.dev, "test": data.test}),
         plan=plan_training(config, dict(data.train), pad_id=int(tokenizer.pad_token_id or 0)),
     )  # fmt: skip

@@ -56,14 +56,20 @@ def _sizes(inspection: Inspection) -> TextTable:
     rows = [
         (
             split.task, _split(split), f"{split.num_examples:,}", f"{split.num_words:,}", f"{split.num_pieces:,}",
-            f"{split.num_duplicates:,}", percent(split.share_unknown),
+            f"{split.tokens_per_word:.2f}", f"{split.num_duplicates:,}", percent(split.share_unknown),
         )
         for split in inspection.splits
     ]  # fmt: skip
-    columns = ("task", "split", "examples", "words", "tokens", "duplicates", "unknown")
+    columns = ("task", "split", "examples", "words", "tokens", "per word", "duplicates", "unknown")
     any_split_off = any(split.was_cut_from_train for split in inspection.splits)
-    note = f"Unknown: share of the tokens that {inspection.tokenizer} has no word piece for."
-    return TextTable("Data", columns, rows, note=note + (" *: split off from train." if any_split_off else ""))
+    note = (
+        f"Per word: tokens, special ones left out. Unknown: share of the tokens that {inspection.tokenizer} has "
+        f"no word piece for."
+    )
+    note += " *: split off from train." if any_split_off else ""
+    return TextTable(
+        "Data", columns, rows, note="\n".join([note, *(f"Warning: {line}." for line in inspection.warnings)])
+    )
 
 
 def _lengths(inspection: Inspection) -> TextTable:

@@ -13,8 +13,9 @@ import numpy as np
 
 from multitask_bert.data.splits import EncodedSplit, group_windows
 from multitask_bert.data.text_keys import text_key
+from multitask_bert.data.vocabulary_fit import VocabularyFit, count_words
 from multitask_bert.heads import Head
-from multitask_bert.records import EncodedExample, Example
+from multitask_bert.records import EncodedExample
 
 PERCENTILES = (50, 90, 95, 99)
 NUM_BINS = 40  # of the histogram of lengths
@@ -45,6 +46,7 @@ class SplitFigures:
     share_truncated: float
     num_in_windows: int  # examples longer than max_length that the encoder reads whole, in several windows
     num_duplicates: int  # examples whose text an earlier example of the split has, too
+    tokens_per_word: float  # special tokens left out; of texts that are not truncated and not in windows
     share_unknown: float  # of the tokens that the encoder reads, special ones left out: those that are unknown
     num_missing: Mapping[str, int]  # missing labels, by head
     labels: Mapping[str, Mapping[str, int]]  # count by head and label, commonest first; numbers in ranges, lowest first
@@ -70,12 +72,14 @@ def count_split(
     missing: Counter[str] = Counter()
     labels: dict[str, LabelCounter] = {}
     num_words = num_truncated = num_in_windows = 0
+    fit = VocabularyFit(tokenizer)
     for windows in group_windows(dataset):
         example = windows[0].example
         lengths.append(_length(windows, tokenizer))
         texts.add(hash(text_key(example)))
         tokens.update(token for window in windows for token in window.input_ids)
         num_words += count_words(example)
+        fit.add(windows)
         num_truncated += windows[0].is_truncated
         num_in_windows += len(windows) > 1
         for head, value in example.labels.items():
@@ -93,6 +97,7 @@ def count_split(
         share_truncated=num_truncated / max(1, len(lengths)),
         num_in_windows=num_in_windows,
         num_duplicates=len(lengths) - len(texts),
+        tokens_per_word=fit.tokens_per_word,
         share_unknown=_share_unknown(tokens, tokenizer),
         num_missing=dict(missing),
         labels={head: counter.counts() for head, counter in labels.items()},
@@ -107,13 +112,6 @@ def describe_lengths(lengths: Sequence[int], max_length: int) -> Lengths:
     bins = np.bincount(np.minimum(values // width, NUM_BINS - 1), minlength=NUM_BINS) if lengths else [0] * NUM_BINS
     percentiles = {"min": int(values.min()), **found, "max": int(values.max())}
     return Lengths(percentiles, width, [int(count) for count in bins])
-
-
-def count_words(example: Example) -> int:
-    """Number of words as the file has them, else as white space separates them."""
-    if example.words is not None:
-        return len(example.words)
-    return sum(len(text.split()) for text in (example.text, example.text_pair or "", *(example.choices or ())))
 
 
 class LabelCounter:

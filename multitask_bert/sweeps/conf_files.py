@@ -10,6 +10,7 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from multitask_bert.config.families import FAMILIES
 from multitask_bert.errors import InputError
 from multitask_bert.trust.paths import is_own
 from multitask_bert.utils.files import sha256_of
@@ -28,7 +29,7 @@ def hash_files(folders: Sequence[Path], groups: Iterable[str]) -> dict[str, str]
 
     Only config groups are searched: a folder of `--config-dir` may hold anything, even the sweep's outputs.
     """
-    tops = sorted({group.partition("/")[0] for group in groups} | {"hydra"})
+    tops = sorted({group.partition("/")[0] for group in groups} | {"hydra", FAMILIES})
     return {
         f"{number}/{path.relative_to(folder).as_posix()}": sha256_of(path)[:16]
         for number, folder in enumerate(folders)

@@ -17,6 +17,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.text_keys import leak_warnings
+from multitask_bert.data.vocabulary_fit import fit_warnings
 from multitask_bert.heads import Head, make_head
 from multitask_bert.model.acceleration import accelerate, be_deterministic
 from multitask_bert.model.devices import pick_device
@@ -81,6 +82,9 @@ def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
     data = processor.process(tokenizer, max_length=config.batching.max_length)
     others = {split: data.text_hashes[split] for split in ("dev", "test")}
     for warning in leak_warnings(data.text_hashes["train"], others):
+        log.warning("%s", warning)
+    vocabulary = str(config.model.tokenizer or config.model.pretrained)
+    for warning in fit_warnings((data.train, data.dev, data.test), tokenizer, vocabulary):
         log.warning("%s", warning)
     return data
 

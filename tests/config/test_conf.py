@@ -10,13 +10,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from multitask_bert.config.checks import check, settings_without_effect
+from multitask_bert.config.families import FAMILIES, families_in
 from multitask_bert.config.recipes import FOLLOWED_BY, describe_recipe
 from multitask_bert.config.schema import RecipeConfig
 from multitask_bert.heads import check_heads
-from tests.composing import CONF, PACKAGE_LINE, command_of, config_of
+from tests.composing import CONF, PACKAGE_LINE, command_of, composed, config_of
 
 FILES = sorted(CONF.glob("*/*.yaml"))
-OPTIONS = [(file.parent.name, file.stem) for file in FILES]
+OPTIONS = [(file.parent.name, file.stem) for file in FILES if file.parent.name != FAMILIES]
 
 
 def combinations() -> list[tuple[str, ...]]:
@@ -35,6 +36,17 @@ def test_every_option_composes_and_passes_the_checks(overrides: tuple[str, ...])
     check(config)
     check_heads(config)
     assert list(settings_without_effect(config)) == []
+
+
+@pytest.mark.parametrize("family", families_in([CONF]))
+def test_all_languages_of_a_family_compose_and_pass_the_checks_together(family: str) -> None:
+    names = [f"{family}_{language}" for language in families_in([CONF])[family]]
+    trees = composed(f"tasks={'+'.join(names)}").tasks
+    assert list(trees) == sorted(names)
+    trained = [name for name in names if trees[name].source.train is not None]
+    config = config_of(f"tasks={'+'.join(trained)}")
+    check(config)
+    check_heads(config)
 
 
 def test_every_option_is_in_one_of_these_commands() -> None:

@@ -76,7 +76,7 @@ LAYOUTS["conll2003"] = (
     ],
     [{"entities": ("B-PER", "O")}, {"entities": ("B-MISC", "I-MISC")}],
 )  # fmt: skip
-LAYOUTS["masakhaner2_swa"] = (
+LAYOUTS["masakhaner2_hub_swa"] = (
     {"id": TEXT, "tokens": List(TEXT), "ner_tags": List(ClassLabel(names=[*NER, "B-DATE", "I-DATE"]))},
     [{"id": "0", "tokens": WORDS, "ner_tags": tags} for tags in ([1, 0], [7, 8])],
     [{"entities": ("B-PER", "O")}, {"entities": ("B-DATE", "I-DATE")}],
@@ -95,6 +95,12 @@ LAYOUTS["ud_english_ewt"] = (
         for tags in ([0, 1], [0, 2])
     ],
     [{"pos": ("NOUN", "PUNCT")}, {"pos": ("NOUN", "_")}],
+)  # fmt: skip
+LAYOUTS["ud_af_afribooms"] = LAYOUTS["ud_english_ewt"]
+LAYOUTS["xnli_ar"] = (
+    {"premise": TEXT, "hypothesis": TEXT, "label": ClassLabel(names=["entailment", "neutral", "contradiction"])},
+    [{"premise": "a", "hypothesis": "b", "label": n} for n in (0, 2)],
+    [{"entailment": "entailment"}, {"entailment": "contradiction"}],
 )  # fmt: skip
 LAYOUTS["afrisenti_hub_swa"] = (
     {"tweet": TEXT, "label": ClassLabel(names=["positive", "neutral", "negative"])},

@@ -7,6 +7,7 @@ MULTITASK_BERT_DATA names the folder that has them; nothing is downloaded.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from datasets import Dataset, DatasetDict, Features
 from omegaconf import OmegaConf
 
+from multitask_bert.config.families import FolderSource, families_in
 from multitask_bert.config.schema import TaskConfig
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.text_keys import text_key
@@ -23,19 +25,34 @@ from multitask_bert.heads import HEAD_TYPES
 from multitask_bert.records import Example
 from tests.data.hub_layouts import LAYOUTS
 
-CONF = Path(__file__).parents[2] / "conf" / "tasks"
+CONF = Path(__file__).parents[2] / "conf"
+SHIPPED = FolderSource("main", str(CONF))  # finds the files in conf/tasks, and the families' tasks
+IN_FILES = [path.stem for path in (CONF / "tasks").glob("*.yaml")]
+FAMILIES = families_in([CONF])
+HUB_FAMILIES = ("ud", "xnli")
 
 
 def task_config(name: str) -> TaskConfig:
-    tree = OmegaConf.load(CONF / f"{name}.yaml")[name]
+    tree = SHIPPED.load_config(f"tasks/{name}").config[name]
     task = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(TaskConfig), tree))
     assert isinstance(task, TaskConfig)
     return task
 
 
 def test_every_task_of_the_hub_has_a_layout() -> None:
-    names = {path.stem for path in CONF.glob("*.yaml")}
-    assert {name for name in names if task_config(name).source.format == "datasets"} == LAYOUTS.keys()
+    one_of_each = [f"{family}_{languages[0]}" for family, languages in FAMILIES.items()]
+    from_hub = {name for name in (*IN_FILES, *one_of_each) if task_config(name).source.format == "datasets"}
+    assert from_hub == LAYOUTS.keys()
+
+
+def test_the_tasks_of_a_family_of_the_hub_differ_in_the_language_alone() -> None:
+    for family in HUB_FAMILIES:
+        tasks = {language: task_config(f"{family}_{language}") for language in FAMILIES[family]}
+        assert [task.source.name for task in tasks.values()] == list(tasks)
+        for task in tasks.values():
+            assert task.source.test is not None
+            task.source.name, task.source.train, task.source.dev = None, None, None
+        assert all(task == tasks[FAMILIES[family][0]] for task in tasks.values())
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -72,8 +89,13 @@ def public_task() -> Callable[[str], DataProcessor]:
 
 SIZES: dict[str, tuple[tuple[int, int, int], dict[str, int]]] = {  # train, dev, test; by head, labels in train
     "masakhaner_swa": ((2109, 300, 604), {"entities": 9}),
+    "masakhaner1_swa": ((2109, 300, 604), {"entities": 9}),
+    "masakhaner2_hau": ((5716, 816, 1633), {"entities": 9}),
+    "masakhaner2_swa": ((6593, 942, 1883), {"entities": 9}),
+    "masakhaner2_yor": ((6876, 983, 1964), {"entities": 9}),
     "masakhapos_swa": ((693, 138, 553), {"pos": 15}),
     "wnut17": ((3394, 1009, 1287), {"entities": 13}),
+    "afrisenti_hau": ((14172, 2677, 5303), {"sentiment": 3}),
     "afrisenti_swa": ((1810, 453, 748), {"sentiment": 3}),
     "nollysenti_en": ((1302, 100, 500), {"sentiment": 2}),
     "sib200_swh": ((701, 99, 204), {"topic": 7}),
@@ -85,8 +107,43 @@ SIZES: dict[str, tuple[tuple[int, int, int], dict[str, int]]] = {  # train, dev,
 
 
 def test_every_task_of_public_files_has_its_sizes_checked() -> None:
-    names = {path.stem for path in CONF.glob("*.yaml")}
-    assert {name for name in names if task_config(name).source.downloads} == SIZES.keys()
+    with_downloads = {name for name in IN_FILES if task_config(name).source.downloads}
+    of_families = {f"{family}_{language}" for family, languages in FAMILIES.items() for language in languages}
+    assert with_downloads == SIZES.keys() - of_families
+    checked = {family for family in FAMILIES if any(f"{family}_{name}" in SIZES for name in FAMILIES[family])}
+    assert checked == FAMILIES.keys() - set(HUB_FAMILIES)
+
+
+def test_the_families_of_public_files_have_their_languages_and_verified_downloads() -> None:
+    assert {family: len(languages) for family, languages in FAMILIES.items() if family not in HUB_FAMILIES} == {
+        "afrisenti": 14, "masakhaner1": 10, "masakhaner2": 20, "masakhapos": 20,
+    }  # fmt: skip
+    digests = []
+    for family in FAMILIES.keys() - set(HUB_FAMILIES):
+        for language in FAMILIES[family]:
+            source = task_config(f"{family}_{language}").source
+            is_test_only = (family, language) in (("afrisenti", "orm"), ("afrisenti", "tir"))
+            assert (source.train is None) == is_test_only
+            splits = ("dev", "test") if is_test_only else ("train", "dev", "test")
+            assert tuple(source.downloads) == splits
+            assert source.folder == f"{family}_{language}"
+            for split in splits:
+                file = getattr(source, split)
+                assert source.downloads[split].url.endswith(f"/data/{language}/{file}")
+                digests.append(source.downloads[split].sha256)
+    assert len(set(digests)) == len(digests) == 64 * 3 - 2
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("afrisenti_orm", (396, 2096)), ("afrisenti_tir", (398, 2000))])
+def test_languages_without_a_train_file_have_dev_and_test_sets(
+    public_task: Callable[[str], DataProcessor], name: str, sizes: tuple[int, int]
+) -> None:
+    processor = public_task(name)
+    source = processor.tasks[name].source
+    source.train = source.dev  # both files, without asking what a task that trains on nothing does
+    splits = processor.read(name)
+    assert (len(splits["dev"]), len(splits["test"])) == sizes
 
 
 @pytest.mark.parametrize("name", SIZES)

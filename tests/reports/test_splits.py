@@ -63,6 +63,13 @@ def test_the_share_of_unknown_tokens_is_of_those_that_the_encoder_reads(tokenize
     assert figures(tokenizer, 40).share_unknown == pieces.count("[UNK]") / len(pieces)
 
 
+def test_tokens_per_word_are_those_of_texts_that_are_not_truncated_without_special_tokens(tokenizer: Any) -> None:
+    short = [text for text, _ in TEXTS[:4]]
+    num_tokens, num_words = sum(len(tokenizer.tokenize(text)) for text in short), 2 + 2 + 2 + 2
+    assert figures(tokenizer, 31).tokens_per_word == num_tokens / num_words
+    assert figures(tokenizer, 32).tokens_per_word == (num_tokens + 30) / (num_words + 30)
+
+
 def test_a_missing_label_is_counted_apart_from_the_labels(tokenizer: Any) -> None:
     found = figures(tokenizer)
     assert found.num_missing == {"mood": 1}
