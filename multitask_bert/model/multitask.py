@@ -34,8 +34,9 @@ POOLINGS_OF_ALL = ("mean", "max")  # those that read all tokens of a text
 
 
 class MultiTaskModel(nn.Module):
-    """`heads`: by task, then by name. `pooling`, `head_init`: how texts are pooled and heads drawn where a head does
-    not say (see ModelConfig).
+    """`heads`: by task, then by name; one whose config has a `share` uses the module of the head named there.
+
+    `pooling`, `head_init`: how texts are pooled and heads drawn where a head does not say (see ModelConfig).
 
     `max_length` (in tokens) and `input_types` (by task: `Example.input_type`) say what the model was trained on, as
     predicting needs to know; None, or no entry: not known.
@@ -67,15 +68,36 @@ class MultiTaskModel(nn.Module):
                             encoder.hidden_size, rate if head.config.dropout is None else head.config.dropout
                         )
                         for name, head in by_name.items()
+                        if head.config.share is None
                     }
                 )
                 for task, by_name in self.heads.items()
             }
         )
+        self._connect(self.heads)
         for task, by_name in self.heads.items():
             for name, head in by_name.items():
+                if head.config.share is not None:
+                    continue
                 if (head.config.init or head_init) == "uniform":
                     _init_uniformly(self.head_modules[task][name])  # type: ignore[index]
+
+    def owner_of(self, task: str, name: str) -> tuple[str, str]:
+        """Task and name of the head that has the weights of this one: itself, or the one that it shares."""
+        owner, _, head = (self.heads[task][name].config.share or f"{task}.{name}").partition(".")
+        return owner, head
+
+    def add_heads(self, heads: Mapping[str, Mapping[str, Head]]) -> None:
+        """Add tasks, or replace their heads, with heads whose weights are there already; for evaluating."""
+        self.heads.update({task: dict(by_name) for task, by_name in heads.items()})
+        self._connect(heads)
+
+    def _connect(self, heads: Mapping[str, Mapping[str, Head]]) -> None:
+        """Let heads that share a module share what is kept there."""
+        for task, by_name in heads.items():
+            for name, head in by_name.items():
+                if (owner := self.owner_of(task, name)) != (task, name):
+                    head.share(self.heads[owner[0]][owner[1]])
 
     def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch."""
@@ -95,8 +117,9 @@ class MultiTaskModel(nn.Module):
                 features_MH = states_of_targets(hidden, batch, target, is_whole=reads_all)
             if pooling == "pooler":
                 features_MH = self.encoder.pool(features_MH)
-            module: nn.ModuleDict = self.head_modules[task]  # type: ignore[assignment]
-            outputs[task, name] = self.heads[task][name].loss(module[name](features_MH), target)
+            owner, owned = self.owner_of(task, name)
+            module: nn.ModuleDict = self.head_modules[owner]  # type: ignore[assignment]
+            outputs[task, name] = self.heads[task][name].loss(module[owned](features_MH), target)
         return outputs
 
     def _pooling(self, task: str, name: str) -> str:
