@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from multitask_bert.config.schema import HeadConfig
+from multitask_bert.config.schema import HeadConfig, TaskConfig
+from multitask_bert.config.sharing import MAY_DIFFER, OF_EACH_TASK
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -87,10 +88,27 @@ class MultiTaskModel(nn.Module):
         owner, _, head = (self.heads[task][name].config.share or f"{task}.{name}").partition(".")
         return owner, head
 
-    def add_heads(self, heads: Mapping[str, Mapping[str, Head]]) -> None:
-        """Add tasks, or replace their heads, with heads whose weights are there already; for evaluating."""
-        self.heads.update({task: dict(by_name) for task, by_name in heads.items()})
-        self._connect(heads)
+    def add_tasks(self, tasks: Mapping[str, TaskConfig]) -> None:
+        """Add tasks that are scored with the heads that are there: those of their own names, or those they share.
+
+        Raises:
+            InputError: a head of a task has no such head.
+        """
+        for task, config in tasks.items():
+            heads = {}
+            for name, own in config.heads.items():
+                owner, _, owned = (own.share or f"{task}.{name}").partition(".")
+                if owned not in self.heads.get(owner, {}):
+                    known = ", ".join(f"{other}.{head}" for other, by_name in self.heads.items() for head in by_name)
+                    raise InputError(
+                        f"tasks.{task}.heads.{name}: the model has no such head, and it shares none; set "
+                        f"tasks.{task}.share=TASK, or tasks.{task}.heads.{name}.share to one of {known}"
+                    )
+                head = self.heads[owner][owned]
+                fixed = replace(head.config, **{field: getattr(own, field) for field in (*OF_EACH_TASK, *MAY_DIFFER)})
+                heads[name] = make_head(fixed, head.labels)
+            self.heads[task] = heads
+        self._connect({task: self.heads[task] for task in tasks})
 
     def _connect(self, heads: Mapping[str, Mapping[str, Head]]) -> None:
         """Let heads that share a module share what is kept there."""
