@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from multitask_bert.command_line.job import names_other_tasks
+from multitask_bert.command_line.job import given_overrides, names_other_tasks
 from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config.setting import choices_of
@@ -132,7 +132,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.training.preparation import to_device
 
     run_dir = existing_run(config)
-    has_tasks = names_other_tasks(config.action)
+    has_tasks = names_other_tasks(config.action, given_overrides())
     earlier = config_to_evaluate(run_dir, config, other_tasks=has_tasks)
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
     if has_tasks:

@@ -414,10 +414,13 @@ def unused(*overrides: str) -> list[str]:
 
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
     overrides = ["run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
-    assert unused("action=evaluate", *overrides) == [
-        f"{override} has no effect with action=evaluate, which uses the config of the run in run_dir"
-        for override in ("tasks=ner", "seed=3")
-    ]
+    for action, ignored in (("evaluate", ["seed=3"]), ("reproduce", ["tasks=ner", "seed=3"])):
+        assert unused(f"action={action}", *overrides) == [
+            f"{override} has no effect with action={action}, which uses the config of the run in run_dir"
+            for override in ignored
+        ]
+    of_task = "tasks.ner.source.test=x"  # without tasks=…, the tasks are those of the run
+    assert unused("action=evaluate", "run_dir=x", of_task)[0].startswith(f"{of_task} has no effect")
     assert unused(*overrides) == []
     assert unused("action=reproduce", "run_dir=x", "logger.mlflow.timeout_seconds=3") == []
 

@@ -50,15 +50,21 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
     for name in split_names(task_names) if task_names else []:
         if name not in (tree.get(GROUP) or {}):
             raise InputError(one_key(name))
-    config = from_tree(tree, _tasks_of_run(tree) if names_other_tasks(tree.get("action")) else None)
+    has_tasks = names_other_tasks(tree.get("action"), given_overrides())
+    config = from_tree(tree, _tasks_of_run(tree) if has_tasks else None)
     check(config)
     check_heads(config)
     return config
 
 
-def names_other_tasks(action: Any) -> bool:
+def names_other_tasks(action: Any, overrides: Iterable[str]) -> bool:
     """Whether the command scores an earlier run on the tasks in `tasks=…`, rather than on the run's own."""
-    return action == "evaluate" and GROUP in keys_of(HydraConfig.get().overrides.task)
+    return action == "evaluate" and GROUP in keys_of(overrides)
+
+
+def given_overrides() -> list[str]:
+    """The overrides of the command line; none from Python."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _tasks_of_run(tree: DictConfig) -> dict[str, Any]:
@@ -79,7 +85,9 @@ def _tasks_of_run(tree: DictConfig) -> dict[str, Any]:
 def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str]) -> Iterator[str]:
     """One line per override that an action on an earlier run does not read: tasks and model are those of the run."""
     action, resumes = ACTIONS[config.action], config.action == "train" and config.resume and config.run_dir is not None
-    reads = CHANGEABLE_KEYS if resumes else (*action.reads, *([GROUP] if names_other_tasks(config.action) else []))
+    overrides = list(overrides)
+    of_tasks = [GROUP] if names_other_tasks(config.action, overrides) else []
+    reads = CHANGEABLE_KEYS if resumes else (*action.reads, *of_tasks)
     for override in overrides if action.needs_run_dir or resumes else ():
         (key,) = keys_of([override])
         is_read = lies_in(key, reads) is not None

@@ -23,14 +23,19 @@ Tasks = Mapping[str, dict[str, Any]]  # by name, as plain dicts
 
 
 def share_heads(tasks: Tasks, of_run: Tasks | None = None) -> None:
-    """Resolve every `share` in place. `of_run`: the resolved tasks of an earlier run, whose heads score `tasks`.
+    """Resolve every `share` in place.
+
+    `of_run`: the resolved tasks of an earlier run, whose heads score `tasks`; one of the same name that names no heads
+    has those of the run.
 
     Raises:
         InputError: one line per `share` that names nothing, leads in a circle, or contradicts the head it names.
     """
     of_run = of_run or {}
     known = {**of_run, **tasks}
-    for name in tasks:
+    for name, task in tasks.items():
+        if name in of_run and not task.get("heads") and task.get("share") is None:
+            task["heads"] = {head_name: {} for head_name in _heads(of_run[name])}
         _add_heads(name, known)
     problems: list[str] = []
     for name, task in tasks.items():
