@@ -58,10 +58,11 @@ def compose(
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
 
     from multitask_bert.config import composition
     from multitask_bert.config.checks import check
-    from multitask_bert.config.tree import from_tree
+    from multitask_bert.config.tree import from_tree, to_dict
     from multitask_bert.heads import check_heads
 
     composition.register()
@@ -70,19 +71,26 @@ def compose(
     with hydra.initialize_config_dir(str(OWN_CONF), version_base="1.3"):
         config = from_tree(hydra.compose("config", [*overrides, *searched]))
     if tasks is not None:
-        config.tasks = {name: tasks[name] for name in sorted(tasks)}
+        config.tasks = dict(tasks)
+        config = from_tree(OmegaConf.create(to_dict(config)))  # which sorts them, and resolves what they share
     check(config)
     check_heads(config)
     return config
 
 
 def task_in_memory(
-    splits: Mapping[str, Any], *, heads: Mapping[str, Mapping[str, Any]], folder: Path = DATA_FOLDER, **source: Any
+    splits: Mapping[str, Any],
+    *,
+    heads: Mapping[str, Mapping[str, Any]] | None = None,
+    share: str | None = None,
+    folder: Path = DATA_FOLDER,
+    **source: Any,
 ) -> TaskConfig:
     """A task whose examples are in memory, for `compose(tasks={"name": …})`.
 
     `splits`: by `train`, `dev` and `test`, a `pandas.DataFrame` or a `datasets.Dataset` (whose class ids become names);
-    without `dev` or `test`, they are split off train. `heads`: by name, the fields of a head, as in a task's YAML.
+    without `dev` or `test`, they are split off train. `heads`: by name, the fields of a head, as in a task's YAML;
+    `share`: a task whose heads they are.
     `source`: its other fields (`text="review"`, `dev_fraction=0.2`, …). Each split is written to a Parquet file in
     `folder`, named after its content, so that a run that was trained on it can be reproduced.
 
@@ -93,7 +101,8 @@ def task_in_memory(
     fields: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
     return TaskConfig(
         source=SourceConfig(**fields),
-        heads={name: HeadConfig(**fields) for name, fields in sorted(heads.items())},
+        heads={name: HeadConfig(**fields) for name, fields in sorted((heads or {}).items())},
+        share=share,
     )
 
 

@@ -549,7 +549,9 @@ def test_a_folder_of_many_tasks_has_a_short_name_of_its_own(folders: list[tuple[
     for name in names:
         file = tmp_path / "mine" / "tasks" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{name}:\n  source: {{format: csv}}\n  heads: {{mood: {{type: classification}}}}\n")
+        file.write_text(
+            f"{name}:\n  source: {{format: csv, train: a.csv}}\n  heads: {{mood: {{type: classification}}}}\n"
+        )
     mine = ("--config-dir", str(tmp_path / "mine"))
     run_line(*mine, f"tasks={'+'.join(names)}")
     run_line(*mine, f"tasks={'+'.join(reversed(names))}")

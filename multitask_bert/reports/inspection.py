@@ -51,12 +51,12 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
         max_length=max_length,
         splits=[
             count_split(
-                task, split, datasets[split.partition(".")[0]][task + split[4:] if "." in split else task], tokenizer,
+                task, split, datasets[split][task], tokenizer,
                 max_length=max_length, was_cut_from_train=are_split_off[task, split], heads=data.heads[task],
             )
             for task in config.tasks
-            for split in (*SPLITS, *config.tasks[task].source.test_splits)
-            if (task, split) in are_split_off
+            for split in SPLITS
+            if task in datasets[split]
         ],
         leaks=find_leaks(data.train, {"dev": data.dev, "test": data.test}),
         plan=plan_training(config, dict(data.train), pad_id=int(tokenizer.pad_token_id or 0)),
