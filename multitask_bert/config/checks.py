@@ -211,6 +211,9 @@ def _untrained_heads(config: ExperimentConfig) -> Iterator[str]:
     for task_name, task in config.tasks.items():
         if task.source.has_train:
             continue
+        if not (task.source.dev or task.source.test or task.source.tests):
+            yield f"tasks.{task_name}.source: names no file; name train, dev, test or tests"
+            continue
         for head_name, head in task.heads.items():
             if (head.share or f"{task_name}.{head_name}") not in trained:
                 yield (

@@ -113,7 +113,7 @@ def _fill(head: dict[str, Any], shared: Mapping[str, Any], where: str, shared_na
         elif item.name not in MAY_DIFFER or (item.name == "scheme" and PLAIN in (given, theirs)):
             yield (
                 f"{where}.{item.name}={given}: {shared_name}, whose weights this head shares, has "
-                f"{item.name}={theirs}; remove one of the two"
+                f"{item.name}={'null' if theirs is None else theirs}; remove one of the two"
             )
 
 
