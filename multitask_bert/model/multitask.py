@@ -75,10 +75,10 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             }
         )
-        self._connect(self.heads)
         for task, by_name in self.heads.items():
             for name, head in by_name.items():
-                if head.config.share is not None:
+                if (owner := self.owner_of(task, name)) != (task, name):
+                    head.share(self.heads[owner[0]][owner[1]])
                     continue
                 if (head.config.init or head_init) == "uniform":
                     _init_uniformly(self.head_modules[task][name])  # type: ignore[index]
@@ -92,7 +92,7 @@ class MultiTaskModel(nn.Module):
         """Add tasks that are scored with the heads that are there: those of their own names, or those they share.
 
         Raises:
-            InputError: a head of a task has no such head.
+            InputError: the model has neither a head of that name nor one that is shared.
         """
         for task, config in tasks.items():
             heads = {}
@@ -107,15 +107,8 @@ class MultiTaskModel(nn.Module):
                 head = self.heads[owner][owned]
                 fixed = replace(head.config, **{field: getattr(own, field) for field in (*OF_EACH_TASK, *MAY_DIFFER)})
                 heads[name] = make_head(fixed, head.labels)
+                heads[name].share(head)
             self.heads[task] = heads
-        self._connect({task: self.heads[task] for task in tasks})
-
-    def _connect(self, heads: Mapping[str, Mapping[str, Head]]) -> None:
-        """Let heads that share a module share what is kept there."""
-        for task, by_name in heads.items():
-            for name, head in by_name.items():
-                if (owner := self.owner_of(task, name)) != (task, name):
-                    head.share(self.heads[owner[0]][owner[1]])
 
     def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch."""

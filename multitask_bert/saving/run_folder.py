@@ -78,7 +78,8 @@ def config_to_evaluate(run_dir: Path, now: ExperimentConfig, *, other_tasks: boo
     )
     if other_tasks:
         earlier = replace(earlier, tasks=now.tasks)
-        refuse(download_problems(to_dict(earlier)["tasks"], earlier.data_root), run_dir / HYDRA_CONFIG)
+        if now.data_root == ExperimentConfig.data_root:
+            refuse(download_problems(to_dict(earlier)["tasks"], earlier.data_root), run_dir / HYDRA_CONFIG)
     return replace(earlier, logger={}, batching=batching, trainer=replace(earlier.trainer, device=now.trainer.device))
 
 

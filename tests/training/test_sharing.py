@@ -26,6 +26,7 @@ from multitask_bert.training.cost import count_work
 from multitask_bert.training.evaluation import Evaluator
 from multitask_bert.training.provenance import describe
 from multitask_bert.training.trainer import Trainer
+from multitask_bert.utils.files import CHECKSUMS
 from tests.composing import run_line
 from tests.saving.stopped_runs import assert_same, train
 from tests.trained_runs import trained
@@ -142,6 +143,8 @@ def test_thresholds_of_a_shared_head_are_those_tuned_on_all_dev_sets_together(
     thresholds = [trainer.model.heads["a"]["l"].thresholds for trainer in (shared, whole)]  # type: ignore[attr-defined]
     assert thresholds[0] == thresholds[1] == shared.model.heads["b"]["l"].thresholds  # type: ignore[attr-defined]
     assert shared.results["eval"]["a.pooled"].scores == whole.results["eval"]["a"].scores
+    shared.model.add_tasks(shared.config.tasks)
+    assert all(shared.model.heads[task]["l"].thresholds == thresholds[0] for task in "ab")  # type: ignore[attr-defined]
 
 
 def test_a_dev_set_of_a_task_without_train_tunes_no_threshold(make_config: MakeConfig, files: Path) -> None:
@@ -268,7 +271,7 @@ def test_a_saved_model_has_shared_weights_once_and_says_who_shares_them(run: Pat
 def test_a_model_folder_from_before_heads_were_shared_loads(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = Trainer.from_config(make_config("people"))
     trainer.model.save(tmp_path / "model", trainer.tokenizer)
-    (tmp_path / "model" / "checksums.json").unlink(missing_ok=True)
+    (tmp_path / "model" / CHECKSUMS).unlink()
     path = tmp_path / "model" / "multitask.json"
     description = json.loads(path.read_text("utf-8"))
     del description["heads"]["people"]["entities"]["config"]["share"]
