@@ -24,7 +24,7 @@ from multitask_bert.command_line.job import given_overrides, names_other_tasks
 from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config.setting import choices_of
-from multitask_bert.config.sharing import share_heads
+from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold, holding
@@ -301,6 +301,7 @@ def tree_of_run(run_dir: Path) -> Any:
     path = run_dir / HYDRA_CONFIG
     tree: Any = OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
     if isinstance(tree, dict) and isinstance(tree.get("tasks"), dict):
+        share_groups(tree.get("share"), tree["tasks"])
         share_heads(tree["tasks"])
     return tree
 

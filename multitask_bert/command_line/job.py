@@ -86,7 +86,7 @@ def overrides_without_effect(config: ExperimentConfig, overrides: Iterable[str])
     """One line per override that an action on an earlier run does not read: tasks and model are those of the run."""
     action, resumes = ACTIONS[config.action], config.action == "train" and config.resume and config.run_dir is not None
     overrides = list(overrides)
-    of_tasks = [GROUP] if names_other_tasks(config.action, overrides) else []
+    of_tasks = [GROUP, "share"] if names_other_tasks(config.action, overrides) else []
     reads = CHANGEABLE_KEYS if resumes else (*action.reads, *of_tasks)
     for override in overrides if action.needs_run_dir or resumes else ():
         (key,) = keys_of([override])

@@ -484,6 +484,9 @@ class ExperimentConfig:
     )
     model: ModelConfig = setting(ModelConfig, "conf/model: the shared encoder")
     tasks: Dict[str, TaskConfig] = setting(dict, "conf/tasks, by name: sources and heads")
+    share: Optional[str] = setting(
+        None, "tasks that share all heads of the first of them, as ner_swa+ner_hau; several groups: a blank between"
+    )
     optimizer: OptimizerConfig = setting(OptimizerConfig, "conf/optimizer")
     scheduler: SchedulerConfig = setting(SchedulerConfig, "conf/scheduler: the learning rate over the run")
     mixing: MixingConfig = setting(MixingConfig, "conf/mixing: which task is next")

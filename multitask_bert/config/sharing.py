@@ -22,6 +22,24 @@ PLAIN = "plain"  # the scheme whose tags are no entity spans
 Tasks = Mapping[str, dict[str, Any]]  # by name, as plain dicts
 
 
+def share_groups(share: str | None, tasks: Tasks) -> None:
+    """Write the config's `share` into the tasks: with `a+b+c d+e`, `b` and `c` share all heads of `a`, `e` those of `d`.
+
+    Raises:
+        InputError: a group of less than two tasks; a task that is not in the run, or shares the heads of another one.
+    """
+    for group in str(share or "").split():
+        first, *others = group.split("+")
+        if not others:
+            raise InputError(f"share={share}: {group} names one task; write two or more, as in share=ner_swa+ner_hau")
+        for name in others:
+            if name not in tasks:
+                raise InputError(_no_task(f"share={share}", first, name, tasks))
+            if tasks[name].get("share") not in (None, first):
+                raise InputError(f"share={share}: tasks.{name}.share={tasks[name]['share']} says another; remove one")
+            tasks[name]["share"] = first
+
+
 def share_heads(tasks: Tasks, of_run: Tasks | None = None) -> None:
     """Resolve every `share` in place.
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.config.sharing import share_heads
+from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.errors import InputError
 from multitask_bert.trust.config_files import unresolved_problems
 from multitask_bert.trust.permissions import refuse
@@ -39,7 +39,9 @@ def from_tree(tree: DictConfig, tasks_of_run: Mapping[str, Any] | None = None) -
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
         _normalise_names(plain)
-        share_heads(dict(_dicts(plain.get("tasks"))), tasks_of_run)
+        tasks = dict(_dicts(plain.get("tasks")))
+        share_groups(plain.get("share"), tasks)
+        share_heads(tasks, tasks_of_run)
         typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error

@@ -54,6 +54,31 @@ def test_a_chain_leads_to_the_head_that_has_the_weights() -> None:
     assert tasks["yor"].heads["entities"].hidden_size == 8
 
 
+def test_a_group_of_tasks_shares_all_heads_with_one_line() -> None:
+    tasks = {"swa": SWA, "hau": {**SWA, "source": TEST_ONLY}, "yor": {"source": TEST_ONLY}}
+    one_by_one = {name: {**task, **({} if name == "swa" else {"share": "swa"})} for name, task in tasks.items()}
+    grouped = from_tree(OmegaConf.create({"tasks": deepcopy(tasks), "share": "swa+hau+yor"}))
+    assert grouped.tasks == typed(**one_by_one).tasks
+    assert from_tree(OmegaConf.create(to_dict(grouped))) == grouped
+
+
+@pytest.mark.parametrize(
+    ("share", "problem"),
+    [
+        ("swa", "share=swa: swa names one task"),
+        ("swa+hau swa+yor", "share=swa+hau swa+yor: yor is not among the run's tasks"),
+        ("ner+hau", "tasks.hau.share=ner: ner is not among the run's tasks"),
+        ("hau+swa swa+hau", "shares in a circle"),
+        ("swa+hau yor+hau", "share=swa+hau yor+hau: tasks.hau.share=swa says another"),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(share: str, problem: str) -> None:
+    tree = OmegaConf.create({"tasks": {"swa": SWA, "hau": {"source": TEST_ONLY}}, "share": share})
+    with pytest.raises(InputError) as error:
+        from_tree(tree)
+    assert problem in str(error.value)
+
+
 def test_a_config_with_shared_heads_is_the_same_after_it_was_saved() -> None:
     config = typed(swa=SWA, hau={"source": TEST_ONLY, "share": "swa"}, yor={"source": TEST_ONLY, "share": "hau"})
     assert from_tree(OmegaConf.create(to_dict(config))) == config
