@@ -23,7 +23,7 @@ Tasks = Mapping[str, dict[str, Any]]  # by name, as plain dicts
 
 
 def share_groups(share: str | None, tasks: Tasks) -> None:
-    """Write the config's `share` into the tasks: with `a+b+c d+e`, `b` and `c` share all heads of `a`, `e` those of `d`.
+    """Write the config's `share` into the tasks: in `a+b+c d+e`, `b` and `c` share all heads of `a`, `e` those of `d`.
 
     Raises:
         InputError: a group of less than two tasks; a task that is not in the run, or shares the heads of another one.
