@@ -20,9 +20,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from multitask_bert.command_line.job import given_overrides, names_other_tasks
 from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config.setting import choices_of
+from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold, holding
@@ -118,18 +120,23 @@ def verify(config: ExperimentConfig, folder: Path) -> None:
 
 
 def evaluate(config: ExperimentConfig, folder: Path) -> None:
-    """Score a finished run's model again, on the dev and test data that the run's own config names."""
+    """Score a finished run's model again, on the dev and test data that the run's own config names, or of the tasks in
+    `tasks=…`, which have heads of the run's names or share them.
+    """
     from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
-    from multitask_bert.training.evaluation import Evaluator, gather_metrics
+    from multitask_bert.training.evaluation import Evaluator, gather_intervals, gather_metrics
     from multitask_bert.training.preparation import to_device
 
     run_dir = existing_run(config)
-    earlier = config_to_evaluate(run_dir, config)
+    has_tasks = names_other_tasks(config.action, given_overrides())
+    earlier = config_to_evaluate(run_dir, config, other_tasks=has_tasks)
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
+    if has_tasks:
+        model.add_tasks(earlier.tasks)
     processor = DataProcessor(
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
         cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
@@ -139,13 +146,15 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     console.show_data(data.reports)
     device = to_device(model, earlier)
     evaluator = Evaluator(model, earlier, pad_id=int(tokenizer.pad_token_id or 0), device=device)
-    metrics = {}
+    metrics, intervals = {}, {}
     for name, title, datasets in (("eval", "Evaluation scores", data.dev), ("test", "Test scores", data.test)):
         if datasets:
-            results = evaluator.evaluate_all(dict(sorted(datasets.items())), test=name == "test")
+            trained = () if has_tasks else [task for task, one in earlier.tasks.items() if one.source.has_train]
+            results = evaluator.evaluate_all(dict(sorted(datasets.items())), test=name == "test", trained=trained)
             metrics[name] = gather_metrics(results, head_weights(model))
+            intervals = gather_intervals(results) if name == "test" else {}
             console.show_scores(title, results)
-    write_results(folder, {"run_dir": str(run_dir), "metrics": metrics})
+    write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
 
 
@@ -290,7 +299,11 @@ def write_report(study: optuna.Study, folder: Path) -> None:
 def tree_of_run(run_dir: Path) -> Any:
     """A run's config as plain dicts and lists; empty for a folder that holds only a model."""
     path = run_dir / HYDRA_CONFIG
-    return OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
+    tree: Any = OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
+    if isinstance(tree, dict) and isinstance(tree.get("tasks"), dict):
+        share_groups(tree.get("share"), tree["tasks"])
+        share_heads(tree["tasks"])
+    return tree
 
 
 def logged_name(config: ExperimentConfig, folder: Path) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # less than `float` takes: no 1_0, ٣, inf
@@ -31,6 +32,21 @@ class LabelSet:
         for name in sorted(set(names), key=lambda name: (-len(name), name)):
             spellings[without_zeros(name)] = name
         return cls(tuple(sorted(spellings.values())))
+
+    @classmethod
+    def joined(cls, sets: Sequence[LabelSet], *, key: Callable[[str], Any] | None = None) -> LabelSet:
+        """The labels of all sets, with their counts added up; sorted (by `key`), unless all sets are equal."""
+        first = sets[0]
+        if len(sets) == 1:
+            return first
+        if any(one != first for one in sets):
+            names = cls.from_names(name for one in sets for name in one.names).names
+            first = cls(tuple(sorted(names, key=key)))
+        counter: Counter[str | None] = Counter()
+        for one in sets:
+            for name, number in zip(one.names, one.counts, strict=True):
+                counter[first.find(name)] += number
+        return replace(first, counts=tuple(counter[name] for name in first.names))
 
     def counted(self, found: Iterable[str]) -> LabelSet:
         """The same names with how often each occurs in `found`."""

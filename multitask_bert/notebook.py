@@ -66,6 +66,7 @@ def compose(
     from multitask_bert.command_line.explanations import explain_hydra
     from multitask_bert.config import composition
     from multitask_bert.config.checks import check
+    from multitask_bert.config.tree import from_tree, to_dict
     from multitask_bert.heads import check_heads
 
     composition.register()
@@ -77,20 +78,26 @@ def compose(
     except CompactHydraException as error:
         raise InputError(explain_hydra(error)) from error
     if tasks is not None:
-        config.tasks = {name: tasks[name] for name in sorted(tasks)}
+        config.tasks = dict(tasks)
+        config = from_tree(OmegaConf.create(to_dict(config)))  # which sorts them, and resolves what they share
     check(config)
     check_heads(config)
     return config
 
 
 def task_in_memory(
-    splits: Mapping[str, Any], *, heads: Mapping[str, Mapping[str, Any]], folder: Path = DATA_FOLDER, **source: Any
+    splits: Mapping[str, Any],
+    *,
+    heads: Mapping[str, Mapping[str, Any]] | None = None,
+    share: str | None = None,
+    folder: Path = DATA_FOLDER,
+    **source: Any,
 ) -> TaskConfig:
     """A task whose examples are in memory, for `compose(tasks={"name": …})`.
 
     `splits`: by `train`, `dev` and `test`, a `pandas.DataFrame` or a `datasets.Dataset` (whose class ids become names);
-    without `dev` or `test`, they are split off train. `heads`: by name, the fields of a head, as in a task's YAML.
-    `source`: its other fields (`text="review"`, `dev_fraction=0.2`, …). Each split is written to a Parquet file in
+    without `dev` or `test`, they are split off train. `heads`: by name, the fields of a head, as in a task's YAML;
+    `share`: the task whose heads it shares. `source`: its other fields (`text="review"`, `dev_fraction=0.2`, …). Each split is written to a Parquet file in
     `folder`, named after its content, so that a run that was trained on it can be reproduced.
 
     Raises:
@@ -99,13 +106,14 @@ def task_in_memory(
     if not isinstance(splits, Mapping):
         raise InputError(f"splits: {type(splits).__name__} is no dict; give the splits by name, as {{'train': frame}}")
     _refuse_unknown_fields(SourceConfig, source, "")
-    for name, of_head in heads.items():
+    for name, of_head in (heads or {}).items():
         _refuse_unknown_fields(HeadConfig, of_head, f"heads.{name}.")
     files = {split: _write_parquet(split, data, folder.absolute()).name for split, data in splits.items()}
     fields: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
     return TaskConfig(
         source=SourceConfig(**fields),
-        heads={name: HeadConfig(**fields) for name, fields in sorted(heads.items())},
+        heads={name: HeadConfig(**fields) for name, fields in sorted((heads or {}).items())},
+        share=share,
     )
 
 

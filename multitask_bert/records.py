@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = -100  # the id of a missing label: it counts neither in a loss nor in a score
 CONTINUES_WORD = -2  # in `word_starts`: this part of a word takes its tag from the part before it
+POOLED = "pooled"  # `task.pooled`: the scores of the task's heads over all tasks that share them
 Offset = tuple[int, int]  # begin and end in characters; (-1, -1): nowhere in the text
 
 
@@ -172,7 +173,7 @@ class Prediction:
 
 @dataclass
 class TaskResult:
-    """The result of evaluating one task."""
+    """The result of evaluating one task, one of its named test sets, or all tasks that share its heads."""
 
     losses: dict[str, float] = field(default_factory=dict)  # mean loss by head
     scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
@@ -188,3 +189,8 @@ class TaskResult:
             "losses": self.losses, "scores": self.scores, "joint_accuracy": self.joint_accuracy,
             "collapsed": self.collapsed,
         }  # fmt: skip
+
+
+def task_of(name: str) -> str:
+    """The task of a test set, which is named `task` or `task.name`, or of a result."""
+    return name.partition(".")[0]

@@ -415,10 +415,13 @@ def unused(*overrides: str) -> list[str]:
 
 def test_overrides_that_an_action_does_not_look_at_are_told() -> None:
     overrides = ["run_dir=x", "data_root=y", "tasks=ner", "seed=3"]
-    assert unused("action=evaluate", *overrides) == [
-        f"{override} has no effect with action=evaluate, which uses the config of the run in run_dir"
-        for override in ("tasks=ner", "seed=3")
-    ]
+    for action, ignored in (("evaluate", ["seed=3"]), ("reproduce", ["tasks=ner", "seed=3"])):
+        assert unused(f"action={action}", *overrides) == [
+            f"{override} has no effect with action={action}, which uses the config of the run in run_dir"
+            for override in ignored
+        ]
+    of_task = "tasks.ner.source.test=x"  # without tasks=…, the tasks are those of the run
+    assert unused("action=evaluate", "run_dir=x", of_task)[0].startswith(f"{of_task} has no effect")
     assert unused(*overrides) == []
     assert unused("action=reproduce", "run_dir=x", "logger.mlflow.timeout_seconds=3") == []
 
@@ -547,7 +550,9 @@ def test_a_folder_of_many_tasks_has_a_short_name_of_its_own(folders: list[tuple[
     for name in names:
         file = tmp_path / "mine" / "tasks" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{name}:\n  source: {{format: csv}}\n  heads: {{mood: {{type: classification}}}}\n")
+        file.write_text(
+            f"{name}:\n  source: {{format: csv, train: a.csv}}\n  heads: {{mood: {{type: classification}}}}\n"
+        )
     mine = ("--config-dir", str(tmp_path / "mine"))
     run_line(*mine, f"tasks={'+'.join(names)}")
     run_line(*mine, f"tasks={'+'.join(reversed(names))}")

@@ -41,6 +41,15 @@ def test_value_that_cannot_be_right_is_refused() -> None:
         compose("optimizer.lr=-1")
 
 
+def test_task_in_memory_shares_the_heads_of_another() -> None:
+    own = task_in_memory({"train": FRAME}, text="review", heads=HEADS)
+    test_only = task_in_memory({"test": FRAME}, text="review", share="reviews")
+    tasks = compose(*QUICK, tasks={"reviews": own, "others": test_only}).tasks
+    assert (tasks["others"].heads["mood"].share, tasks["others"].heads["mood"].column) == ("reviews.mood", "mood")
+    with pytest.raises(InputError, match=re.escape("tasks.others.share=reviews: reviews is not among the run's tasks")):
+        compose(*QUICK, tasks={"others": test_only})
+
+
 @pytest.mark.slow
 def test_frame_and_dataset_train_the_same_and_predict() -> None:
     dataset = datasets.Dataset.from_dict({"review": list(FRAME.review), "mood": [mood == "pos" for mood in FRAME.mood]})

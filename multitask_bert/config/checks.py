@@ -23,6 +23,7 @@ from multitask_bert.config.schema import (
 )
 from multitask_bert.config.setting import setting_of, value_problems
 from multitask_bert.errors import InputError
+from multitask_bert.records import POOLED
 from multitask_bert.trust.classes import target_problems
 from multitask_bert.trust.paths import is_inside
 
@@ -90,7 +91,9 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     if averaging.kind == "none" and averaging.start != AveragingConfig.start:
         yield f"averaging.start={averaging.start:g} has no effect with averaging.kind=none"
     for name, task in config.tasks.items():
-        if task.num_epochs is not None and (mixing.rule, mixing.when_exhausted) != ("round_robin", "spread"):
+        if task.num_epochs is not None and not task.source.has_train:
+            yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect: the task has no train"
+        elif task.num_epochs is not None and (mixing.rule, mixing.when_exhausted) != ("round_robin", "spread"):
             how = f"mixing.when_exhausted={mixing.when_exhausted}" if mixing.rule == "round_robin" else ""
             how = how or f"mixing.rule={mixing.rule}"
             yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect with {how}"
@@ -122,6 +125,8 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     for name, task in config.tasks.items():
         yield from _task_problems(f"tasks.{name}", name, task)
     yield from _clashing_metric_keys(config)
+    if config.action in ("train", "inspect"):
+        yield from _untrained_heads(config)
     yield from _study_problems(config.study)
     if config.verify and config.action == "train" and not config.study.expected:
         yield (
@@ -168,8 +173,13 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
     source = task.source
     if max(source.dev_fraction, source.test_fraction) < 1 <= source.dev_fraction + source.test_fraction:
         yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
+    for set_name in source.tests or ():
+        if not NAME.fullmatch(set_name) or set_name == POOLED:
+            yield f"{where}.source.tests.{set_name}: the name of a test set {NAME_RULE}, and not {POOLED}"
+    if source.tests and source.format == "samples":
+        yield f"{where}.source.tests: format samples has no files; remove it"
     for split in source.downloads:
-        if split.partition("/")[0] not in SPLITS:
+        if split.partition("/")[0] not in (*SPLITS, *source.test_splits):
             yield f"{where}.source.downloads.{split}: a split is one of {', '.join(SPLITS)} (of several files: train/…)"
 
 
@@ -194,6 +204,29 @@ def _clashing_metric_keys(config: ExperimentConfig) -> Iterator[str]:
                 yield f"{here}: its metrics would have the same names as those of {there}; rename one of them"
 
 
+def _untrained_heads(config: ExperimentConfig) -> Iterator[str]:
+    """Tasks without training data that have a head which no other task trains."""
+    trained = {
+        head.share or f"{task_name}.{head_name}"
+        for task_name, task in config.tasks.items()
+        if task.source.has_train
+        for head_name, head in task.heads.items()
+    }
+    for task_name, task in config.tasks.items():
+        if task.source.has_train:
+            continue
+        if not (task.source.dev or task.source.test or task.source.tests):
+            yield f"tasks.{task_name}.source: names no file; name train, dev, test or tests"
+            continue
+        for head_name, head in task.heads.items():
+            if (head.share or f"{task_name}.{head_name}") not in trained:
+                yield (
+                    f"tasks.{task_name}.source.train: missing, and no task of the run trains tasks.{task_name}.heads."
+                    f"{head_name}; name the training file, or share the heads of a task that has one "
+                    f"(tasks.{task_name}.share=TASK)"
+                )
+
+
 def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterator[str]:
     for item in fields(SourceConfig):
         value, formats = getattr(source, item.name), setting_of(item).only_for
@@ -201,8 +234,14 @@ def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterato
             yield f"{where}.{item.name}={value} has no effect: it is for format {' and '.join(formats)}"
     for split in ("dev", "test"):
         file, fraction = getattr(source, split), getattr(source, f"{split}_fraction")
-        if file is not None and fraction != getattr(SourceConfig, f"{split}_fraction"):
-            yield f"{where}.{split}_fraction={fraction:g} has no effect: {where}.{split} names a file"
+        if fraction != getattr(SourceConfig, f"{split}_fraction"):
+            unused = f"{where}.{split}_fraction={fraction:g} has no effect"
+            if file is not None:
+                yield f"{unused}: {where}.{split} names a file"
+            elif not source.has_train:
+                yield f"{unused}: there is no train to split it off from"
+            elif split == "test" and source.tests:
+                yield f"{unused}: {where}.tests names files"
         for key in source.downloads:
             if file is None and key.partition("/")[0] == split:
                 yield f"{where}.downloads.{key} has no effect: {where}.{split} names no file"

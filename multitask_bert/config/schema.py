@@ -38,10 +38,15 @@ class SourceConfig:
     )
     folder: str = setting("", "folder of the files, under data_root unless absolute")
     train: Optional[str] = setting(
-        None, "training file under `folder`; parallel: its folder, or train.*; datasets: the split"
+        None,
+        "training file under `folder`; parallel: its folder, or train.*; datasets: the split; null: the task is only "
+        "evaluated, with heads that it shares (docs/languages.md)",
     )
     dev: Optional[str] = setting(None, "development file; null: split off train by dev_fraction")
     test: Optional[str] = setting(None, "test file; null: split off train by test_fraction")
+    tests: Optional[Dict[str, str]] = setting(
+        None, "further test files by name, each with scores of its own: eval_<task>.<name>_<head>_<metric>"
+    )
     dev_fraction: float = setting(
         0.1, "share of train (of its distinct texts) that becomes dev where no dev file is named", at_least=0, below=1
     )
@@ -98,7 +103,42 @@ class SourceConfig:
     revision: Optional[str] = setting(None, "datasets, hub: commit, tag or branch; null: the newest")
     options: Dict[str, Any] = setting(dict, "a reader of your own: its settings")
     samples: Optional[str] = setting(None, "samples: which embedded synthetic corpus, ner or sentiment")
-    downloads: Dict[str, DownloadConfig] = setting(dict, "addresses by split (parallel: split/file)")
+    downloads: Dict[str, DownloadConfig] = setting(
+        dict, "addresses by split (parallel: split/file; of `tests`: test.<name>)"
+    )
+
+    @property
+    def has_train(self) -> bool:
+        return self.train is not None or self.format == "samples"
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there is a dev set: a file, or a part of train (where that is none, the data is refused)."""
+        return self.dev is not None or self.has_train
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test set beside those in `tests`."""
+        return self.test is not None or self.fraction_of("test") > 0
+
+    @property
+    def test_splits(self) -> List[str]:
+        """The splits of `tests`, as test.<name>."""
+        return [f"test.{name}" for name in self.tests or ()]
+
+    def file_of(self, split: str) -> Optional[str]:
+        """The file of train, dev, test or test.<name>, as the config names it."""
+        _, is_named, name = split.partition(".")
+        found: Optional[str] = (self.tests or {}).get(name) if is_named else getattr(self, split)
+        return found
+
+    def fraction_of(self, split: str) -> float:
+        """The share of train that becomes this split; 0 where none is split off."""
+        if split not in ("dev", "test") or not self.has_train or self.file_of(split) is not None:
+            return 0.0
+        if split == "test" and self.tests:
+            return 0.0
+        return self.dev_fraction if split == "dev" else self.test_fraction
 
 
 @dataclass
@@ -113,6 +153,9 @@ class HeadConfig:
         None, "multilabel: columns of 0 and 1, one per label; null: labels are in `column`"
     )
     separator: str = setting(",", "multilabel: what stands between the labels in `column`, where it is no JSON list")
+    share: Optional[str] = setting(
+        None, "<task>.<head> whose weights and labels this head has, too; what it leaves open is as there"
+    )
     weight: float = setting(1.0, "factor of this head's mean loss in the step's loss", at_least=0)
     lr_factor: Optional[float] = setting(
         None, "the head's learning rate as a multiple of optimizer.lr; null: optimizer.head_lr_factor", more_than=0
@@ -169,6 +212,7 @@ class TaskConfig:
 
     source: SourceConfig = setting(SourceConfig, "the files, and how to read them")
     heads: Dict[str, HeadConfig] = setting(dict, "by name: what is learned from them; at least one")
+    share: Optional[str] = setting(None, "a task all of whose heads are also this task's; see docs/languages.md")
     num_epochs: Optional[float] = setting(
         None, "passes through its examples in the whole run; null: as mixing and trainer say", more_than=0
     )
@@ -441,6 +485,9 @@ class ExperimentConfig:
     )
     model: ModelConfig = setting(ModelConfig, "conf/model: the shared encoder")
     tasks: Dict[str, TaskConfig] = setting(dict, "conf/tasks, by name: sources and heads")
+    share: Optional[str] = setting(
+        None, "tasks that share all heads of the first of them, as ner_swa+ner_hau; several groups: a blank between"
+    )
     optimizer: OptimizerConfig = setting(OptimizerConfig, "conf/optimizer")
     scheduler: SchedulerConfig = setting(SchedulerConfig, "conf/scheduler: the learning rate over the run")
     mixing: MixingConfig = setting(MixingConfig, "conf/mixing: which task is next")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.errors import InputError
 from multitask_bert.trust.config_files import unresolved_problems
 from multitask_bert.trust.permissions import refuse
@@ -21,8 +22,10 @@ NAMES_IN_SOURCE = ("text", "text_pair", "words", "choices")
 NAMES_IN_HEAD = ("labels", "class_weights", "metrics")  # beside its columns; and `names`, where it is no file
 
 
-def from_tree(tree: DictConfig) -> ExperimentConfig:
+def from_tree(tree: DictConfig, tasks_of_run: Mapping[str, Any] | None = None) -> ExperimentConfig:
     """Convert Hydra's composed tree to the typed config, with tasks sorted so that `a+b` and `b+a` are one run.
+
+    `tasks_of_run`: see `share_heads`.
 
     Raises:
         InputError: unknown keys (all of them), or a value that is missing or of the wrong type, by the full name.
@@ -36,6 +39,9 @@ def from_tree(tree: DictConfig) -> ExperimentConfig:
         if problems := list(_unknown_keys(plain, ExperimentConfig)):
             raise InputError("\n".join(problems))
         _normalise_names(plain)
+        tasks = dict(_dicts(plain.get("tasks")))
+        share_groups(plain.get("share"), tasks)
+        share_heads(tasks, tasks_of_run)
         typed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain))
     except OmegaConfBaseException as error:
         raise InputError(explain(error)) from error

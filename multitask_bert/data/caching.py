@@ -94,7 +94,8 @@ class Cache:
         try:
             for split, chunks in splits.items():
                 write_split(partial / split, chunks)
-            files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in sorted(partial.rglob("*.*"))}
+            paths = [path for path in sorted(partial.rglob("*.*")) if path.is_file()]
+            files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in paths}
             write_json(partial / WHOLE, {"splits": list(splits), "files": files, "notes": notes})
             folder = partial.replace(self.folder / key)
             return CachedTask({split: folder / split for split in splits}, notes)  # just hashed: not checked again

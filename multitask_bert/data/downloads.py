@@ -26,7 +26,7 @@ CHUNK_BYTES = 2**20
 
 
 def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[str] = ()) -> Path | None:
-    """The path of a split (train, dev or test), downloaded if it is missing; None where the task names none.
+    """The path of a split (train, dev, test or test.<name>), downloaded if missing; None where the task names none.
 
     `parts`: the files of a split that has several; the path is then their folder, or their name with a `*`. For
     `source.path` (a data set of the `datasets` library) it is that folder or name, followed by the split.
@@ -34,7 +34,7 @@ def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[
     Raises:
         InputError: the file is missing and cannot be had; says where it belongs and where it comes from.
     """
-    name: str | None = getattr(source, split)
+    name = source.file_of(split)
     if name is None:
         return None
     folder = Path(expand_user_path(data_root)) / expand_user_path(source.folder)
@@ -57,20 +57,21 @@ def part_of(path: Path, name: str) -> Path:
 def _ensure(path: Path, key: str, source: SourceConfig, split: str, data_root: str) -> None:
     """Download a file if it is missing; `key`: its key in `source.downloads`."""
     download = source.downloads.get(key)
+    field = f"source.{split.replace('test.', 'tests.', 1)}"
     if path.is_file():
         if download is not None and sha256_of(path) != download.sha256:
             log.warning("%s differs from the published file (%s): scores may not compare", path, download.url)
         return
     if path.exists():
-        raise InputError(f"{path}: is not a file; `source.{split}` must name one")
+        raise InputError(f"{path}: is not a file; `{field}` must name one")
     if download is None:
         raise InputError(
-            f"{path}: no such file. It is `source.folder` and `source.{split}` of the task, under "
+            f"{path}: no such file. It is `source.folder` and `{field}` of the task, under "
             f"data_root={data_root}; put it there, or "
             f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
         )
     # Downloads are named in a task's file, maybe somebody else's: it may add data, and nothing else.
-    inside = (source.folder, getattr(source, split.partition("/")[0]) or "", key.partition("/")[2])
+    inside = (source.folder, source.file_of(split) or "", key.partition("/")[2])
     if (problem := download_path_problem(data_root, path, inside)) is not None:
         raise InputError(
             f"{path}: not downloaded, since {problem}; put the file from {download.url} there yourself, or name a "

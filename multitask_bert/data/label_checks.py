@@ -53,7 +53,8 @@ def check_labels(
         )  # fmt: skip
     unknown.report(where, {name: len(examples) - missing for name, missing in num_missing.items()})
     unlabelled = [name for name, missing in num_missing.items() if missing == len(examples)]
-    if split == "test" and len(unlabelled) == len(heads):
+    is_test = split.partition(".")[0] == "test"
+    if is_test and len(unlabelled) == len(heads):
         log.warning("%s: no test example has a label; the test set is left out", where)
         return None
     for name, missing in num_missing.items():
@@ -62,7 +63,7 @@ def check_labels(
                 "%s: only %d dev example(s) have a label for heads.%s: its score is unreliable",
                 where, len(examples) - missing, name,
             )  # fmt: skip
-    if split != "test" and unlabelled:
+    if not is_test and unlabelled:
         purpose = "learnt" if split == "train" else "scored"
         or_null = "" if split == "train" else ", or null to split dev off from train"
         raise InputError(

@@ -48,7 +48,10 @@ class SplitReport:
 
 @dataclass
 class ProcessedData:
-    """What a Trainer needs: heads and, by task, splits (a task without a split has no entry)."""
+    """What a Trainer needs: heads and, by task, splits (a task without a split has no entry).
+
+    `test` also has the named test sets, as `task.name`, which no task can be called.
+    """
 
     heads: dict[str, dict[str, Head]] = field(default_factory=dict)
     train: dict[str, EncodedSplit] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class _TaskData:
     key: str | None = None  # of the task in the cache; None: it is not cached
     cached: CachedTask | None = None  # None: the cache does not have it yet
     heads: dict[str, Head] = field(default_factory=dict)
+    own_labels: dict[str, LabelSet] = field(default_factory=dict)  # by head, those in train; none without one
     num_missing: dict[str, dict[str, int]] = field(default_factory=dict)  # labels, by split and head
     warnings: list[str] = field(default_factory=list)  # that the data gave rise to, cached with it
 
@@ -124,13 +128,17 @@ class DataProcessor:
         opened = {name: self._open(name, fingerprint, max_length) for name in self.tasks}
         for name, task in opened.items():
             with naming(name), _recording_warnings(task.warnings):
-                self._find_heads(name, task)
+                self._collect_labels(name, task)
+        for name, task in opened.items():
+            with naming(name), _recording_warnings(task.warnings):
+                self._find_heads(name, opened)
                 self._check_labels(name, task)
             data.heads[name] = task.heads
         for name, task in opened.items():
             for split, encoded, hashes in self._encode(name, task, tokenizer, max_length):
-                getattr(data, split)[name] = encoded
-                data.text_hashes[split][name] = hashes
+                plain, dot, set_name = split.partition(".")
+                getattr(data, plain)[name + dot + set_name] = encoded
+                data.text_hashes[plain][name + dot + set_name] = hashes
                 data.reports.append(_report(name, split, task, encoded))
         return data
 
@@ -147,7 +155,7 @@ class DataProcessor:
         if task.cached is None:
             with _recording_warnings(task.warnings):
                 found = self.reader.read(name, paths)
-                task.splits = {split: examples for split, examples in found.items() if split in self.splits}
+                task.splits = {s: examples for s, examples in found.items() if s.partition(".")[0] in self.splits}
         else:
             assert self.cache is not None
             folder = self.cache.folder / str(task.key)
@@ -157,11 +165,9 @@ class DataProcessor:
             task.splits = {split: StoredExamples(folder) for split, folder in task.cached.folders.items()}
         return task
 
-    def _find_heads(self, name: str, task: _TaskData) -> None:
-        if self.known_heads is not None:
-            if set(self.known_heads.get(name, ())) != set(self.tasks[name].heads):
-                raise InputError("the saved model has no heads of these names: it and the config are of different runs")
-            task.heads = dict(self.known_heads[name])
+    def _collect_labels(self, name: str, task: _TaskData) -> None:
+        """The labels of each head in the task's own train."""
+        if self.known_heads is not None or not self.tasks[name].source.has_train:
             return
         for head_name, config in self.tasks[name].heads.items():
             if task.cached is not None:
@@ -169,6 +175,27 @@ class DataProcessor:
             else:
                 values = (example.labels[head_name] for example in task.splits["train"])
                 labels = head_type(config.type).collect(config, values)
+            task.own_labels[head_name] = labels
+
+    def _find_heads(self, name: str, opened: Mapping[str, _TaskData]) -> None:
+        """Make a task's heads; one that is shared has the labels of all training sets of the tasks that share it."""
+        task = opened[name]
+        if self.known_heads is not None:
+            if set(self.known_heads.get(name, ())) != set(self.tasks[name].heads):
+                raise InputError("the saved model has no heads of these names: it and the config are of different runs")
+            task.heads = dict(self.known_heads[name])
+            return
+        for head_name, config in self.tasks[name].heads.items():
+            owner = config.share or f"{name}.{head_name}"
+            of_all = [
+                opened[other].own_labels[other_head]
+                for other in self.tasks
+                for other_head, other_config in self.tasks[other].heads.items()
+                if (other_config.share or f"{other}.{other_head}") == owner and other_head in opened[other].own_labels
+            ]
+            if not of_all:
+                raise InputError("source.train: missing; name the training file, or share the heads of a task with one")
+            labels = head_type(config.type).join_labels(of_all)
             if len(labels) < head_type(config.type).fewest_labels:
                 found = f"the training data has only {', '.join(labels.names)}"
                 raise InputError(
@@ -176,16 +203,16 @@ class DataProcessor:
                     f"there is nothing to learn. Is `column` the right one?"
                 )
             task.heads[head_name] = make_head(config, labels)
-            if task.cached is None and config.labels is None:  # a cached task has the warning in its notes
+            is_new = task.cached is None and config.labels is None  # a cached task has the warning in its notes
+            if is_new and config.share is None:
                 warn_of_similar_labels(head_name, task.heads[head_name])
 
     def _check_labels(self, name: str, task: _TaskData) -> None:
         """Count missing labels and refuse unknown ones, unless that was done when the task was cached."""
-        if task.cached is not None:
-            names = {head_name: noted["names"] for head_name, noted in task.cached.notes["labels"].items()}
-            if names == {head_name: list(head.labels.names) for head_name, head in task.heads.items()}:
-                task.num_missing = dict(task.cached.notes["num_missing"])
-                return
+        known = {head_name: list(head.labels.names) for head_name, head in task.heads.items()}
+        if task.cached is not None and task.cached.notes["known"] == known:
+            task.num_missing = dict(task.cached.notes["num_missing"])
+            return
         lenient = [head for head, config in self.tasks[name].heads.items() if config.unknown_labels == "wrong"]
         for split, examples in list(task.splits.items()):
             num_missing = check_labels(split, examples, task.heads, lenient=lenient)
@@ -224,7 +251,15 @@ class DataProcessor:
         caches = [] if self.cache is None or task.key is None else [self.cache]
         if self.reader.is_on_disk(name):
             caches.append(Cache(temporary_folder(None)))
-        notes = {"labels": _noted(task.heads), "num_missing": task.num_missing, "warnings": task.warnings}
+        notes = {
+            "labels": {
+                head: {"names": list(labels.names), "counts": list(labels.counts)}
+                for head, labels in task.own_labels.items()
+            },
+            "known": {head_name: list(head.labels.names) for head_name, head in task.heads.items()},
+            "num_missing": task.num_missing,
+            "warnings": task.warnings,
+        }
         for cache in caches:
             chunks = {
                 split: self._tokenize(f"{name} {split}", examples, tokenizers[split])
@@ -250,13 +285,6 @@ def _report(name: str, split: str, task: _TaskData, encoded: EncodedSplit) -> Sp
         num_missing={head: count for head, count in task.num_missing[split].items() if count},
         was_cut_from_train=not task.has_file[split],
     )
-
-
-def _noted(heads: Mapping[str, Head]) -> dict[str, Any]:
-    """The label sets as the cache's notes have them."""
-    return {
-        name: {"names": list(head.labels.names), "counts": list(head.labels.counts)} for name, head in heads.items()
-    }
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class TaskReader:
                 )
         if source.format == "samples":
             return {split: Path("samples", source.samples or "", split) for split in splits}
-        if source.train is None:
+        if not (source.has_train or source.dev or source.test or source.tests):
             raise InputError("source.train: missing; name the training file")
         if (source.path is None) == (source.format == "datasets"):
             raise InputError(
@@ -90,9 +90,9 @@ class TaskReader:
             if isinstance(head.names, str):
                 task.heads[head_name] = replace(head, names=self._names(f"heads.{head_name}.names", head.names, source))
         parts = readers.files_of_a_split(source, task.heads)
-        fractions = {"dev": source.dev_fraction, "test": source.test_fraction}
-        are_cut = [split for split in splits if fractions.get(split) and getattr(source, split) is None]
+        are_cut = [split for split in splits if source.fraction_of(split)]
         needed = [split for split in SPLITS if split in splits or (split == "train" and are_cut)]
+        needed += source.test_splits if "test" in splits else ()
         return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in needed}
 
     def _names(self, field: str, file: str, source: SourceConfig) -> list[str]:
@@ -112,14 +112,15 @@ class TaskReader:
         with naming(name):
             splits = self._read_files(name, paths)
             self._add_missing_splits(name, splits)
-            if "dev" not in splits:
+            if "dev" not in splits and self.tasks[name].source.has_dev:
                 raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
-        return {split: splits[split] for split in SPLITS if split in splits}
+        return {split: splits[split] for split in (*SPLITS, *self.tasks[name].source.test_splits) if split in splits}
 
     def _add_missing_splits(self, name: str, splits: dict[str, Sequence[Example]]) -> None:
         source = self.tasks[name].source
         share_left = 1.0  # of train as the file has it, to which both fractions refer
-        for split, fraction in (("test", source.test_fraction), ("dev", source.dev_fraction)):
+        for split in ("test", "dev"):
+            fraction = source.fraction_of(split)
             if split in splits or fraction == 0:
                 continue
             splits["train"], splits[split] = split_off(

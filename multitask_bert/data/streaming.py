@@ -54,7 +54,8 @@ class TrainingStream:
         self._batching, self._mixing, self._update = batching, mixing, update
         self.num_epochs, self._pad_id, self._seed = num_epochs, pad_id, seed
         is_spread = mixing.rule == "round_robin" and mixing.when_exhausted == "spread"
-        self._task_epochs = dict(task_epochs or {}) if is_spread else {}
+        of_tasks = task_epochs if is_spread else None
+        self._task_epochs = {task: number for task, number in (of_tasks or {}).items() if task in self.splits}
         self._lengths = {task: split.lengths() for task, split in self.splits.items()}
         for task, lengths in self._lengths.items():
             _warn_of_long_examples(task, lengths, batching.max_tokens)

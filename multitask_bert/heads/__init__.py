@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from multitask_bert.heads.regression import RegressionHead
 from multitask_bert.heads.span import SpanHead
 from multitask_bert.heads.tagging import TaggingHead
 from multitask_bert.labels import LabelSet, without_zeros
+from multitask_bert.records import POOLED
 from multitask_bert.trust.classes import users_code
 
 __all__ = [
@@ -122,18 +124,27 @@ def metric_for_best(config: ExperimentConfig) -> str:
     return config.trainer.metric_for_best or (mean_f1 if mean_f1 in reported_keys(config.tasks) else "eval_mean_score")
 
 
-def reported_keys(tasks: dict[str, TaskConfig]) -> list[str]:
-    """The keys that `Trainer.evaluate` will return for these tasks."""
+def reported_keys(tasks: dict[str, TaskConfig], *, test: bool = False) -> list[str]:
+    """The keys that `Trainer.evaluate` will return for the dev sets of these tasks, or for their test sets."""
     keys = []
     any_f1 = False
+    num_sharing: Counter[str] = Counter()  # by `task.head`: tasks that are scored with it
     for task_name, task in tasks.items():
+        is_scored = task.source.has_test if test else task.source.has_dev
+        names = [task_name] * is_scored + [f"{task_name}.{name}" for name in (task.source.tests or {} if test else {})]
         for head_name, head in task.heads.items():
             metrics = head_type(head.type).keys_of(head)
-            any_f1 = any_f1 or any(is_f1(metric) for metric in metrics)
-            keys += [f"eval_{task_name}_{head_name}_{metric}" for metric in metrics]
+            any_f1 = any_f1 or (is_scored and any(is_f1(metric) for metric in metrics))
+            keys += [f"eval_{name}_{head_name}_{metric}" for name in names for metric in metrics]
+            num_sharing[head.share or f"{task_name}.{head_name}"] += is_scored
         if task.joint_accuracy:
-            keys.append(f"eval_{task_name}_joint_accuracy")
-        keys.append(f"eval_{task_name}_loss")
+            keys += [f"eval_{name}_joint_accuracy" for name in names]
+        keys += [f"eval_{task_name}_loss"] * is_scored
+    for shared, number in num_sharing.items():
+        owner, _, head_name = shared.partition(".")
+        if number > 1 and owner in tasks:
+            head = tasks[owner].heads[head_name]
+            keys += [f"eval_{owner}.{POOLED}_{head_name}_{metric}" for metric in head_type(head.type).keys_of(head)]
     return [*keys, "eval_loss", *(["eval_mean_f1"] if any_f1 else []), "eval_mean_score"]
 
 
@@ -145,7 +156,7 @@ def is_f1(metric: str) -> bool:
 def expected_here(config: ExperimentConfig) -> dict[str, ExpectedScore]:
     """The scores that the study expects of the run's own tasks."""
     reported = reported_keys(config.tasks)
-    begin = tuple(f"eval_{task}_" for task in config.tasks)
+    begin = tuple(f"eval_{task}{after}" for task in config.tasks for after in "_.")
     return {key: score for key, score in config.study.expected.items() if key in reported or key.startswith(begin)}
 
 
@@ -157,12 +168,12 @@ def _study_problems(config: ExperimentConfig, reported: list[str]) -> Iterator[s
             f"verify: study.expected has no score of {' or '.join(config.tasks)}; choose one of its tasks (it has "
             f"{', '.join(config.study.expected)})"
         )
+    of_test = reported_keys(config.tasks, test=True)
     for key, score in expected.items():
-        if key not in reported:
+        if key not in (of_test if score.split == "test" else reported) and key not in reported:
             yield f"study.expected.{key}: no head reports it; choose one of {', '.join(reported)}"
         for name, task in config.tasks.items():
-            has_test = task.source.test is not None or task.source.test_fraction > 0
-            if score.split == "test" and key.startswith(f"eval_{name}_") and not has_test:
+            if score.split == "test" and key.startswith(f"eval_{name}_") and not task.source.has_test:
                 yield f"study.expected.{key}.split=test: {name} has no test set; write split: eval"
 
 

@@ -113,6 +113,11 @@ class Head(ABC):
     def collect(cls, config: HeadConfig, values: Iterable[Any]) -> LabelSet:
         """The label set of the training labels (or of `config.labels`, where it names them), with their counts."""
 
+    @classmethod
+    def join_labels(cls, label_sets: Sequence[LabelSet]) -> LabelSet:
+        """The label set of a head that several tasks share, from that of each one's training set; in order of names."""
+        return LabelSet.joined(label_sets)
+
     def spelled(self, value: Any) -> Any:
         """A label in this head's spelling (`1` where a file has `1.0`), in which it is learnt and scored."""
         return value
@@ -135,6 +140,9 @@ class Head(ABC):
     def build(self, hidden_size: int, dropout_rate: float) -> nn.Module:
         """The module from features of width H to logits of width L, initialized like the encoder (normal, 0.02)."""
         return options.build(self.config, hidden_size, self.num_outputs, dropout_rate)
+
+    def share(self, other: Head) -> None:  # noqa: B027 - most types keep nothing outside of the config
+        """Use what `other`, whose module this head uses, keeps there, such as thresholds; after `other.build`."""
 
     @property
     def num_outputs(self) -> int:

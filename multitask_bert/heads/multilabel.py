@@ -129,6 +129,10 @@ class MultilabelHead(Head):
             self._module.register_buffer(THRESHOLDS, torch.full((len(self.labels),), UNTUNED))
         return self._module
 
+    def share(self, other: Head) -> None:
+        assert isinstance(other, MultilabelHead)
+        self._module = other._module
+
     def loss(self, logits_ML: Tensor, target: TargetBatch) -> HeadOutput:
         """Binary cross-entropy summed over known cells."""
         from torch.nn.functional import binary_cross_entropy_with_logits

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OF_ALL_TYPES = (
-    "type", "column", "weight", "lr_factor", "init", "metrics", "labels", "dropout", "hidden_size", "activation",
+    "type", "column", "share", "weight", "lr_factor", "init", "metrics", "labels", "dropout", "hidden_size",
+    "activation",
 )  # fmt: skip
 BALANCED = "balanced"
 

@@ -86,6 +86,14 @@ class TaggingHead(Head):
         names = (OUTSIDE, *(f"{prefix}-{entity_type}" for entity_type in sorted(types) for prefix in "BI"))
         return LabelSet(names).counted(found)
 
+    @classmethod
+    def join_labels(cls, label_sets: Sequence[LabelSet]) -> LabelSet:
+        """In order of types, O first, as `collect` has them; plain tags in order of names."""
+        are_spans = any(OUTSIDE in labels for labels in label_sets) and all(
+            name == OUTSIDE or name[:2] in ("B-", "I-") for labels in label_sets for name in labels.names
+        )
+        return LabelSet.joined(label_sets, key=(lambda name: (name[2:], name)) if are_spans else None)
+
     def spelled(self, value: Any) -> Any:
         if value is None or self.config.scheme != PLAIN:
             return value

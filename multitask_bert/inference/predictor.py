@@ -116,19 +116,26 @@ class Predictor:
         return self._stream(iter(inputs), names)
 
     def heads_for(self, input_type: str, tasks: Sequence[str]) -> dict[str, Head]:
-        """The heads that fit a type of input, by `task/head`.
+        """The heads that fit a type of input, by `task/head`; one that several tasks share once: for the task that has
+        its weights, if that is among `tasks` and fits, else for the first.
 
         Heads over questions and contexts read these; heads over words read texts and words; others what their task was
         trained on.
         """
         found = {}
-        for task in tasks:
+        owners = set()
+        by_rank = [(is_owner, task) for is_owner in (True, False) for task in tasks]
+        for is_owner, task in by_rank:
             heads = self.model.heads[task]
             readable = READ_BY.get(self.model.input_types.get(task, ""), IF_UNKNOWN)
             if any(head.pair_fields == KEYS["question"] for head in heads.values()):
                 readable = ("question",)
             for name, head in heads.items():
+                owner = self.model.owner_of(task, name)
+                if (owner == (task, name)) != is_owner or owner in owners:
+                    continue
                 if input_type in readable and (input_type in READ_BY["text"] or not head.reads_words):
+                    owners.add(owner)
                     found[f"{task}/{name}"] = head
         return found
 

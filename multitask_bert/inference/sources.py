@@ -66,7 +66,7 @@ def task_sources(tree: Any) -> list[TaskSource]:
             for head, config in (task.get("heads") or {}).items()
             if config.get("type") in HEAD_TYPES or is_allowed(str(config.get("type")))
         }
-        splits = (source.train, source.dev, source.test)
+        splits = (source.train, source.dev, source.test, *(source.tests or {}).values())
         folder = root / expand_user_path(source.folder)
         paths = tuple(folder / expand_user_path(split) for split in splits if split)
         found.append(TaskSource(name, source, heads, columns_of_task(task), paths))

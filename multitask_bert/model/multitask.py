@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from multitask_bert.config.schema import HeadConfig
+from multitask_bert.config.schema import HeadConfig, TaskConfig
+from multitask_bert.config.sharing import MAY_DIFFER, OF_EACH_TASK
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -34,8 +35,9 @@ POOLINGS_OF_ALL = ("mean", "max")  # those that read all tokens of a text
 
 
 class MultiTaskModel(nn.Module):
-    """`heads`: by task, then by name. `pooling`, `head_init`: how texts are pooled and heads drawn where a head does
-    not say (see ModelConfig).
+    """`heads`: by task, then by name; one whose config has a `share` uses the module of the head named there.
+
+    `pooling`, `head_init`: how texts are pooled and heads drawn where a head does not say (see ModelConfig).
 
     `max_length` (in tokens) and `input_types` (by task: `Example.input_type`) say what the model was trained on, as
     predicting needs to know; None, or no entry: not known.
@@ -67,6 +69,7 @@ class MultiTaskModel(nn.Module):
                             encoder.hidden_size, rate if head.config.dropout is None else head.config.dropout
                         )
                         for name, head in by_name.items()
+                        if head.config.share is None
                     }
                 )
                 for task, by_name in self.heads.items()
@@ -74,8 +77,38 @@ class MultiTaskModel(nn.Module):
         )
         for task, by_name in self.heads.items():
             for name, head in by_name.items():
+                if (owner := self.owner_of(task, name)) != (task, name):
+                    head.share(self.heads[owner[0]][owner[1]])
+                    continue
                 if (head.config.init or head_init) == "uniform":
                     _init_uniformly(self.head_modules[task][name])  # type: ignore[index]
+
+    def owner_of(self, task: str, name: str) -> tuple[str, str]:
+        """Task and name of the head that has the weights of this one: itself, or the one that it shares."""
+        owner, _, head = (self.heads[task][name].config.share or f"{task}.{name}").partition(".")
+        return owner, head
+
+    def add_tasks(self, tasks: Mapping[str, TaskConfig]) -> None:
+        """Add tasks that are scored with the heads that are there: those of their own names, or those they share.
+
+        Raises:
+            InputError: the model has neither a head of that name nor one that is shared.
+        """
+        for task, config in tasks.items():
+            heads = {}
+            for name, own in config.heads.items():
+                owner, _, owned = (own.share or f"{task}.{name}").partition(".")
+                if owned not in self.heads.get(owner, {}):
+                    known = ", ".join(f"{other}.{head}" for other, by_name in self.heads.items() for head in by_name)
+                    raise InputError(
+                        f"tasks.{task}.heads.{name}: the model has no such head, and it shares none; set "
+                        f"tasks.{task}.share=TASK, or tasks.{task}.heads.{name}.share to one of {known}"
+                    )
+                head = self.heads[owner][owned]
+                fixed = replace(head.config, **{field: getattr(own, field) for field in (*OF_EACH_TASK, *MAY_DIFFER)})
+                heads[name] = make_head(fixed, head.labels)
+                heads[name].share(head)
+            self.heads[task] = heads
 
     def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch."""
@@ -95,8 +128,9 @@ class MultiTaskModel(nn.Module):
                 features_MH = states_of_targets(hidden, batch, target, is_whole=reads_all)
             if pooling == "pooler":
                 features_MH = self.encoder.pool(features_MH)
-            module: nn.ModuleDict = self.head_modules[task]  # type: ignore[assignment]
-            outputs[task, name] = self.heads[task][name].loss(module[name](features_MH), target)
+            owner, owned = self.owner_of(task, name)
+            module: nn.ModuleDict = self.head_modules[owner]  # type: ignore[assignment]
+            outputs[task, name] = self.heads[task][name].loss(module[owned](features_MH), target)
         return outputs
 
     def _pooling(self, task: str, name: str) -> str:

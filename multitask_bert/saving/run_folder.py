@@ -67,12 +67,19 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
     return config
 
 
-def config_to_evaluate(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
-    """The config of an earlier run without its loggers, with the device and evaluation batches of `now`."""
+def config_to_evaluate(run_dir: Path, now: ExperimentConfig, *, other_tasks: bool = False) -> ExperimentConfig:
+    """The config of an earlier run without its loggers, with the device and evaluation batches of `now`.
+
+    `other_tasks`: with the tasks of `now` in place of its own.
+    """
     earlier = config_of(run_dir, now)
     batching = replace(
         earlier.batching, eval_batch_size=now.batching.eval_batch_size, eval_max_tokens=now.batching.eval_max_tokens
     )
+    if other_tasks:
+        earlier = replace(earlier, tasks=now.tasks)
+        if now.data_root == ExperimentConfig.data_root:
+            refuse(download_problems(to_dict(earlier)["tasks"], earlier.data_root), run_dir / HYDRA_CONFIG)
     return replace(earlier, logger={}, batching=batching, trainer=replace(earlier.trainer, device=now.trainer.device))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.records import EncodedExample, TaskResult
+from multitask_bert.records import EncodedExample, TaskResult, task_of
 from multitask_bert.saving.best_model import BestModel, is_better
 from multitask_bert.train_state import TrainState
 from multitask_bert.training.evaluation import Evaluator
@@ -78,6 +78,8 @@ class BestPerHead:
 
 
 def _names(results: Mapping[str, TaskResult]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """`task.head` and the two names, of each head that has a score."""
+    """`task.head` and the two names, of each head that has a score; not of pooled scores."""
     for task, result in results.items():
+        if task_of(task) != task:
+            continue
         yield from ((f"{task}.{head}", (task, head)) for head, scores in result.scores.items() if scores)

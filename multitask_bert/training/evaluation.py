@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from multitask_bert.heads.scoring import naming
 from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.model.devices import is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
-from multitask_bert.records import EncodedExample, Example, Prediction, TaskResult
+from multitask_bert.records import POOLED, EncodedExample, Example, Prediction, TaskResult, task_of
 from multitask_bert.training.collapse import collapse_of
 from multitask_bert.utils.bootstrap import interval_of_counts
 
@@ -47,16 +49,31 @@ class Evaluator:
         self.tasks = config.tasks
         self.batch_size, self.max_tokens = config.batching.eval_batch_size, config.batching.eval_max_tokens
 
-    def evaluate_all(self, datasets: Mapping[str, Dataset[EncodedExample]], *, test: bool) -> dict[str, TaskResult]:
-        """The results on the test sets, or on the dev sets, by task.
+    def evaluate_all(
+        self, datasets: Mapping[str, Dataset[EncodedExample]], *, test: bool, trained: Collection[str] | None = None
+    ) -> dict[str, TaskResult]:
+        """The results on the test sets, or on the dev sets, by task; those of a named test set as `task.name`. The
+        scores of shared heads over all their tasks follow, as `task.pooled`, by the task that has the weights.
+
+        `trained`: the tasks that have training data; None: all. On the dev sets of these, heads are tuned, a shared one
+        once, and then the others are evaluated.
 
         Raises:
             InputError: one example alone does not fit into the device's memory.
         """
-        return {
-            task: self.evaluate(task, dataset, test=test, joint=self.tasks[task].joint_accuracy)
-            for task, dataset in datasets.items()
-        }
+        is_trained = {name: trained is None or task_of(name) in trained for name in datasets}
+        found = {name: self._predict(name, datasets[name], tune=not test) for name in datasets if is_trained[name]}
+        if not test:
+            tune_heads(self.model, found)
+        found |= {name: self._predict(name, datasets[name]) for name in datasets if not is_trained[name]}
+        results = {
+            name: score_task(
+                self.model, found[name], tune=not test and is_trained[name], intervals=test,
+                joint_accuracy=self.tasks[task_of(name)].joint_accuracy,
+            )
+            for name in datasets
+        }  # fmt: skip
+        return results | score_pooled(self.model, found, intervals=test)
 
     def evaluate(self, task: str, dataset: Dataset[EncodedExample], *, test: bool, joint: bool) -> TaskResult:
         """The result on a test set, with intervals, or on a dev set, on which heads are tuned.
@@ -66,20 +83,26 @@ class Evaluator:
         Raises:
             InputError: one example alone does not fit into the device's memory.
         """
+        found = self._predict(task, dataset, tune=not test)
+        if not test:
+            tune_heads(self.model, {task: found})
+        return score_task(self.model, found, tune=not test, intervals=test, joint_accuracy=joint)
+
+    def _predict(self, name: str, dataset: Dataset[EncodedExample], *, tune: bool = False) -> Predicted:
+        """What a task's heads predict for a split; in smaller batches where memory is short."""
         while True:
             try:
-                return evaluate_task(
-                    self.model, task, dataset,
+                return predict_task(
+                    self.model, task_of(name), dataset,
                     batch_size=self.batch_size, max_tokens=self.max_tokens, pad_id=self.pad_id, device=self.device,
-                    tune=not test, intervals=test, joint_accuracy=joint,
-                    before_batch=self.before_batch,
+                    tune=tune, before_batch=self.before_batch,
                 )  # fmt: skip
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.max_tokens == 1:
                     raise InputError(
-                        f"evaluating {task}: out of memory; one example does not fit into the device's memory; set "
+                        f"evaluating {name}: out of memory; one example does not fit into the device's memory; set "
                         f"trainer.precision=bf16 or a smaller batching.max_length"
                     ) from None
             self.max_tokens //= 2
@@ -87,7 +110,18 @@ class Evaluator:
             empty_cache(self.device)
 
 
-@torch.inference_mode()
+@dataclass
+class Predicted:
+    """What a task's heads predict for a split, before it is scored."""
+
+    task: str
+    examples: list[Example]
+    golds: dict[str, list[Any]]  # by head, in its spelling
+    predictions: dict[str, list[Prediction]]  # by head
+    losses: dict[str, float]  # by head, the mean; none where no label is in reach of the model
+    frequency_losses: dict[str, float]  # by head, that of the label frequencies in train, if it was asked for
+
+
 def evaluate_task(
     model: MultiTaskModel,
     task: str,
@@ -107,6 +141,29 @@ def evaluate_task(
     `tune`: let heads choose what the config leaves open, such as thresholds, and look for heads that have learned
     nothing; for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
     """
+    found = predict_task(
+        model, task, dataset, batch_size=batch_size, max_tokens=max_tokens, pad_id=pad_id, device=device, tune=tune,
+        before_batch=before_batch,
+    )  # fmt: skip
+    if tune:
+        tune_heads(model, {task: found})
+    return score_task(model, found, tune=tune, intervals=intervals, joint_accuracy=joint_accuracy)
+
+
+@torch.inference_mode()
+def predict_task(
+    model: MultiTaskModel,
+    task: str,
+    dataset: Dataset[EncodedExample],
+    *,
+    batch_size: int,
+    max_tokens: int | None,
+    pad_id: int,
+    device: torch.device,
+    tune: bool,
+    before_batch: Callable[[], None],
+) -> Predicted:
+    """One pass over a data set; the options are those of `evaluate_task`."""
     heads = model.heads[task]
     batches = plan_evaluation(as_split(dataset).lengths(), batch_size, max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
@@ -129,32 +186,59 @@ def evaluate_task(
                     frequency_sums[name] += float(of_frequencies.loss_sum)
                 for index, logits in zip(indices, logits_by_example(output, target, batch.num_examples), strict=True):
                     found[name][index] = head.decode(logits, dataset[index])
-    result = TaskResult()
     windows: list[range] = []  # by example, the indices of its windows
     examples: list[Example] = []
     for group in group_windows(as_split(dataset)):
         first = windows[-1].stop if windows else 0
         windows.append(range(first, first + len(group)))
         examples.append(group[0].example)
+    return Predicted(
+        task,
+        examples,
+        golds={name: [head.spelled(example.labels[name]) for example in examples] for name, head in heads.items()},
+        predictions={
+            name: [head.join([found[name][index] for index in indices]) for indices in windows]
+            for name, head in heads.items()
+        },
+        losses={name: loss_sums[name] / count for name, count in counts.items() if count},
+        frequency_losses={name: total / counts[name] for name, total in frequency_sums.items() if counts[name]},
+    )
+
+
+@torch.inference_mode()
+def tune_heads(model: MultiTaskModel, found: Mapping[str, Predicted]) -> None:
+    """Let heads choose what the config leaves open, such as thresholds; a shared one once, on the dev sets of all its
+    tasks together. Their predictions in `found` become those that follow.
+    """
+    for (task, name), members in _by_owner(model, found).items():
+        golds = [gold for one, head in members for gold in one.golds[head]]
+        tuned = iter(model.heads[task][name].tune(golds, [p for one, head in members for p in one.predictions[head]]))
+        for one, head in members:
+            one.predictions[head] = list(itertools.islice(tuned, len(one.examples)))
+
+
+def score_task(
+    model: MultiTaskModel, found: Predicted, *, tune: bool, intervals: bool, joint_accuracy: bool
+) -> TaskResult:
+    """Score the predictions of a task's heads; the options are those of `evaluate_task`."""
+    heads, examples = model.heads[found.task], found.examples
+    result = TaskResult(predictions=found.predictions)
     for name, head in heads.items():
-        golds = [head.spelled(example.labels[name]) for example in examples]
-        predictions = [head.join([found[name][index] for index in indices]) for indices in windows]
-        result.predictions[name] = head.tune(golds, predictions) if tune else predictions
+        golds, predictions = found.golds[name], found.predictions[name]
         if all(gold is None for gold in golds):
             continue  # there is nothing to score
-        if counts[name]:  # else no label is in reach of the model: it is scored as wrong, and has no loss
-            result.losses[name] = loss_sums[name] / counts[name]
-        with naming(task, name):
-            result.scores[name] = head.score(golds, result.predictions[name])
-        if tune and counts[name]:
-            frequency_loss = frequency_sums[name] / counts[name] if name in frequency_sums else None
+        if name in found.losses:  # else no label is in reach of the model: it is scored as wrong, and has no loss
+            result.losses[name] = found.losses[name]
+        with naming(found.task, name):
+            result.scores[name] = head.score(golds, predictions)
+        if tune and name in found.losses:
             score = next(iter(result.scores[name].values()))
             how = collapse_of(
-                head, golds, result.predictions[name],
-                score=score, loss=result.losses[name], frequency_loss=frequency_loss,
+                head, golds, predictions,
+                score=score, loss=result.losses[name], frequency_loss=found.frequency_losses.get(name),
             )  # fmt: skip
             result.collapsed |= {} if how is None else {name: how}
-        if intervals and (interval := head.interval(golds, result.predictions[name])) is not None:
+        if intervals and (interval := head.interval(golds, predictions)) is not None:
             result.intervals[name] = interval
     if joint_accuracy:
         are_right_N1 = np.array([[is_right] for is_right in all_right(heads, examples, result.predictions)], float)
@@ -162,6 +246,36 @@ def evaluate_task(
         if intervals and len(are_right_N1):
             result.joint_interval = interval_of_counts(are_right_N1, lambda sums_R1: sums_R1[:, 0] / len(are_right_N1))
     return result
+
+
+def score_pooled(model: MultiTaskModel, found: Mapping[str, Predicted], *, intervals: bool) -> dict[str, TaskResult]:
+    """The scores of each head that several tasks share, over the examples of all of them, as `task.pooled`; named test
+    sets are not among these.
+    """
+    results: dict[str, TaskResult] = {}
+    for (task, name), members in _by_owner(model, {key: one for key, one in found.items() if key == one.task}).items():
+        golds = [gold for one, head in members for gold in one.golds[head]]
+        if len(members) < 2 or all(gold is None for gold in golds):
+            continue
+        head = model.heads[task][name]
+        predictions = [prediction for one, head_name in members for prediction in one.predictions[head_name]]
+        result = results.setdefault(f"{task}.{POOLED}", TaskResult())
+        with naming(task, name):
+            result.scores[name] = head.score(golds, predictions)
+        if intervals and (interval := head.interval(golds, predictions)) is not None:
+            result.intervals[name] = interval
+    return results
+
+
+def _by_owner(
+    model: MultiTaskModel, found: Mapping[str, Predicted]
+) -> dict[tuple[str, str], list[tuple[Predicted, str]]]:
+    """By head that has weights, as task and name: the predictions made with it, each with the head's name there."""
+    members: dict[tuple[str, str], list[tuple[Predicted, str]]] = {}
+    for one in found.values():
+        for name in model.heads[one.task]:
+            members.setdefault(model.owner_of(one.task, name), []).append((one, name))
+    return members
 
 
 def _frequency_logits(head: Head, device: torch.device) -> torch.Tensor | None:
@@ -196,6 +310,7 @@ def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str
     """The scores by the keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, the two means,
     and `eval_<task>_joint_accuracy` where the task asks for it (it counts in neither mean).
 
+    Named test sets and pooled scores (`task.name`, `task.pooled`) count in no mean and have no loss here.
     A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1`
     the mean of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean
     headline score.
@@ -205,18 +320,24 @@ def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str
     headlines: list[float] = []
     task_losses: list[float] = []
     for task, result in results.items():
+        is_counted = task == task_of(task)
         for head, scores in result.scores.items():
             metrics |= {f"eval_{task}_{head}_{name}": score for name, score in scores.items()}
+            if not is_counted:
+                continue
             f1s += [score for name, score in scores.items() if is_f1(name)][:1]
             headlines.append(next(iter(scores.values())))
         if result.joint_accuracy is not None:
             metrics[f"eval_{task}_joint_accuracy"] = result.joint_accuracy
-        task_losses.append(sum(weights[task, head] * loss for head, loss in result.losses.items()))
-        metrics[f"eval_{task}_loss"] = task_losses[-1]
-    metrics["eval_loss"] = sum(task_losses) / len(task_losses)
+        if is_counted:
+            task_losses.append(sum(weights[task, head] * loss for head, loss in result.losses.items()))
+            metrics[f"eval_{task}_loss"] = task_losses[-1]
+    if task_losses:
+        metrics["eval_loss"] = sum(task_losses) / len(task_losses)
     if f1s:
         metrics["eval_mean_f1"] = sum(f1s) / len(f1s)
-    metrics["eval_mean_score"] = sum(headlines) / len(headlines)
+    if headlines:
+        metrics["eval_mean_score"] = sum(headlines) / len(headlines)
     return metrics
 
 

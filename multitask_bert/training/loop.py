@@ -225,7 +225,7 @@ class TrainingLoop:
     def _evaluate_average(self) -> tuple[dict[str, float], dict[str, TaskResult]]:
         """Metrics and results of the averaged weights, which are in the model; in the logs, `average_eval_…`."""
         trainer = self.trainer
-        results = trainer.evaluator.evaluate_all(trainer.eval_datasets, test=False)
+        results = trainer.evaluator.evaluate_all(trainer.eval_datasets, test=False, trained=trainer.train_datasets)
         trainer.best_per_head.offer(results, trainer.model, trainer.tokenizer)
         metrics = gather_metrics(results, trainer.weights)
         trainer.reporter.log({f"average_{key}": value for key, value in metrics.items()}, step=self.state.step)

@@ -57,7 +57,7 @@ def describe(trainer: Trainer) -> dict[str, Any]:
         "tokenizer": fingerprint_of(trainer.tokenizer),
         "data": {
             task: {split: hash_of_data(of_split[task]) for split, of_split in _splits(trainer) if task in of_split}
-            for task in trainer.train_datasets
+            for task in sorted({task for _, of_split in _splits(trainer) for task in of_split})
         },
     }
 

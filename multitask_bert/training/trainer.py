@@ -105,10 +105,11 @@ class Trainer:
         output.console.show_data(data.reports)
         if (earlier := describe_earlier_model(config.model)) is not None:
             output.console.say(earlier)
+        splits = {**data.test, **data.dev, **data.train}  # by task, one that it has
         model = MultiTaskModel(
             preparation.load_encoder(), heads, pooling=config.model.pooling, head_init=config.model.head_init,
             max_length=config.batching.max_length,
-            input_types={task: dataset[0].example.input_type for task, dataset in data.train.items()},
+            input_types={task: splits[task][0].example.input_type for task in heads if task in splits},
         )  # fmt: skip
         return cls(
             config, model, preparation.tokenizer, dict(data.train), dict(data.dev), test_datasets=dict(data.test),
@@ -143,7 +144,7 @@ class Trainer:
         if not datasets:
             raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
         self.log_steps()
-        results = self.evaluator.evaluate_all(datasets, test=test)
+        results = self.evaluator.evaluate_all(datasets, test=test, trained=self.train_datasets)
         self.results["test" if test else "eval"] = results
         metrics = gather_metrics(results, self.weights)
         self.reporter.log(as_test(metrics) if test else metrics, step=self.state.step)

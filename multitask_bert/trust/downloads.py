@@ -30,7 +30,9 @@ def download_problems(tasks: Mapping[str, Any], data_root: str) -> Iterator[str]
         source = task["source"]
         for key in source.get("downloads") or ():
             split, _, part = str(key).partition("/")
-            path = Path(expand_user_path(data_root), source.get("folder") or "", source.get(split) or "", part)
+            _, is_named, name_of_set = split.partition(".")
+            file = (source.get("tests") or {}).get(name_of_set) if is_named else source.get(split)
+            path = Path(expand_user_path(data_root), source.get("folder") or "", file or "", part)
             if not path.exists():
                 yield (
                     f"data_root={data_root}: a file names this folder, and {path} of task {name} is missing there; to "

@@ -46,7 +46,7 @@ def test_examples_that_lack_a_label_do_not_count_in_the_joint_accuracy() -> None
 
 
 def task_with(joint_accuracy: bool = True, **heads: HeadConfig) -> TaskConfig:
-    return TaskConfig(SourceConfig(), heads, joint_accuracy=joint_accuracy)
+    return TaskConfig(SourceConfig("conll", train="train.txt"), heads, joint_accuracy=joint_accuracy)
 
 
 TWO_HEADS = {"intent": HeadConfig("classification"), "slots": HeadConfig("tagging")}
