@@ -230,7 +230,7 @@ def test_inspecting_leaves_a_page_and_figures_and_loads_no_weights(
     monkeypatch.setattr("transformers.AutoModel.from_pretrained", None)
     actions.inspect(make_config(), tmp_path / "run")
     found = json.loads((tmp_path / "run" / "inspect.json").read_text(encoding="utf-8"))
-    assert found.keys() == {"tokenizer", "max_length", "splits", "leaks", "plan"}
+    assert found.keys() == {"tokenizer", "max_length", "splits", "leaks", "warnings", "plan"}
     assert found["plan"]["num_steps"] == 18
     assert (tmp_path / "run" / "inspect.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     printed = capsys.readouterr().out.splitlines()

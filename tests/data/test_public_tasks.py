@@ -140,7 +140,9 @@ def test_languages_without_a_train_file_have_dev_and_test_sets(
     public_task: Callable[[str], DataProcessor], name: str, sizes: tuple[int, int]
 ) -> None:
     splits = public_task(name).read(name)
-    assert {split: len(examples) for split, examples in splits.items()} == dict(zip(("dev", "test"), sizes, strict=True))
+    assert {split: len(examples) for split, examples in splits.items()} == dict(
+        zip(("dev", "test"), sizes, strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", SIZES)
