@@ -97,9 +97,8 @@ def task_in_memory(
 
     `splits`: by `train`, `dev` and `test`, a `pandas.DataFrame` or a `datasets.Dataset` (whose class ids become names);
     without `dev` or `test`, they are split off train. `heads`: by name, the fields of a head, as in a task's YAML;
-    `share`: the task whose heads it shares. `source`: the other fields of a source (`text="review"`, `dev_fraction=0.2`,
-    …). Each split is written to a Parquet file in `folder`, named after its content, so that a run that was trained on it
-    can be reproduced.
+    `share`: the task whose heads it shares. `source`: the other fields of a source, as `text="review"`. Each split is
+    written to a Parquet file in `folder`, named after its content, so that a run can be reproduced.
 
     Raises:
         InputError: a split of another name, without rows, or of another type; or a field that does not exist.
