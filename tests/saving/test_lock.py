@@ -42,6 +42,8 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # the session that this process leads
+            with FileLock(folder / LOCK_FILE, timeout=30):  # until the forked process is dead, too
+                pass
 
 
 @pytest.fixture
