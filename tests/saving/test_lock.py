@@ -23,9 +23,11 @@ from tests.composing import ROOT, error_of, run_line
 HOLDER = """
 import multiprocessing, pathlib, sys, time
 from multitask_bert.saving.lock import hold
+def work():  # as a loader's worker
+    print("held", flush=True)
+    time.sleep(60)
 hold(pathlib.Path(sys.argv[1]), "folder")
-multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,)).start()  # as a loader's worker
-print("held", flush=True)
+multiprocessing.get_context("fork").Process(target=work).start()
 time.sleep(60)
 """
 REFUSED = "another run is writing into this folder; wait for its end, or name another folder"
@@ -42,8 +44,6 @@ def held_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # the session that this process leads
-            with FileLock(folder / LOCK_FILE, timeout=30):  # until the forked process is dead, too
-                pass
 
 
 @pytest.fixture
