@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from multitask_bert.config.schema import ExperimentConfig, HeadConfig, SourceConfig, TaskConfig, run_name
-from multitask_bert.config.tree import from_tree, unknown_key
+from multitask_bert.config.schema import SPLITS, ExperimentConfig, HeadConfig, SourceConfig, TaskConfig, run_name
+from multitask_bert.config.tree import from_tree, to_dict, unknown_key
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import holding
 from multitask_bert.saving.run_folder import read_results, save_config
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from multitask_bert.inference.predictor import Predictor
 
 DATA_FOLDER = Path("outputs/data")
-SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,6 @@ def compose(
     from multitask_bert.command_line.explanations import explain_hydra
     from multitask_bert.config import composition
     from multitask_bert.config.checks import check
-    from multitask_bert.config.tree import from_tree, to_dict
     from multitask_bert.heads import check_heads
 
     composition.register()
@@ -109,10 +107,10 @@ def task_in_memory(
     for name, of_head in (heads or {}).items():
         _refuse_unknown_fields(HeadConfig, of_head, f"heads.{name}.")
     files = {split: _write_parquet(split, data, folder.absolute()).name for split, data in splits.items()}
-    fields: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
+    of_source: dict[str, Any] = {"format": "parquet", "folder": str(folder.absolute()), **files, **source}
     return TaskConfig(
-        source=SourceConfig(**fields),
-        heads={name: HeadConfig(**fields) for name, fields in sorted((heads or {}).items())},
+        source=SourceConfig(**of_source),
+        heads={name: HeadConfig(**of_head) for name, of_head in sorted((heads or {}).items())},
         share=share,
     )
 

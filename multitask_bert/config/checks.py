@@ -13,6 +13,7 @@ from pathlib import Path
 
 from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.schema import (
+    SPLITS,
     AveragingConfig,
     ExperimentConfig,
     MixingConfig,
@@ -29,7 +30,6 @@ from multitask_bert.trust.paths import is_inside
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 NAME_RULE = "must be a letter, then letters, digits, '-' and '_' (A to Z, without accents)"
-SPLITS = ("train", "dev", "test")
 
 
 def check(config: ExperimentConfig) -> None:

@@ -20,12 +20,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from multitask_bert.config.schema import SPLITS
 from multitask_bert.errors import InputError
 
 FAMILIES = "families"  # the folder
 TASKS = "tasks"
 KEYS = ("task", "url", "languages")
-SPLITS = ("train", "dev", "test")
 LANGUAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 WRITTEN_IN = "written_in"  # in the header of a composed task: its family's file, as a config path
 

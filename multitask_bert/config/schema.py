@@ -17,6 +17,7 @@ from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.setting import recommended, setting
 from multitask_bert.utils.metric_names import is_about_label
 
+SPLITS = ("train", "dev", "test")
 POOLINGS = {"pooler": "the encoder's own, else cls", "cls": "", "mean": "", "max": ""}
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 

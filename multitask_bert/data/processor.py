@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from multitask_bert.config.schema import TaskConfig
+from multitask_bert.config.schema import SPLITS, TaskConfig
 from multitask_bert.data import storage
 from multitask_bert.data.caching import Cache, CachedTask, fingerprint_of, key_of, temporary_folder
 from multitask_bert.data.encoding import ExampleTokenizer, encode_examples, stride_of
 from multitask_bert.data.label_checks import check_labels, warn_of_similar_labels
-from multitask_bert.data.reading import SPLITS, TaskReader, naming
+from multitask_bert.data.reading import TaskReader, naming
 from multitask_bert.data.splits import EncodedSplit, InMemorySplit
 from multitask_bert.data.storage import Chunk, StoredExamples, StoredSplit
 from multitask_bert.data.workers import tokenize_in_chunks

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from multitask_bert.config.schema import SourceConfig, TaskConfig
+from multitask_bert.config.schema import SPLITS, SourceConfig, TaskConfig
 from multitask_bert.data import readers, storage
 from multitask_bert.data.caching import temporary_folder
 from multitask_bert.data.downloads import locate
@@ -25,8 +25,6 @@ from multitask_bert.utils.files import expand_user_path
 from multitask_bert.utils.progress import tracked
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("train", "dev", "test")
 
 
 class TaskReader:

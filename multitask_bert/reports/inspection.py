@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.schema import SPLITS, ExperimentConfig
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor
-from multitask_bert.data.reading import SPLITS
 from multitask_bert.data.vocabulary_fit import fit_warnings
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks

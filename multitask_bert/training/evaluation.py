@@ -75,19 +75,6 @@ class Evaluator:
         }  # fmt: skip
         return results | score_pooled(self.model, found, intervals=test)
 
-    def evaluate(self, task: str, dataset: Dataset[EncodedExample], *, test: bool, joint: bool) -> TaskResult:
-        """The result on a test set, with intervals, or on a dev set, on which heads are tuned.
-
-        `joint`: whether the result has the joint accuracy, too.
-
-        Raises:
-            InputError: one example alone does not fit into the device's memory.
-        """
-        found = self._predict(task, dataset, tune=not test)
-        if not test:
-            tune_heads(self.model, {task: found})
-        return score_task(self.model, found, tune=not test, intervals=test, joint_accuracy=joint)
-
     def _predict(self, name: str, dataset: Dataset[EncodedExample], *, tune: bool = False) -> Predicted:
         """What a task's heads predict for a split; in smaller batches where memory is short."""
         while True:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config.schema import SourceConfig
+from multitask_bert.config.schema import SPLITS, SourceConfig
 from multitask_bert.data import storage, workers
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.encoding import EXAMPLES_PER_CALL, ExampleTokenizer
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.readers import READERS
-from multitask_bert.data.reading import SPLITS, TaskReader
+from multitask_bert.data.reading import TaskReader
 from multitask_bert.data.splitting import split_off
 from multitask_bert.data.storage import Chunk, StoredExamples, spool
 from multitask_bert.data.workers import tokenize_in_chunks

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitask_bert.config.schema import HeadConfig, TaskConfig
+from multitask_bert.config.schema import SPLITS, HeadConfig, TaskConfig
 from multitask_bert.data import caching, processor, storage
 from multitask_bert.data.caching import WHOLE, Cache, fingerprint_of
 from multitask_bert.data.processor import DataProcessor, ProcessedData
-from multitask_bert.data.reading import SPLITS, TaskReader
+from multitask_bert.data.reading import TaskReader
 from multitask_bert.data.splits import InMemorySplit
 from multitask_bert.data.storage import StoredExamples, StoredSplit
 from multitask_bert.errors import InputError
