@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import sys
 import unicodedata
 
 import pytest
 
-from multitask_bert.data.words import Entity, share_tokens, split_at_borders, split_words, tags_of
+from multitask_bert.data.words import Entity, is_unspaced, share_tokens, split_at_borders, split_words, tags_of
 from multitask_bert.records import CONTINUES_WORD
 
 
@@ -33,6 +34,17 @@ from multitask_bert.records import CONTINUES_WORD
 ])  # fmt: skip
 def test_words_are_runs_of_letters_and_digits_or_single_signs(text: str, words: list[str]) -> None:
     assert [text[begin:end] for begin, end in split_words(text)] == words
+
+
+def test_letters_of_unspaced_scripts_are_those_of_unicode() -> None:
+    regex = pytest.importorskip("regex")  # which transformers needs
+    scripts = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+    of_scripts = regex.compile("[" + "".join(rf"\p{{Script_Extensions={name}}}" for name in scripts) + "]")
+    characters = (chr(code) for code in range(sys.maxunicode + 1))
+    letters = [letter for letter in characters if unicodedata.category(letter) in ("Lo", "Lm", "Nl")]
+    expected = {letter for letter in letters if of_scripts.fullmatch(letter)}
+    assert {letter for letter in letters if is_unspaced(letter)} == expected - {"\u02bc", "\uff9e", "\uff9f"}
+    # The apostrophe joins words of other scripts; halfwidth sound marks belong to the letter before them.
 
 
 def test_every_character_but_white_space_is_in_exactly_one_word() -> None:
