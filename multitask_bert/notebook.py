@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from multitask_bert.config.schema import SPLITS, ExperimentConfig, HeadConfig, SourceConfig, TaskConfig, run_name
-from multitask_bert.config.tree import from_tree, to_dict, unknown_key
+from multitask_bert.config.tree import from_tree, unknown_key
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import holding
 from multitask_bert.saving.run_folder import read_results, save_config
@@ -53,7 +53,8 @@ def compose(
 ) -> ExperimentConfig:
     """The config that `python run.py OVERRIDES` has: `compose("tasks=ner+sentiment", "model=tiny")`.
 
-    `tasks`: used instead of `tasks=…`, by name. `config_dir`: a folder of your own config files, as for `--config-dir`.
+    `tasks`: used instead of `tasks=…`, by name; `share=a+b` is among them. `config_dir`: a folder of your own config
+    files, as for `--config-dir`.
 
     Raises:
         InputError: a key or an option that does not exist, or a value that cannot be right.
@@ -72,12 +73,12 @@ def compose(
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(OWN_CONF), version_base="1.3"):
-            config = from_tree(hydra.compose("config", [*overrides, *searched]))
+            tree = hydra.compose("config", [*overrides, *searched])
     except CompactHydraException as error:
         raise InputError(explain_hydra(error)) from error
     if tasks is not None:
-        config.tasks = dict(tasks)
-        config = from_tree(OmegaConf.create(to_dict(config)))  # which sorts them, and resolves what they share
+        tree.tasks = dict(tasks)
+    config = from_tree(tree)
     check(config)
     check_heads(config)
     return config

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from multitask_bert.errors import InputError
 from multitask_bert.inference.predictor import Predictor
@@ -48,6 +49,30 @@ def test_task_in_memory_shares_the_heads_of_another() -> None:
     assert (tasks["others"].heads["mood"].share, tasks["others"].heads["mood"].column) == ("reviews.mood", "mood")
     with pytest.raises(InputError, match=re.escape("tasks.others.share=reviews: reviews is not among the run's tasks")):
         compose(*QUICK, tasks={"others": test_only})
+
+
+def test_tasks_in_memory_share_heads_by_group_as_if_each_named_the_first() -> None:
+    own = task_in_memory({"train": FRAME}, text="review", heads=HEADS)
+    other = task_in_memory({"test": FRAME}, text="review", heads=HEADS)
+    named = task_in_memory({"test": FRAME}, text="review", share="reviews")
+    in_a_group = compose(*QUICK, "share=reviews+others", tasks={"others": other, "reviews": own})
+    assert in_a_group.tasks == compose(*QUICK, tasks={"others": named, "reviews": own}).tasks
+    assert (other.share, other.heads["mood"].share) == (None, None)  # what was given stays as it is
+    with pytest.raises(InputError, match=re.escape("share=reviews+more: more is not among the run's tasks")):
+        compose(*QUICK, "share=reviews+more", tasks={"reviews": own, "others": other})
+
+
+@pytest.mark.slow
+def test_frame_and_dataset_train_one_shared_head() -> None:
+    rows = datasets.Dataset.from_pandas(FRAME[30:])
+    swa = task_in_memory({"train": FRAME[:20], "test": FRAME[20:30]}, text="review", heads=HEADS)
+    hau = task_in_memory({"train": rows, "test": rows}, text="review", heads=HEADS)
+    run = train(compose(*QUICK, "share=swa+hau", tasks={"swa": swa, "hau": hau}), "run")
+    assert {"eval_swa_mood_f1", "eval_hau_mood_f1", "eval_swa.pooled_mood_f1"} <= set(run.results["metrics"]["test"])
+    weights = load_file(run.folder / "model/model.safetensors")
+    assert {name.split(".")[1] for name in weights if name.startswith("head_modules.")} == {"swa"}
+    (said,) = run.predictor().predict(["word1 is good"])
+    assert list(said["predictions"]) == ["swa"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from multitask_bert.data.words import set_apart, split_words, starts_of_parts
+from multitask_bert.data.words import on_whole_words, set_apart, share_tokens, split_words, starts_of_parts
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import EncodedExample, Example, Offset, Tokens
@@ -75,8 +75,8 @@ def with_targets(tokenized: TokenizedExample, heads: Mapping[str, Head], *, keep
 class ExampleTokenizer:
     """Tokenizes examples: the part of encoding that does not depend on the heads' labels (see `encode_examples`).
 
-    `stride`: see `stride_of`. `as_predicted`: a text with entities by characters is split into the words that
-    predicting gives, not at the entities' borders; for dev and test.
+    `stride`: see `stride_of`. A text with entities by characters has the words that predicting gives, which are learnt
+    whole; `as_predicted`, for dev and test: they are split at the entities' borders, each part being scored.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, stride: int | None, *, as_predicted: bool = False) -> None:
@@ -92,8 +92,8 @@ class ExampleTokenizer:
                 )
 
     def __call__(self, examples: Sequence[Example]) -> list[TokenizedExample]:
-        if self.as_predicted:
-            examples = [set_apart(example) for example in examples]
+        prepare = set_apart if self.as_predicted else on_whole_words
+        examples = [prepare(example) for example in examples]
         if any(example.choices for example in examples):
             return [self._choices(example) for example in examples]
         if self.stride is not None:
@@ -131,6 +131,8 @@ class ExampleTokenizer:
             text, offsets = _replaced(example.text, offsets, lost, self.tokenizer.unk_token)
             (tokenized,) = self._tokenize([text], [example.text_pair])
             is_truncated, tokens = bool(tokenized.overflowing), _tokens(tokenized, offsets)
+        if example.word_offsets is not None:
+            tokens = replace(tokens, word_starts=share_tokens(example.text, words, tokens.word_starts))
         if words is not tagged_parts:
             tokens = replace(tokens, word_starts=starts_of_parts(tagged_parts, words, tokens.word_starts))
         return TokenizedExample(example, tokens, is_truncated)

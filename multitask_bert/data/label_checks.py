@@ -36,7 +36,7 @@ def check_labels(
     num_entities: Counter[str] = Counter()
     unknown = _UnknownLabels(split, lenient)
     for example in examples:
-        if split != "train" and example.spans is not None:
+        if example.spans is not None:
             num_unreachable.update(num_out_of_reach(example))
             num_entities.update({head: len(spans) for head, spans in example.spans.items()})
         for name, head in heads.items():
@@ -46,10 +46,12 @@ def check_labels(
             num_missing[name] += label is None
     where = examples[0].where
     for name in sorted(+num_unreachable):
+        effect = "they are learnt as the whole words that they touch"
+        if split != "train":
+            effect = "no prediction finds them, and they count as missed"
         log.warning(
-            "%s: %d of %d %s entities of heads.%s begin or end where no word does (inside one, or at white "
-            "space): no prediction finds them, and they count as missed",
-            where, num_unreachable[name], num_entities[name], split, name,
+            "%s: %d of %d %s entities of heads.%s begin or end where no word does (inside one, or at white space): %s",
+            where, num_unreachable[name], num_entities[name], split, name, effect,
         )  # fmt: skip
     unknown.report(where, {name: len(examples) - missing for name, missing in num_missing.items()})
     unlabelled = [name for name, missing in num_missing.items() if missing == len(examples)]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from multitask_bert.config.schema import SPLITS, ExperimentConfig
 from multitask_bert.data.caching import Cache
-from multitask_bert.data.processor import DataProcessor
+from multitask_bert.data.processor import DataProcessor, ProcessedData
+from multitask_bert.data.splits import EncodedSplit
 from multitask_bert.data.vocabulary_fit import fit_warnings
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks
@@ -46,21 +47,30 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
     )  # fmt: skip
     data = processor.process(tokenizer, max_length=max_length)
     vocabulary = str(config.model.tokenizer or config.model.pretrained)
-    datasets = {split: getattr(data, split) for split in SPLITS}
+    by_split = _by_split(data)
     are_split_off = {(report.task, report.split): report.was_cut_from_train for report in data.reports}
     return Inspection(
         tokenizer=vocabulary,
         max_length=max_length,
         splits=[
             count_split(
-                task, split, datasets[split][task], tokenizer,
+                task, split, by_split[split][task], tokenizer,
                 max_length=max_length, was_cut_from_train=are_split_off[task, split], heads=data.heads[task],
             )
-            for task in config.tasks
-            for split in SPLITS
-            if task in datasets[split]
+            for task, task_config in config.tasks.items()
+            for split in (*SPLITS, *task_config.source.test_splits)
+            if task in by_split.get(split, ())
         ],
         warnings=fit_warnings((data.train, data.dev, data.test), tokenizer, vocabulary),
-        leaks=find_leaks(data.train, {"dev": data.dev, "test": data.test}),
+        leaks=find_leaks(data.train, {split: by_split[split] for split in by_split if split != "train"}),
         plan=plan_training(config, dict(data.train), pad_id=int(tokenizer.pad_token_id or 0)),
     )  # fmt: skip
+
+
+def _by_split(data: ProcessedData) -> dict[str, dict[str, EncodedSplit]]:
+    """The encoded data by split, which is test.<name> for a named test set, and by task."""
+    by_split: dict[str, dict[str, EncodedSplit]] = {split: {} for split in SPLITS}
+    for report in data.reports:
+        plain, dot, set_name = report.split.partition(".")
+        by_split.setdefault(report.split, {})[report.task] = getattr(data, plain)[report.task + dot + set_name]
+    return by_split

@@ -18,7 +18,7 @@ class Leak:
     """The texts that one task's dev or test set shares with one task's train set."""
 
     task: str
-    split: str  # dev or test
+    split: str  # dev, test, or test.<name>
     train_task: str
     num_examples: int  # of the dev or test set
     share: float  # of the dev or test set, from 0 to 1

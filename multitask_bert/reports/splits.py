@@ -36,7 +36,7 @@ class SplitFigures:
     """Statistics of one split of one task. Shares are from 0 to 1."""
 
     task: str
-    split: str
+    split: str  # train, dev, test, or test.<name>
     was_cut_from_train: bool
     num_examples: int
     num_words: int  # as the file has them; of texts: separated by white space

@@ -29,7 +29,7 @@ METRICS = ["f1", "precision", "recall", "f1_per_label"]
 Spans = Sequence[tuple[int, int, str]]
 ALPHABETS = {
     "words": "abc  .", "punctuation": "ab.,-'  ", "no spaces": "我住在今天", "mixed": "我a .-'\u0301\u200b",
-    "wide": "a \t\u00a0",
+    "wide": "a \t\u00a0", "Thai": "กนรมำ\u0e35\u0e48๒", "kana": "かガー々a、\u3099",
 }  # fmt: skip
 
 
@@ -48,6 +48,18 @@ def random_text(draw: random.Random, alphabet: str) -> tuple[str, list[list[Any]
 def read(path: Path, records: Sequence[Mapping[str, Any]], heads: Mapping[str, HeadConfig]) -> list[Example]:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return list(READERS["jsonl"](path, SourceConfig("jsonl", text="text"), heads))
+
+
+def pieces_tokenizer(*pieces: str) -> Any:
+    """A tokenizer with these pieces, which, unlike BERT's, does not split Chinese text into characters first."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    of_library = Tokenizer(WordPiece({piece: n for n, piece in enumerate(["[UNK]", *pieces])}, unk_token="[UNK]"))
+    of_library.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=of_library, unk_token="[UNK]")
 
 
 def random_logits(draw: random.Random, encoded: EncodedExample) -> np.ndarray:
@@ -98,23 +110,57 @@ def test_scores_equal_those_of_the_offsets_that_predicting_gives(
     golds = [example.example.labels["h"] for example in scored]
     expected = character_scores([[(a, b, c) for a, b, c in record["h"]] for record in records], founds)
     assert ours.score(golds, predictions) == pytest.approx(expected, abs=1e-12)
-    if alphabet in ("words", "punctuation"):
+    if alphabet in ("words", "punctuation", "no spaces"):
         assert 0 < expected["f1"] < 1
     if constrained:  # else an entity may begin with I-, which is right for the F1 only
         are_right = [{*map(tuple, record["h"])} == {*found} for record, found in zip(records, founds, strict=True)]
         assert [ours.is_right(gold, found) for gold, found in zip(golds, predictions, strict=True)] == are_right
 
 
-def test_words_are_split_at_entities_in_training_only(tokenizer: Any, tmp_path: Path) -> None:
+def test_an_entity_inside_a_word_is_learnt_as_the_whole_word_and_scored_by_its_characters(
+    tokenizer: Any, tmp_path: Path
+) -> None:
     heads: dict[str, Head] = {"h": head()}
     record = {"text": "mDodomani leo", "h": [[1, 7, "X"]]}
     examples = read(tmp_path / "a.jsonl", [record], {"h": HeadConfig("tagging", column="h")})
     (trained,) = encode_examples(examples, heads, tokenizer, max_length=32)
     (scored,) = encode_examples(examples, heads, tokenizer, max_length=32, as_predicted=True)
-    assert len(trained.targets["h"].token_indices) == 4  # m, Dodoma, ni, leo
-    assert len(scored.targets["h"].token_indices) == 2  # mDodomani, leo
-    assert scored.example.labels == trained.example.labels == {"h": ("O", "B-X", "O", "O")}
-    assert heads["h"].decode(np.eye(5)[[1, 0]], scored).value == ("B-X", "I-X", "I-X", "O")
+    assert trained.example.words == ("mDodomani", "leo")
+    assert trained.targets["h"].values == (1, 0)
+    assert trained.targets["h"].token_indices == scored.targets["h"].token_indices
+    assert scored.example.labels == {"h": ("O", "B-X", "O", "O")}  # m, Dodoma, ni, leo
+    whole_word = heads["h"].decode(np.eye(5)[[1, 0]], scored)
+    assert whole_word.value == ("B-X", "I-X", "I-X", "O")
+    assert heads["h"].score([scored.example.labels["h"]], [whole_word])["f1"] == 0.0
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_training_reads_the_tokens_that_predicting_reads_wherever_entities_begin(
+    tokenizer: Any, tmp_path: Path, alphabet: str
+) -> None:
+    draw = random.Random(4)
+    heads: dict[str, Head] = {"h": head()}
+    drawn = [random_text(draw, ALPHABETS[alphabet]) for _ in range(200)]
+    records = [{"text": text, "h": spans} for text, spans in drawn if text.strip()]
+    examples = read(tmp_path / "a.jsonl", records, {"h": HeadConfig("tagging", column="h")})
+    trained = encode_examples(examples, heads, tokenizer, max_length=64)
+    inputs = [read_input({"text": record["text"]}, "here") for record in records]
+    for ours, (theirs,) in zip(trained, encode_inputs("text", inputs, heads, tokenizer, max_length=64), strict=True):
+        assert (ours.input_ids, ours.word_starts) == (theirs.input_ids, theirs.word_starts)
+        assert ours.targets["h"].token_indices == theirs.targets["h"].token_indices
+
+
+def test_a_piece_of_several_letters_without_spaces_begins_one_entity(tmp_path: Path) -> None:
+    tokenizer = pieces_tokenizer("我", "##在", "##北京", "##上海")
+    heads: dict[str, Head] = {"h": head()}
+    record = {"text": "我在北京上海", "h": [[2, 4, "X"], [4, 6, "X"]]}
+    examples = read(tmp_path / "a.jsonl", [record], {"h": HeadConfig("tagging", column="h")})
+    (trained,) = encode_examples(examples, heads, tokenizer, max_length=32)
+    (scored,) = encode_examples(examples, heads, tokenizer, max_length=32, as_predicted=True)
+    assert trained.targets["h"] == scored.targets["h"]
+    assert trained.targets["h"].values == (0, 0, 1, 1)
+    found = heads["h"].decode(np.eye(5)[[0, 0, 1, 1]], scored)
+    assert found.value == scored.example.labels["h"] == ("O", "O", "B-X", "I-X", "B-X", "I-X")
 
 
 def test_an_entity_with_white_space_at_its_end_is_missed(tokenizer: Any, tmp_path: Path) -> None:
@@ -127,7 +173,7 @@ def test_an_entity_with_white_space_at_its_end_is_missed(tokenizer: Any, tmp_pat
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_dev_and_test_are_encoded_as_predicting_does_and_train_is_not(
+def test_all_splits_have_the_words_that_predicting_gives_and_entities_inside_them_are_counted(
     tokenizer: Any, tmp_path: Path, cached: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     from multitask_bert.data.caching import Cache
@@ -145,8 +191,11 @@ def test_dev_and_test_are_encoded_as_predicting_does_and_train_is_not(
         data = processor.process(tokenizer, max_length=32)
     splits = {"train": data.train["t"], "dev": data.dev["t"], "test": data.test["t"]}
     num_words = {split: {len(one.targets["h"].token_indices) for one in dataset} for split, dataset in splits.items()}
-    assert num_words == {"train": {5}, "dev": {3}, "test": {3}}
-    said = [message for message in caplog.messages if "begin or end where no word does" in message]
-    assert [message.partition(": ")[2].partition(" begin")[0] for message in said] == [
-        f"6 of 6 {split} entities of heads.h" for split in ("dev", "test")
+    assert num_words == {"train": {3}, "dev": {3}, "test": {3}}
+    said = [message.partition(": ")[2] for message in caplog.messages if "begin or end where no word does" in message]
+    where = "begin or end where no word does (inside one, or at white space)"
+    missed = "no prediction finds them, and they count as missed"
+    assert said == [
+        f"48 of 48 train entities of heads.h {where}: they are learnt as the whole words that they touch",
+        *[f"6 of 6 {split} entities of heads.h {where}: {missed}" for split in ("dev", "test")],
     ]

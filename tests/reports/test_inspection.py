@@ -45,6 +45,34 @@ def test_every_split_of_every_task_is_counted_and_the_leak_found(inspection: Ins
     assert (leak.split, leak.num_examples, leak.share) == ("test", 1, 1 / 33)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_named_test_sets_have_figures_and_leaks_of_their_own(
+    config: ExperimentConfig, tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mood" / "far.tsv").write_text("text\tmood\n" + 220 * "ሰላም ነው\tgood\n", encoding="utf-8")
+    (tmp_path / "mood" / "near.tsv").write_text("text\tmood\nAmina anaishi Arusha\tbad\n", encoding="utf-8")
+    config.tasks["mood"].source.test = None
+    config.tasks["mood"].source.tests = {"near": "near.tsv", "far": "far.tsv"}
+    monkeypatch.setenv("MULTITASK_BERT_CACHE", str(tmp_path / "cache") if cached else "")
+    found = [inspect_data(config) for _ in range(1 + cached)][-1]
+    figures = {split.split: split for split in found.splits if split.task == "mood"}
+    assert {split: one.num_examples for split, one in figures.items()} == {
+        "train": 30, "dev": 30, "test.near": 1, "test.far": 220,
+    }  # fmt: skip
+    assert figures["test.near"].labels == {"polarity": {"bad": 1}}
+    assert figures["test.far"].share_unknown == 1.0
+    assert figures["test.far"].num_duplicates == 219
+    (leak,) = [leak for leak in found.leaks if leak.task == "mood" and leak.train_task == "people"]
+    assert (leak.split, leak.num_examples, leak.share) == ("test.near", 1, 1.0)
+    assert [line.partition(": ")[0] for line in found.warnings] == ["task mood.far"]
+    file = io.StringIO()
+    show_tables(found, file)
+    starts = ("Data: mood test.far: ", "Lengths: mood test.far: ", "Labels: mood.polarity test.far: ")
+    assert all(start in file.getvalue() for start in (*starts, "Leaks: mood test.near in people train: "))
+    write_page(tmp_path / "inspect.html", found)
+    assert (tmp_path / "inspect.html").read_text(encoding="utf-8").count("<figcaption>test.far<") == 2
+
+
 def test_a_length_that_the_encoder_cannot_read_is_refused(config: ExperimentConfig) -> None:
     config.batching.max_length = 65
     with pytest.raises(InputError, match=r"batching\.max_length=65: this encoder has 64 positions"):
