@@ -159,13 +159,17 @@ async def read_request(request: Request, config: ServeConfig) -> PredictRequest:
         body = await asyncio.wait_for(_read_body(request, config.max_bytes), config.timeout)
     except TimeoutError:
         raise HTTPException(408, f"the request did not arrive within {config.timeout:g} s (serve.timeout)") from None
+    form = 'send {"inputs": ["a text", …], "tasks": […]}; tasks may be left out'
     try:
-        return PredictRequest.model_validate(json.loads(body))
+        content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        if not isinstance(error, ValidationError):
-            raise HTTPException(400, f"the request is not JSON ({error})") from None
+        raise HTTPException(400, f"the request is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise HTTPException(422, f"the request: must be an object; {form}")
+    try:
+        return PredictRequest.model_validate(content)
+    except ValidationError as error:
         problems = (f"{_path(one['loc'])}: {_lower(one['msg'])}" for one in error.errors())
-        form = 'send {"inputs": ["a text", …], "tasks": […]}; tasks may be left out'
         raise HTTPException(422, f"{'; '.join(problems)}; {form}") from None
 
 
@@ -219,7 +223,7 @@ def read_inputs(raw: Sequence[Any], tasks: tuple[str, ...], predictor: Predictor
 
 def _path(location: Sequence[int | str]) -> str:
     """`inputs[3]`, from ("inputs", 3)."""
-    return "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location) or "the request"
+    return "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location)
 
 
 def _lower(message: str) -> str:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,8 @@ def page_of(
     style, script = (_read(file) for file in ("page.css", "page.js"))
     facts = {"heads": heads, "inputTypes": list(input_types), "examples": list(examples)}
     facts_json = json.dumps(facts).replace("<", "\\u003c")  # no text can end the element that holds it
-    page = _read("page.html")
-    for mark, text in (("STYLE", style), ("SCRIPT", script), ("NAME", html.escape(name)), ("FACTS", facts_json)):
-        page = page.replace(f"@{mark}@", text, 1)
+    parts = {"STYLE": style, "SCRIPT": script, "NAME": html.escape(name), "FACTS": facts_json}
+    page = re.sub("@([A-Z]+)@", lambda mark: parts[mark[1]], _read("page.html"))
     policy = (
         f"default-src 'none'; connect-src 'self'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
