@@ -110,7 +110,7 @@ def test_answers_are_those_of_the_predictor(client: Client, predictor: Predictor
 
 
 def test_requests_of_many_clients_at_once_get_their_own_answers(client: Client, predictor: Predictor) -> None:
-    expected = [list(predictor.predict([text]))[0] for text in TEXTS]
+    expected = [next(iter(predictor.predict([text]))) for text in TEXTS]
 
     def ask(number: int) -> bool:
         status, answer = client.predict({"inputs": [TEXTS[number % 20]]})
