@@ -1,38 +1,15 @@
 """The command line: `python run.py [action=…] tasks=a+b key=value …`; see `python run.py --help`."""
 
-import logging
-import sys
-
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from multitask_bert.command_line import ending
-from multitask_bert.command_line.job import config_of_job, overrides_without_effect
-from multitask_bert.config import composition
-from multitask_bert.config.checked_loader import same_names
-from multitask_bert.config.checks import settings_without_effect
-from multitask_bert.config.joined_tasks import GROUP
-
-log = logging.getLogger(__name__)
+from multitask_bert import cli
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(tree: DictConfig) -> object:
-    """Run one job. The actions are imported inside, so that help and completion stay fast."""
-    config = config_of_job(tree, HydraConfig.get().runtime.choices.get(GROUP))
-    unused = overrides_without_effect(config, HydraConfig.get().overrides.task)
-    for warning in (*same_names(), *settings_without_effect(config), *unused):
-        log.warning(warning)
-    from multitask_bert import actions
-
-    with ending.errors_in_run_log():
-        return actions.run(config)
+    return cli.run_job(tree)
 
 
 if __name__ == "__main__":
-    composition.register()
-    sys.excepthook = ending.show_uncaught
-    ending.refuse_pickles(sys.argv)
-    with ending.plain_errors():
-        main()
+    cli.start(main)

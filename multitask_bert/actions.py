@@ -168,8 +168,6 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         from multitask_bert.inference.sources import task_sources
 
         tree = tree_of_run(Path(config.run_dir))
-        precision: Any = (tree.get("trainer") or {}).get("precision")  # as its scores were computed
-        is_known = precision in choices_of(TrainerConfig, "precision")
         sources = task_sources(tree)
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             from multitask_bert.inference.predictor import Predictor
@@ -179,7 +177,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 device=config.trainer.device,
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
-                precision=precision if is_known else TrainerConfig.precision,
+                precision=precision_of(tree),
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
@@ -192,6 +190,27 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         noun = "prediction" if count == 1 else "predictions"
         if sys.stderr is not None:  # if it is closed, this would go to standard output
             make_console(sys.stderr).print(f"{count:,} {noun} written to {target}; the log is in {shown(folder)}")
+
+
+def serve(config: ExperimentConfig, folder: Path) -> None:
+    """Answer requests over HTTP with the model of a finished run, until SIGINT or SIGTERM."""
+    from multitask_bert.serving.server import listen, run_server
+
+    assert config.run_dir is not None
+    with listen(config.serve) as listener:  # a port in use is told before the model is loaded
+        from multitask_bert.inference.predictor import Predictor
+        from multitask_bert.serving.app import make_app
+
+        tree = tree_of_run(Path(config.run_dir))
+        predictor = Predictor.load(
+            config.run_dir,
+            device=config.trainer.device,
+            batch_size=config.batching.eval_batch_size,
+            max_tokens=config.batching.eval_max_tokens,
+            precision=precision_of(tree),
+        )
+        name = tree.get("name") or "+".join(predictor.tasks)
+        run_server(make_app(predictor, config.serve, name=name), listener, config.serve, name=name)
 
 
 def inspect(config: ExperimentConfig, folder: Path) -> None:
@@ -304,6 +323,12 @@ def tree_of_run(run_dir: Path) -> Any:
         share_groups(tree.get("share"), tree["tasks"])
         share_heads(tree["tasks"])
     return tree
+
+
+def precision_of(tree: Any) -> str:
+    """The precision in which a run's scores were computed; `tree`: its config, as plain dicts and lists."""
+    precision: Any = (tree.get("trainer") or {}).get("precision")
+    return precision if precision in choices_of(TrainerConfig, "precision") else TrainerConfig.precision
 
 
 def logged_name(config: ExperimentConfig, folder: Path) -> str:

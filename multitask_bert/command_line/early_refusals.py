@@ -25,6 +25,7 @@ from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.utils.addresses import has_password, without_password
+from multitask_bert.utils.command import command
 
 INSTEAD_OF_PASSWORD = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
@@ -76,7 +77,7 @@ def refuse_sweep_without_multirun(sweep: str | None) -> None:
         InputError: a sweep is chosen.
     """
     if sweep is not None:
-        raise InputError(f"sweep={sweep}: a sweep needs -m, as in python run.py -m sweep={sweep} …")
+        raise InputError(f"sweep={sweep}: a sweep needs -m, as in {command()} -m sweep={sweep} …")
 
 
 def refuse_several_processes() -> None:
@@ -88,7 +89,7 @@ def refuse_several_processes() -> None:
     if world_size.isdecimal() and int(world_size) > 1:
         raise InputError(
             f"WORLD_SIZE={world_size}: this is one of {world_size} processes, as torchrun starts them; a run is one "
-            f"process on one device so far, so start it with python run.py"
+            f"process on one device so far, so start it with {command()}"
         )
 
 

@@ -36,6 +36,11 @@ ACTIONS = {
         needs_run_dir=True,
         reads=("input", "output", *EVALUATION),
     ),
+    "serve": Action(
+        "answer requests over HTTP with a finished run's model, and show a page to try it",
+        needs_run_dir=True,
+        reads=("serve", *EVALUATION),
+    ),
     "reproduce": Action(
         "train as an earlier run did and compare the results",
         needs_run_dir=True,

@@ -13,6 +13,7 @@ from multitask_bert.config.help import actions_help, families_help, keys_help, u
 from multitask_bert.config.joined_tasks import JoinedTasksSearchPath, JoinedTasksSource, folder_name
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.trust import plugins, yaml_files
+from multitask_bert.utils.command import command
 from multitask_bert.utils.files import short_name
 
 HYDRA_LOADER = "ConfigLoaderImpl"  # the name by which Hydra finds the class that composes, wherever it starts
@@ -24,7 +25,7 @@ def register() -> None:
     setattr(hydra_main, HYDRA_LOADER, CheckedLoader)
     ConfigStore.instance().store(name="schema", node=ExperimentConfig, provider="multitask_bert")
     yaml_files.register()
-    for resolver in (folder_name, short_name, actions_help, families_help, keys_help, users_options):
+    for resolver in (command, folder_name, short_name, actions_help, families_help, keys_help, users_options):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     plugins.keep_to_installed()
     for plugin in (JoinedTasksSource, JoinedTasksSearchPath, plugins.our_sweeper()):

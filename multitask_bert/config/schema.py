@@ -459,6 +459,18 @@ class StudyConfig:
 
 
 @dataclass
+class ServeConfig:
+    """What `action=serve` listens on, and its limits."""
+
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0: all, so that other machines reach it, unprotected")
+    port: int = setting(8000, "port to listen on; 0: any free one", at_least=0, at_most=65535)
+    max_inputs: int = setting(256, "inputs in one request", at_least=1)
+    max_bytes: int = setting(1_000_000, "bytes of one request", at_least=1)
+    max_waiting: int = setting(2048, "inputs that wait for the model; with more, requests are refused", at_least=1)
+    timeout: float = setting(60.0, "seconds until a request is given up", more_than=0)
+
+
+@dataclass
 class ExperimentConfig:
     """Everything that a run needs to know."""
 
@@ -498,6 +510,7 @@ class ExperimentConfig:
     trainer: TrainerConfig = setting(TrainerConfig, "conf/trainer: the training loop")
     logger: Dict[str, Any] = setting(dict, "by name: `_target_` and arguments of a RunLogger")
     study: StudyConfig = setting(StudyConfig, "the scores that conf/experiment expects")
+    serve: ServeConfig = setting(ServeConfig, "action=serve: address and limits")
 
 
 def run_name(config: ExperimentConfig) -> str:

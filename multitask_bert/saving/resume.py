@@ -18,6 +18,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import config_of
 from multitask_bert.saving.store import Checkpoint, CheckpointStore
 from multitask_bert.train_state import without_best
+from multitask_bert.utils.command import command
 
 if TYPE_CHECKING:
     from multitask_bert.saving.best_model import BestModel
@@ -69,7 +70,7 @@ def refuse_changed_config(began_with: Mapping[str, Any], config: ExperimentConfi
     if changed:
         raise InputError(
             f"resume=true: this run began with another config: {'; '.join(changed)}. Resume it with its own "
-            f"(python run.py run_dir=FOLDER resume=true), or start a new run in another folder"
+            f"({command()} run_dir=FOLDER resume=true), or start a new run in another folder"
         )
 
 

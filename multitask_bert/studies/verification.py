@@ -18,6 +18,7 @@ from multitask_bert.heads import expected_here
 from multitask_bert.saving.run_folder import HYDRA_CONFIG, collapsed_heads, read_results, save_config
 from multitask_bert.tracking.console import Console
 from multitask_bert.tracking.loggers import METRICS_FILE
+from multitask_bert.utils.command import command
 from multitask_bert.utils.files import finite, shown, write_json
 from multitask_bert.utils.sharing import sharing
 
@@ -146,7 +147,7 @@ def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verifi
                 console.say(f"verify: seed {seed}, {number} of {len(folders)}")
                 train(_config_of_seed(config, seed, own), own)
     except SystemExit:
-        console.say(f"All seeds    python run.py {as_word('run_dir', shown(folder))} resume=true")
+        console.say(f"All seeds    {command()} {as_word('run_dir', shown(folder))} resume=true")
         raise
     results = {seed: read_results(own) for seed, own in folders.items()}
     found = compare(config, {seed: of_seed["metrics"] for seed, of_seed in results.items()})

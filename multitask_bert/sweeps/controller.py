@@ -32,6 +32,7 @@ from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
 from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, PARENT_RUN, THREADS, TRIAL
+from multitask_bert.utils.command import command
 from multitask_bert.utils.files import shown
 
 log = logging.getLogger(__name__)
@@ -269,7 +270,7 @@ class Controller:
             return None
         self.progress.say(table_of(study))
         self.progress.say(
-            f"Best config  python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {path.stem}"
+            f"Best config  {command()} --config-dir {shlex.quote(str(shown(folder)))} --config-name {path.stem}"
         )
         return next(iter(best_values(study).values()))
 

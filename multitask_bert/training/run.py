@@ -37,6 +37,7 @@ from multitask_bert.training.trainer import Trainer
 from multitask_bert.trust.classes import named_class
 from multitask_bert.utils import signals
 from multitask_bert.utils.clock import seconds_since
+from multitask_bert.utils.command import command
 from multitask_bert.utils.files import remove_half_written, shown
 
 BEST_PER_HEAD_COLUMNS = ("head", "score of the best model", "own best", "at step", "cost of the joint choice")
@@ -213,7 +214,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{folder}: a file of the run cannot be written there ({error}); free disk space and resume with   "
-            f"python run.py {as_word('run_dir', shown(folder))} resume=true"
+            f"{command()} {as_word('run_dir', shown(folder))} resume=true"
         ) from error
 
 
@@ -225,7 +226,7 @@ def _say_stopped(trainer: Trainer | None, config: ExperimentConfig, folder: Path
         trainer.best.publish(folder / "model")
         console.say(f"{how} at step {trainer.state.step}; {_saved_model(trainer, folder)}")
     if config.trainer.keep_last and not (folder / RESULTS).is_file():
-        console.say(f"Resume with  python run.py {as_word('run_dir', shown(folder))} resume=true")
+        console.say(f"Resume with  {command()} {as_word('run_dir', shown(folder))} resume=true")
 
 
 def _saved_model(trainer: Trainer, folder: Path) -> str:

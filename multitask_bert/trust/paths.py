@@ -7,7 +7,8 @@ import sysconfig
 from pathlib import Path, PurePath
 
 PACKAGE = Path(__file__).parent.parent
-OWN_CONF = (PACKAGE.parent / "conf").resolve()
+_IN_WHEEL, _IN_CHECKOUT = PACKAGE / "conf", PACKAGE.parent / "conf"
+OWN_CONF = (_IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT).resolve()
 LEFT_BY_RUNS = (".hydra", "run.log", "metrics.jsonl", "sweep.json", "study.journal", "multirun.yaml", "reproduce.yaml")
 
 

@@ -30,6 +30,7 @@ from multitask_bert.tracking.mlflow.names import (
 from multitask_bert.tracking.mlflow.state import LOCK_FILE, PARENT_TAG, STATE_FILE, UploadState
 from multitask_bert.tracking.mlflow.store import artifact_root, create_database, prepare_environment, uri_for_mlflow
 from multitask_bert.utils.addresses import sqlite_path, sqlite_uri, without_password
+from multitask_bert.utils.command import command
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Upload:
         )
         return (
             f"MLflow at {self.shown_uri} {what_failed(error)}: {what} are kept in {self.folder}; "
-            f"send them later with: python run.py action=upload {as_word('run_dir', self.folder)}"
+            f"send them later with: {command()} action=upload {as_word('run_dir', self.folder)}"
         )
 
     def send_pending(self) -> None:

@@ -1,0 +1,1 @@
+"""`action=serve`: the predictions of a finished run over HTTP, and a page to look at."""
