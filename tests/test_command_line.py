@@ -28,6 +28,8 @@ from multitask_bert.errors import InputError
 from multitask_bert.utils.files import short_name
 from tests.composing import CONF, HEAVY_PACKAGES, ROOT, composed, config_of, error_of, run_line
 
+pytestmark = pytest.mark.slow  # whole commands
+
 
 def door(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`python run.py ARGUMENTS` in a process of its own, which also tells what it imports."""

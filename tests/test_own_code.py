@@ -20,6 +20,8 @@ MAX_LINES = 40
 BASE = ["model=tiny", "trainer=quick", "trainer.max_steps=4"]
 INCOMPLETE = """
 from multitask_bert.heads.base import Head
+
+pytestmark = pytest.mark.slow  # whole commands
 class HalfHead(Head):
     def decode(self, logits_ML, encoded): ...
 """
@@ -61,7 +63,6 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     sys.modules.pop(module, None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("example", sorted(path.stem for path in PAGES.glob("*.md")), indirect=True)
 def test_example_of_a_page_trains_evaluates_and_predicts(
     example: list[str], request: pytest.FixtureRequest, tmp_path: Path
@@ -133,7 +134,6 @@ def test_own_code_that_cannot_work_is_refused_with_its_field(example: list[str],
     assert message in error_of(*example, change, "hydra.run.dir=run")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("example", ["balancer"], indirect=True)
 def test_micro_batches_make_the_same_steps_with_a_balancer_that_learns(example: list[str], tmp_path: Path) -> None:
     for name, size in (("whole", "16"), ("parts", "4")):
@@ -146,7 +146,6 @@ def test_micro_batches_make_the_same_steps_with_a_balancer_that_learns(example: 
     assert [loss and pytest.approx(loss, rel=1e-4) for loss in losses[0]] == losses[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("example", ["balancer"], indirect=True)
 def test_resumed_run_with_a_balancer_that_learns_equals_an_undisturbed_one(
     example: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

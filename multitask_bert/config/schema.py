@@ -46,7 +46,7 @@ class SourceConfig:
     dev: Optional[str] = setting(None, "development file; null: split off train by dev_fraction")
     test: Optional[str] = setting(None, "test file; null: split off train by test_fraction")
     tests: Optional[Dict[str, str]] = setting(
-        None, "further test files by name, each with scores of its own: eval_<task>.<name>_<head>_<metric>"
+        dict, "further test files by name, each with scores of its own: eval_<task>.<name>_<head>_<metric>"
     )
     dev_fraction: float = setting(
         0.1, "share of train (of its distinct texts) that becomes dev where no dev file is named", at_least=0, below=1

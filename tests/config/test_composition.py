@@ -19,6 +19,8 @@ from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.saving.run_folder import config_files_of, write_reproduction
 from tests.composing import CONF, MOOD_YAML, composed, config_of, error_of, run_line
 
+pytestmark = pytest.mark.slow  # whole commands
+
 
 @pytest.fixture
 def my_conf(tmp_path: Path) -> Path:
@@ -117,6 +119,11 @@ def test_a_task_outside_the_repository_joins_those_inside(my_conf: Path, capsys:
     tree = shown(capsys, "--config-dir", str(my_conf), "tasks=mood+ner")
     assert list(tree["tasks"]) == ["mood", "ner"]
     assert tree["tasks"]["mood"]["source"]["train"] == "train.csv"
+
+
+def test_a_test_set_can_be_added_to_a_task_on_the_command_line() -> None:
+    assert composed("+tasks.ner.source.tests.swa=swa.txt").tasks.ner.source.tests == {"swa": "swa.txt"}
+    assert composed("+tasks.ner.source.tests={swa: swa.txt}").tasks.ner.source.tests == {"swa": "swa.txt"}
 
 
 def test_an_experiment_file_may_choose_joined_tasks(my_conf: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,7 @@ def test_every_option_composes_and_passes_the_checks(overrides: tuple[str, ...])
     assert list(settings_without_effect(config)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", families_in([CONF]))
 def test_all_languages_of_a_family_compose_and_pass_the_checks_together(family: str) -> None:
     names = [f"{family}_{language}" for language in families_in([CONF])[family]]

@@ -34,6 +34,8 @@ from tests.conftest import PACKAGED, TINY
 from tests.metric_modules import module_code
 from tests.strangers import PAYLOAD, Touch, as_json
 
+pytestmark = pytest.mark.slow  # whole commands
+
 MakeConfig = Callable[..., ExperimentConfig]
 SHAPE = {name: size for name, size in TINY.items() if name != "model_type"}
 
@@ -197,7 +199,6 @@ def link(path: Path, target: Path) -> None:
     path.symlink_to(target)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", LINKED)
 @pytest.mark.parametrize("how", ACTIONS)
 def test_no_link_in_a_strangers_run_is_followed_out_of_it(how: str, name: str, run_dir: Path, elsewhere: Path) -> None:
@@ -216,7 +217,6 @@ def test_a_linked_folder_with_a_linked_settings_folder_is_no_run_to_go_on_with(r
     assert ".hydra is a link that leads out of this folder" in error_of("resume=true", f"run_dir={run_dir}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.log", ".writable", ".hydra", "metrics.jsonl"])
 def test_a_new_run_in_a_strangers_folder_follows_no_link(
     name: str, trace: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
@@ -234,7 +234,6 @@ def test_a_new_run_in_a_strangers_folder_follows_no_link(
     assert [path.name for path in elsewhere.iterdir()] == ["diary.txt"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["study.journal", "sweep.lock", "trial_0000", "trial_0000/run.log", "multirun.yaml"])
 def test_a_sweep_in_a_strangers_folder_follows_no_link(name: str, trace: Path, elsewhere: Path) -> None:
     link(trace.parent / "theirs" / name, elsewhere / "new")
@@ -259,7 +258,6 @@ def test_links_within_a_run_are_followed(run_dir: Path) -> None:
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "name", "told"),
     [
@@ -277,7 +275,6 @@ def test_what_is_nested_without_end_is_damaged(how: str, name: str, told: str, r
     assert told in error_of(how, f"run_dir={run_dir}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["action=evaluate", "action=reproduce", "resume=true"])
 def test_aliases_in_a_strangers_run_do_not_keep_one_waiting(how: str, run_dir: Path) -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
@@ -300,7 +297,6 @@ def test_ordinary_aliases_are_read(run_dir: Path) -> None:
     assert (found.source, found.table, found.caveats) == ("paper", "paper", "more")
 
 
-@pytest.mark.slow
 def test_a_database_that_is_another_ones_is_not_opened(run_dir: Path, trace: Path, database: Path) -> None:
     """MLflow and Optuna would add their tables to it."""
     import sqlite3

@@ -25,6 +25,8 @@ from multitask_bert.trust.paths import is_own
 from tests.composing import CONF, ROOT, composed, error_of, run_line
 from tests.strangers import ATTEMPTS, GLOBAL, PAYLOAD, Attempt, Touch, of_experiment, written
 
+pytestmark = pytest.mark.slow  # whole commands
+
 QUICK = ("model=tiny", "trainer=quick", "trainer.max_steps=1")
 
 
