@@ -142,6 +142,8 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield f"output={config.output}: this is the input; name another file"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
+    if config.model.keep_heads and config.model.pretrained is None:
+        yield "model.keep_heads: needs the model of a run; name it, as in model.pretrained=RUN/model"
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:

@@ -431,6 +431,9 @@ class ModelConfig:
     )
     pooling: str = setting("pooler", "how a text becomes one vector", choices=POOLINGS)
     head_init: str = setting(RecipeConfig.head_init, "how the heads' weights are initialised", choices=HEAD_INITS)
+    keep_heads: bool = setting(
+        False, "begin the heads of the names that the run of `pretrained` has, with its weights; labels may differ"
+    )
     recipe: RecipeConfig = setting(RecipeConfig, "what this encoder learns well with")
 
 

@@ -215,7 +215,10 @@ def describe_earlier_model(config: ModelConfig) -> str | None:
     if config.pretrained is None or not (Path(expand_user_path(config.pretrained)) / ENCODER_CONFIG).is_file():
         return None
     kept = "the encoder" if config.tokenizer else "the encoder and the tokenizer"
-    return f"model.pretrained={config.pretrained}: {kept} of an earlier run; its heads are not used"
+    heads = (
+        "" if config.keep_heads else "; its heads are not used (model.keep_heads=true keeps those of the same names)"
+    )
+    return f"model.pretrained={config.pretrained}: {kept} of an earlier run{heads}"
 
 
 def check_length(max_length: int, encoder_config: PretrainedConfig) -> None:

@@ -41,7 +41,7 @@ class Preparation:
     def load_encoder(self) -> Encoder:
         """The encoder with its weights before training."""
         model = self.config.model
-        key = json.dumps({**asdict(model), "pooling": None, "head_init": None, "recipe": None})
+        key = json.dumps({**asdict(model), "pooling": None, "head_init": None, "keep_heads": None, "recipe": None})
         return shared("encoder", key, lambda: load_encoder(model, load_encoder_config(model)), copy=copy.deepcopy)
 
 

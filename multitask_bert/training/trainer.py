@@ -12,6 +12,7 @@ from multitask_bert.config.schema import ExperimentConfig, is_lower_better
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads, metric_for_best
 from multitask_bert.heads.scoring import check_custom_metrics
+from multitask_bert.model.earlier_heads import keep_heads
 from multitask_bert.model.encoder import describe_earlier_model
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import EncodedExample, TaskResult
@@ -111,6 +112,8 @@ class Trainer:
             max_length=config.batching.max_length,
             input_types={task: splits[task][0].example.input_type for task in heads if task in splits},
         )  # fmt: skip
+        for line in keep_heads(model, config.model) if config.model.keep_heads else ():
+            output.console.say(line)
         return cls(
             config, model, preparation.tokenizer, dict(data.train), dict(data.dev), test_datasets=dict(data.test),
             output=replace(output, loggers=[*loggers, *output.loggers], data_reports=data.reports),

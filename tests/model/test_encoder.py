@@ -72,7 +72,7 @@ def test_only_a_model_of_an_earlier_run_is_described_as_such(tmp_path: Path, fol
     (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
     told = describe_earlier_model(ModelConfig(str(tmp_path)))
     assert told is not None
-    assert told.endswith("the encoder and the tokenizer of an earlier run; its heads are not used")
+    assert ": the encoder and the tokenizer of an earlier run; its heads are not used (model.keep_heads=true" in told
     told = describe_earlier_model(ModelConfig(str(tmp_path), tokenizer=PACKAGED))
     assert told is not None
     assert ": the encoder of an earlier run; its heads" in told

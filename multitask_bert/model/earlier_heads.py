@@ -1,0 +1,85 @@
+"""Begins heads with the weights of an earlier run's, by the names of task and head (`model.keep_heads`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from multitask_bert.config.schema import ModelConfig
+from multitask_bert.errors import InputError
+from multitask_bert.labels import LabelSet
+from multitask_bert.model.encoder import ENCODER_CONFIG
+from multitask_bert.model.multitask import DESCRIPTION, WEIGHTS, MultiTaskModel
+from multitask_bert.utils.files import expand_user_path
+
+
+def keep_heads(model: MultiTaskModel, config: ModelConfig) -> list[str]:
+    """Give the model's heads the weights that heads of their names have in `config.pretrained`; say what was done.
+
+    Where a head has other labels now, the outputs of the labels that it had keep their weights, and the others stay as
+    they were drawn.
+
+    Raises:
+        InputError: the folder is not the model of a run, no head has a name of its heads, or one has another type.
+    """
+    folder = Path(expand_user_path(str(config.pretrained)))
+    if config.pretrained is None or not (folder / ENCODER_CONFIG).is_file():
+        raise InputError(
+            f"model.keep_heads: model.pretrained={config.pretrained} is not the model of a run (RUN/model)"
+        )
+    saved = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["heads"]
+    weights = load_file(folder / WEIGHTS)
+    told = [_keep(model, task, name, saved[task][name], weights) for task, name in _common(model, saved)]
+    if not told:
+        known = ", ".join(f"{task}.{name}" for task, by_name in saved.items() for name in by_name)
+        raise InputError(f"model.keep_heads: the run's heads are {known}; no head of this run has one of these names")
+    return told
+
+
+def _common(model: MultiTaskModel, saved: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Task and name of the heads with weights of their own that both have."""
+    for task, by_name in model.heads.items():
+        for name in by_name:
+            is_owner = model.owner_of(task, name) == (task, name)
+            if is_owner and name in saved.get(task, {}) and saved[task][name]["config"].get("share") is None:
+                yield task, name
+
+
+def _keep(model: MultiTaskModel, task: str, name: str, saved: Any, weights: Mapping[str, Tensor]) -> str:
+    """Take over one head's weights, and say so in a line."""
+    head = model.heads[task][name]
+    if head.config.type != saved["config"]["type"]:
+        raise InputError(
+            f"model.keep_heads: tasks.{task}.heads.{name} is a {head.config.type} head now, and was a "
+            f"{saved['config']['type']} head; rename it to begin anew"
+        )
+    module: nn.Module = model.head_modules[task][name]  # type: ignore[index]
+    prefix = f"head_modules.{task}.{name}."
+    labels, before = head.labels, LabelSet(tuple(saved["labels"]))
+    with torch.no_grad():
+        for key, weight in module.state_dict().items():
+            _take_rows(weight, weights[prefix + key], labels, before)
+    new, lost = (
+        [label for label in ones.names if label not in others.ids]
+        for ones, others in ((labels, before), (before, labels))
+    )
+    changes = [f"new labels: {', '.join(new)}"] * bool(new) + [f"labels left out: {', '.join(lost)}"] * bool(lost)
+    return f"{task}.{name}: continues from the earlier run" + "".join(f"; {change}" for change in changes)
+
+
+def _take_rows(weight: Tensor, earlier: Tensor, labels: LabelSet, before: LabelSet) -> None:
+    """Copy a tensor whole, or, where its first dimension is that of the labels and these differ, row by row."""
+    if labels.names == before.names:
+        weight.copy_(earlier)
+    elif len(weight) == len(labels) and len(earlier) == len(before):
+        for label, row in before.ids.items():
+            if label in labels.ids:
+                weight[labels.ids[label]].copy_(earlier[row])
+    elif weight.shape == earlier.shape:
+        weight.copy_(earlier)
