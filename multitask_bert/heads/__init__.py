@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, HeadConfig, TaskConfig
@@ -23,7 +24,7 @@ from multitask_bert.trust.classes import users_code
 __all__ = [
     "HEAD_TYPES", "Head", "UnknownLabelError", "check_heads", "expected_here", "head_type", "is_f1", "make_head",
     "parse_label",
-    "reported_keys", "window_strides",
+    "reported_keys", "truncating_tasks", "window_strides",
 ]  # fmt: skip
 
 HEAD_TYPES: dict[str, type[Head]] = {
@@ -132,6 +133,12 @@ def window_strides(config: ExperimentConfig) -> dict[str, int]:
         if (batching.windows if task.windows is None else task.windows)
         and all(_joins_windows(head_type(head.type)) for head in task.heads.values())
     }
+
+
+def truncating_tasks(config: ExperimentConfig) -> list[str]:
+    """The tasks whose long texts `batching.windows=true` would read in windows, and which now truncate them."""
+    with_windows = replace(config, batching=replace(config.batching, windows=True))
+    return [name for name in window_strides(with_windows) if name not in window_strides(config)]
 
 
 def metric_for_best(config: ExperimentConfig) -> str:

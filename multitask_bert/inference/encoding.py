@@ -39,7 +39,7 @@ def encode_as_trained(
         by_strides.setdefault((stride_of(_of_task(name, heads)), window_stride), {})[name] = head
     groups: list[list[list[EncodedExample]]] = [[] for _ in inputs]
     for (_, window_stride), alike in by_strides.items():
-        lengths = {"max_length": max_length, "window_stride": window_stride}
+        lengths: dict[str, Any] = {"max_length": max_length, "window_stride": window_stride}
         encoded = encode_inputs(input_type, inputs, alike, tokenizer, **lengths)
         for index, parts in enumerate(_separated(input_type, inputs, encoded, alike, tokenizer, **lengths)):
             groups[index] += parts
@@ -54,7 +54,10 @@ def _separated(
     tokenizer: Any,
     **lengths: Any,
 ) -> list[list[list[EncodedExample]]]:
-    """The windows of each input; separate ones for tasks without heads over words, where words were replaced."""
+    """The windows of each input; separate ones for tasks without heads over words, where words were replaced.
+
+    `lengths`: see `encode_inputs`.
+    """
     groups = [[windows] for windows in encoded]
     plain = {
         name: head for name, head in heads.items() if not any(h.reads_words for h in _of_task(name, heads).values())

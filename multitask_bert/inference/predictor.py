@@ -204,7 +204,7 @@ class Predictor:
         batch = collate([("", example) for example in examples], pad_id=int(self.tokenizer.pad_token_id or 0))
         batch.targets = {_separated(name): target for (_, name), target in batch.targets.items()}
         found: list[dict[str, Prediction]] = [{} for _ in examples]
-        for (task, head), output in self.model(batch.to(self.device)).items():
+        for (task, head), output in self.model(batch.to(self.device), max_tokens=self.max_tokens).items():
             by_example = logits_by_example(output, batch.targets[task, head], batch.num_examples)
             for logits_ML, example, predictions in zip(by_example, examples, found, strict=True):
                 if (name := f"{task}/{head}") in example.targets:

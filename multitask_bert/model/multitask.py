@@ -113,28 +113,35 @@ class MultiTaskModel(nn.Module):
                 heads[name].share(head)
             self.heads[task] = heads
 
-    def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
-        """Logits and losses of every head that has targets in the batch."""
+    def forward(self, batch: Batch, *, max_tokens: int | None = None) -> dict[tuple[str, str], HeadOutput]:
+        """Logits and losses of every head that has targets in the batch.
+
+        `max_tokens`: in a padded batch with a text in windows, as many windows as that run at once (for evaluation,
+        where a text may be longer than any batch); None: all.
+        """
         device = batch.input_ids_BS.device.type
         with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
-            return self._forward(batch)
+            return self._forward(batch, max_tokens if batch.first_N is not None else None)
 
-    def _forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
+    def _forward(self, batch: Batch, max_tokens: int | None) -> dict[tuple[str, str], HeadOutput]:
         reads_all = any(self._pooling(*key) in POOLINGS_OF_ALL for key in batch.targets)
-        hidden = self.encoder(batch) if reads_all else self.encoder.read(batch, batch.token_R)
+        if reads_all:
+            hidden = self.encoder(batch, max_tokens=max_tokens)
+        else:
+            hidden = self.encoder.read(batch, batch.token_R, max_tokens=max_tokens)
         outputs = {}
         for (task, name), target in batch.targets.items():
             head, pooling = self.heads[task][name], self._pooling(task, name)
-            joins_windows = batch.first_N is not None and head.pools_text and not head.reads_choices
+            first_N = batch.first_N if head.pools_text and not head.reads_choices else None
             if pooling in POOLINGS_OF_ALL:
                 features_NH = pool_texts(hidden, batch, pooling)
-                features_MH = features_NH if joins_windows else features_NH[target.sequence_M]
+                features_MH = features_NH[target.sequence_M] if first_N is None else features_NH
             else:
-                token_M = batch.first_N if joins_windows else target.token_M
+                token_M = target.token_M if first_N is None else first_N
                 features_MH = states_of_tokens(hidden, batch, token_M, is_whole=reads_all)
             if pooling == "pooler":
                 features_MH = self.encoder.pool(features_MH)
-            if joins_windows:
+            if first_N is not None:
                 features_MH = mean_of_windows(features_MH, batch)[target.example_M]
             owner, owned = self.owner_of(task, name)
             module: nn.ModuleDict = self.head_modules[owner]  # type: ignore[assignment]
@@ -186,7 +193,7 @@ class MultiTaskModel(nn.Module):
             model = cls(
                 encoder, heads, pooling=description["pooling"],
                 max_length=description.get("max_length"), input_types=description.get("kinds"),
-                window_strides=description.get("window_strides"),
+                window_strides={task: int(n) for task, n in description.get("window_strides", {}).items()},
             )  # fmt: skip
             model.load_weights(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -18,7 +18,7 @@ from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.text_keys import leak_warnings
 from multitask_bert.data.vocabulary_fit import fit_warnings
-from multitask_bert.heads import Head, make_head, window_strides
+from multitask_bert.heads import Head, make_head, truncating_tasks, window_strides
 from multitask_bert.model.acceleration import accelerate, be_deterministic
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
@@ -81,6 +81,12 @@ def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
     )  # fmt: skip
     strides = window_strides(config)
     data = processor.process(tokenizer, max_length=config.batching.max_length, window_strides=strides)
+    tasks = truncating_tasks(config)
+    if num_truncated := sum(report.num_cut for report in data.reports if report.task in tasks):
+        log.warning(
+            "%s texts were truncated to batching.max_length=%d tokens: batching.windows=true reads them whole",
+            f"{num_truncated:,}", config.batching.max_length,
+        )  # fmt: skip
     others = {split: data.text_hashes[split] for split in ("dev", "test")}
     for warning in leak_warnings(data.text_hashes["train"], others):
         log.warning("%s", warning)
