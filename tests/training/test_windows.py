@@ -184,7 +184,7 @@ DEV = documents(12, len("dev"), (30, 60))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """long, short: names in CoNLL files, of 30 to 60 words or 1 to 4; mood: long texts, their mood in the last words."""
+    """long, short: names in CoNLL files, of 30 to 60 words or 1 to 4; mood: texts with the mood in their last words."""
     root = tmp_path_factory.mktemp("long")
     for name, num_words in (("long", (30, 60)), ("short", (1, 4))):
         for split, number in (("train", 60), ("dev", 12)):
