@@ -327,7 +327,7 @@ class BatchingConfig:
         128, "tokens per sequence, special tokens included; longer texts are truncated (and counted)", at_least=3
     )
     windows: bool = setting(
-        False, "longer texts are read whole instead, in overlapping windows of max_length; see docs/long_texts.md"
+        False, "longer texts are read whole instead, in overlapping windows of max_length; see docs/configuring.md"
     )
     stride: Optional[int] = setting(
         None, "windows: tokens, at least, that two neighbours share; null: a quarter of max_length", at_least=0
