@@ -130,8 +130,7 @@ def window_strides(config: ExperimentConfig) -> dict[str, int]:
     return {
         name: stride
         for name, task in config.tasks.items()
-        if (batching.windows if task.windows is None else task.windows)
-        and all(_joins_windows(head_type(head.type)) for head in task.heads.values())
+        if _asks_for_windows(config, task) and all(_joins_windows(head_type(head.type)) for head in task.heads.values())
     }
 
 
@@ -222,6 +221,10 @@ def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:
             yield f"tasks.{name}.joint_accuracy: {head_name} ({head.type}) is never simply right; remove it"
 
 
+def _asks_for_windows(config: ExperimentConfig, task: TaskConfig) -> bool:
+    return config.batching.windows if task.windows is None else task.windows
+
+
 def _joins_windows(found: type[Head]) -> bool:
     """Whether a head of this type reads a text in windows as one example: it reads whole texts, or words."""
     return (found.pools_text or found.reads_words) and not (found.reads_choices or found.reads_windows)
@@ -239,8 +242,7 @@ def _window_problems(config: ExperimentConfig) -> Iterator[str]:
                 yield f"{where}.stride={head.stride}: must be below batching.max_length={max_length}"
             if found.reads_windows and task.windows is False:
                 yield f"tasks.{name}.windows=false: {head_name} ({head.type}) always reads windows; remove it"
-            is_asked = config.batching.windows if task.windows is None else task.windows
-            if is_asked and not found.reads_windows and not _joins_windows(found):
+            if _asks_for_windows(config, task) and not found.reads_windows and not _joins_windows(found):
                 asked = "batching.windows" if task.windows is None else f"tasks.{name}.windows"
                 yield (
                     f"{asked}=true: {where} ({head.type}) cannot read a text in windows; truncate the task's long "

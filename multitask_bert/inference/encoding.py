@@ -29,9 +29,9 @@ def encode_as_trained(
     """For every input, groups of windows: one for the heads of all tasks that read it alike, nearly always all, so that
     it goes through the encoder once.
 
-    Contexts are read in windows with each task's own stride, and long texts where the task has one in `window_strides`.
-    A text with a word for which the tokenizer has no token (a
-    lone accent, a zero-width space) has the unknown token there for tasks with heads over words, and none for others.
+    Contexts are read in windows with each task's own stride, and so are the long texts of tasks in `window_strides`. A
+    text with a word for which the tokenizer has no token (a lone accent, a zero-width space) has the unknown token
+    there for tasks with heads over words, and none for others.
     """
     by_strides: dict[tuple[int | None, int | None], dict[str, Head]] = {}
     for name, head in heads.items():

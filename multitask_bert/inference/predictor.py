@@ -92,7 +92,7 @@ class Predictor:
         pair of texts, or a dict: `{text}`, `{text, text_pair}`, `{words: [...]}`, `{question, context}` or
         `{text, choices: [...]}`; other keys are returned unchanged. All heads (of `tasks`) that fit an input predict
         for it; for an empty text, none does. `truncated: True` marks a text of which only the first `max_length` tokens
-        were read, which no task does that was trained with windows.
+        were read; a task that was trained with windows reads it whole.
 
         Inputs are read ahead into a buffer, which grows from 1 to 64 batches; no more is kept in memory.
 
