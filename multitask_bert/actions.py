@@ -125,6 +125,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     """
     from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
+    from multitask_bert.heads import window_strides
     from multitask_bert.model.multitask import MultiTaskModel
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
@@ -141,7 +142,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
         cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
     )  # fmt: skip
-    data = processor.process(tokenizer, max_length=earlier.batching.max_length)
+    data = processor.process(tokenizer, max_length=earlier.batching.max_length, window_strides=window_strides(earlier))
     console = Console()
     console.show_data(data.reports)
     device = to_device(model, earlier)

@@ -2,9 +2,9 @@
 
 Legend of shapes, used as suffixes everywhere:
     B rows of a batch, S tokens per row, H hidden width, N sequences in the batch (token sequences that attend to
-    themselves only: one per example, or one per choice of an example), M targets of one head in the batch (one per
-    example, per word, per choice, or per token at which an answer may begin or end), R tokens of the batch that any
-    head reads, L labels.
+    themselves only: one per example, or one per choice or window of an example), M targets of one head in the batch
+    (one per example, per word, per choice, or per token at which an answer may begin or end), R tokens of the batch
+    that any head reads, L labels.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Tokens:
     offsets: tuple[Offset, ...]  # of each token, in its own text
     is_second_text: tuple[bool, ...]  # whether a token belongs to the second text
     word_starts: tuple[int, ...] = ()  # index of each word's first token; -1: it has none; or CONTINUES_WORD
-    sequence_starts: tuple[int, ...] = (0,)  # index of the first token of each choice's sequence
+    sequence_starts: tuple[int, ...] = (0,)  # index of the first token of each sequence: of each choice, each window
     second_text: str | None = None  # the text that the second text's offsets refer to, where a head reads windows
 
 
@@ -75,8 +75,13 @@ class EncodedExample:
     word_starts: tuple[int, ...]  # as in `Tokens`; empty for a text without words
     targets: Mapping[str, Target]  # by head
     is_truncated: bool = False  # some tokens did not fit in max_length
-    sequence_starts: tuple[int, ...] = (0,)  # index of each sequence's first token: several only for `choices`
+    sequence_starts: tuple[int, ...] = (0,)  # index of each sequence's first token: several for choices and windows
     offsets: tuple[Offset, ...] = ()  # of each token in characters, where a head needs them to decode
+
+    @property
+    def is_in_windows(self) -> bool:
+        """Whether its sequences are windows of a long text."""
+        return len(self.sequence_starts) > 1 and self.example.choices is None
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class TargetBatch:
 
     token_M: Tensor  # index into the B*S grid of tokens, row by row
     sequence_M: Tensor  # which of the N sequences the target belongs to
-    example_M: Tensor  # which of the batch's examples it belongs to: equals sequence_M, except for choices
+    example_M: Tensor  # which of the batch's examples it belongs to: equals sequence_M, except for choices and windows
     value_M: Tensor  # class ids (UNKNOWN where missing), numbers, or rows of numbers (NaN where missing)
     num_known: int  # labels that are not missing: what the summed loss is divided by
 
@@ -134,6 +139,8 @@ class Batch:
     blocks: tuple[Block, ...] = ()  # of a packed batch; empty: padded
     boundaries: Tensor | None = None  # int32, of a packed batch (`cu_seqlens`): where each sequence and each stretch of
     # padding begins, and where the row ends
+    first_N: Tensor | None = None  # each sequence's first token, as in `token_M`; None: no text is in windows
+    example_N: Tensor | None = None  # which of the batch's examples each sequence belongs to; None as for `first_N`
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device."""
@@ -149,7 +156,7 @@ class Batch:
             {key: target.to(**move) for key, target in self.targets.items()},
             self.token_R.to(**move),
             self.blocks,
-            None if self.boundaries is None else self.boundaries.to(**move),
+            *(None if one is None else one.to(**move) for one in (self.boundaries, self.first_N, self.example_N)),
         )
 
 

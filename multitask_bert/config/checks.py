@@ -73,6 +73,8 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
         yield f"mixing.steps_per_epoch={mixing.steps_per_epoch} has no effect with mixing.rule=round_robin"
     if mixing.rule != "round_robin" and mixing.when_exhausted != MixingConfig.when_exhausted:
         yield f"mixing.when_exhausted={mixing.when_exhausted} has no effect with mixing.rule={mixing.rule}"
+    if batching.stride is not None and not batching.windows and not any(t.windows for t in config.tasks.values()):
+        yield f"batching.stride={batching.stride} has no effect: with batching.windows=false long texts are truncated"
     if (micro := batching.micro_batch_size) is not None and micro > batching.batch_size:
         yield f"batching.micro_batch_size={micro} has no effect: batching.batch_size={batching.batch_size} is smaller"
     if None not in (trainer.eval_every, trainer.max_steps) and trainer.eval_every >= trainer.max_steps:  # type: ignore[operator]
@@ -106,6 +108,9 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
     yield from _rate_problems(config)
     for name in ("optimizer", "balancing", "trainer"):
         yield from target_problems(name, {"_target_": getattr(config, name)._target_})
+    batching = config.batching
+    if batching.stride is not None and batching.stride >= batching.max_length:
+        yield f"batching.stride={batching.stride}: must be below batching.max_length={batching.max_length}"
     for name, logger in config.logger.items():
         if not NAME.fullmatch(name):
             yield f"logger.{name}: a logger's name must be a letter, then letters, digits, '-' and '_'"

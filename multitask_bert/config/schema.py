@@ -217,6 +217,7 @@ class TaskConfig:
     num_epochs: Optional[float] = setting(
         None, "passes through its examples in the whole run; null: as mixing and trainer say", more_than=0
     )
+    windows: Optional[bool] = setting(None, "its long texts are read in windows; null: batching.windows")
     joint_accuracy: bool = setting(False, "also score the share of examples for which every head is right")
 
 
@@ -324,6 +325,12 @@ class BatchingConfig:
     eval_max_tokens: int = setting(4096, "tokens (with padding) per forward pass then, where that is fewer", at_least=1)
     max_length: int = setting(
         128, "tokens per sequence, special tokens included; longer texts are truncated (and counted)", at_least=3
+    )
+    windows: bool = setting(
+        False, "longer texts are read whole instead, in overlapping windows of max_length; see docs/configuring.md"
+    )
+    stride: Optional[int] = setting(
+        None, "windows: tokens, at least, that two neighbours share; null: a quarter of max_length", at_least=0
     )
     sort_window: int = setting(
         50, "batches within which examples are sorted by length after shuffling; 1: fully random", at_least=1

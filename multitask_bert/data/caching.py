@@ -132,11 +132,19 @@ def temporary_folder(parent: Path | None) -> Path:
 
 
 def key_of(
-    name: str, task: TaskConfig, paths: Mapping[str, Path | None], fingerprint: str, *, max_length: int, seed: int
+    name: str,
+    task: TaskConfig,
+    paths: Mapping[str, Path | None],
+    fingerprint: str,
+    *,
+    max_length: int,
+    window_stride: int | None,
+    seed: int,
 ) -> str | None:
     """The name of a task's folder; None where its data is in no files of ours (on the hub, or embedded).
 
-    `paths`: of each split's file, as `TaskReader.locate` gives them; `fingerprint`: that of the tokenizer.
+    `paths`: of each split's file, as `TaskReader.locate` gives them; `fingerprint`: that of the tokenizer;
+    `window_stride`: see `ExampleTokenizer`.
     """
     contents: dict[str, Any] = {}
     for split, path in paths.items():
@@ -151,7 +159,8 @@ def key_of(
         head: {field: value for field, value in asdict(config).items() if field not in WITHOUT_EFFECT}
         for head, config in task.heads.items()
     }
-    parts = [name, contents, source, heads, fingerprint, max_length, seed, _code_version(), _users_code(task)]
+    parts = [name, contents, source, heads, fingerprint, max_length, window_stride, seed]
+    parts += [_code_version(), _users_code(task)]
     readable = re.sub("[^A-Za-z0-9_.-]", "_", name)[:MAX_NAME].lstrip(".")
     return f"{readable}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 

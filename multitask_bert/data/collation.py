@@ -83,7 +83,9 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
     positions = np.concatenate([np.tile(np.arange(width), len(members)) for members, width in blocks])
     shape = (1, size) if is_packed else (len(sequences), blocks[0][1])
     targets = _collate_targets(examples, starts)
+    has_windows = any(example.is_in_windows for _, example in examples)
     read_tokens = [np.empty(0, np.int64), *(target.token_M.numpy() for target in targets.values())]
+    read_tokens += [np.asarray(starts)] if has_windows else []  # of each window, for heads that pool
     return Batch(
         input_ids_BS=torch.from_numpy(input_ids).view(shape),
         position_BS=torch.from_numpy(positions).view(shape),
@@ -101,6 +103,8 @@ def collate(examples: Sequence[tuple[str, EncodedExample]], *, pad_id: int, layo
         if is_packed
         else (),
         boundaries=torch.tensor(sorted({*boundaries, size}), dtype=torch.int32) if is_packed else None,
+        first_N=torch.tensor(starts) if has_windows else None,
+        example_N=torch.tensor([number for number, _, _ in sequences]) if has_windows else None,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from multitask_bert.data.windows import in_windows
 from multitask_bert.data.words import on_whole_words, set_apart, share_tokens, split_words, starts_of_parts
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
@@ -33,15 +34,17 @@ def encode_examples(
     tokenizer: Any,
     *,
     max_length: int,
+    window_stride: int | None = None,
     as_predicted: bool = False,
 ) -> list[EncodedExample]:
     """Tokens, words' first tokens and targets of every example.
 
-    A text of more than `max_length` tokens is truncated and marked; where a head reads windows, it becomes several
-    encoded examples instead, one after the other, which share one `Example`. `as_predicted`: see `ExampleTokenizer`.
+    A text of more than `max_length` tokens is truncated and marked, or with a `window_stride` read in windows, which
+    are sequences of one encoded example. Where a head reads windows by itself, a text becomes several encoded examples
+    instead, one after the other, which share one `Example`. `window_stride`, `as_predicted`: see `ExampleTokenizer`.
     """
     stride = stride_of(heads)
-    tokenize = ExampleTokenizer(tokenizer, max_length, stride, as_predicted=as_predicted)
+    tokenize = ExampleTokenizer(tokenizer, max_length, stride, window_stride=window_stride, as_predicted=as_predicted)
     return [
         with_targets(tokenized, heads, keeps_offsets=stride is not None)
         for start in range(0, len(examples), EXAMPLES_PER_CALL)
@@ -50,7 +53,7 @@ def encode_examples(
 
 
 def stride_of(heads: Mapping[str, Head]) -> int | None:
-    """Number of tokens that two windows of a text share; None where no head reads windows: texts are truncated."""
+    """Number of tokens that two windows of a text share; None where no head reads windows by itself."""
     return max((head.config.stride for head in heads.values() if head.reads_windows), default=None)
 
 
@@ -75,13 +78,30 @@ def with_targets(tokenized: TokenizedExample, heads: Mapping[str, Head], *, keep
 class ExampleTokenizer:
     """Tokenizes examples: the part of encoding that does not depend on the heads' labels (see `encode_examples`).
 
-    `stride`: see `stride_of`. A text with entities by characters has the words that predicting gives, which are learnt
-    whole; `as_predicted`, for dev and test: they are split at the entities' borders, each part being scored.
+    `stride`: see `stride_of`. `window_stride`: number of tokens, at least, that two windows of a text share where the
+    task reads long texts in windows (`batching.windows`); None: they are truncated. A text with entities by characters
+    has the words that predicting gives, which are learnt whole; `as_predicted`, for dev and test: they are split at the
+    entities' borders, each part being scored.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, stride: int | None, *, as_predicted: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        stride: int | None,
+        *,
+        window_stride: int | None = None,
+        as_predicted: bool = False,
+    ) -> None:
         self.tokenizer, self.max_length, self.stride = tokenizer, max_length, stride
-        self.as_predicted = as_predicted
+        self.window_stride, self.as_predicted = window_stride, as_predicted
+        num_special = tokenizer.num_special_tokens_to_add(pair=True)
+        if window_stride is not None and window_stride >= max_length - num_special:
+            raise InputError(
+                f"batching.stride={window_stride}: windows of batching.max_length={max_length} tokens, {num_special} "
+                f"of them special, would share all others; set it to {max(0, max_length - num_special - 1)} or less, "
+                f"or raise batching.max_length"
+            )
         if stride is not None:
             # A window has at least one token of the second text beside the `stride` ones that it shares.
             self.first_length = max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
@@ -135,6 +155,8 @@ class ExampleTokenizer:
             tokens = replace(tokens, word_starts=share_tokens(example.text, words, tokens.word_starts))
         if words is not tagged_parts:
             tokens = replace(tokens, word_starts=starts_of_parts(tagged_parts, words, tokens.word_starts))
+        if self.window_stride is not None and len(tokens.input_ids) > self.max_length:
+            tokens, is_truncated = in_windows(tokens, self.max_length, self.window_stride)
         return TokenizedExample(example, tokens, is_truncated)
 
     def _choices(self, example: Example) -> TokenizedExample:
@@ -158,6 +180,7 @@ class ExampleTokenizer:
         from transformers.utils import PaddingStrategy
 
         strategy = TruncationStrategy.LONGEST_FIRST if self.stride is None else TruncationStrategy.ONLY_SECOND
+        strategy = TruncationStrategy.DO_NOT_TRUNCATE if self.window_stride is not None else strategy
         self.tokenizer.set_truncation_and_padding(
             padding_strategy=PaddingStrategy.DO_NOT_PAD, truncation_strategy=strategy, max_length=self.max_length,
             stride=self.stride or 0, pad_to_multiple_of=None, padding_side=None,

@@ -107,14 +107,17 @@ class DataProcessor:
         self.reader = TaskReader(tasks, data_root=data_root, seed=seed, folder=folder)
         self.tasks = self.reader.tasks
 
-    def process(self, tokenizer: Any, *, max_length: int) -> ProcessedData:
-        """Read, check and encode all tasks; all are checked before any is encoded.
+    def process(
+        self, tokenizer: Any, *, max_length: int, window_strides: Mapping[str, int] | None = None
+    ) -> ProcessedData:
+        """Read, check and encode all tasks; all are checked before any is encoded. `window_strides`: see
+        `heads.window_strides`.
 
         Raises:
             InputError: bad input, with file and line, or the field, and the way out.
         """
         try:
-            return self._process(tokenizer, max_length)
+            return self._process(tokenizer, max_length, window_strides or {})
         finally:
             self.reader.clear()  # an encoded split has its examples beside it
 
@@ -122,10 +125,10 @@ class DataProcessor:
         """The examples of a task by split, checked for form; missing splits are split off from train."""
         return self.reader.read(name, self.reader.locate(name))
 
-    def _process(self, tokenizer: Any, max_length: int) -> ProcessedData:
+    def _process(self, tokenizer: Any, max_length: int, window_strides: Mapping[str, int]) -> ProcessedData:
         data = ProcessedData()
         fingerprint = None if self.cache is None else fingerprint_of(tokenizer)
-        opened = {name: self._open(name, fingerprint, max_length) for name in self.tasks}
+        opened = {name: self._open(name, fingerprint, max_length, window_strides.get(name)) for name in self.tasks}
         for name, task in opened.items():
             with naming(name), _recording_warnings(task.warnings):
                 self._collect_labels(name, task)
@@ -135,20 +138,23 @@ class DataProcessor:
                 self._check_labels(name, task)
             data.heads[name] = task.heads
         for name, task in opened.items():
-            for split, encoded, hashes in self._encode(name, task, tokenizer, max_length):
+            for split, encoded, hashes in self._encode(name, task, tokenizer, max_length, window_strides.get(name)):
                 plain, dot, set_name = split.partition(".")
                 getattr(data, plain)[name + dot + set_name] = encoded
                 data.text_hashes[plain][name + dot + set_name] = hashes
                 data.reports.append(_report(name, split, task, encoded))
         return data
 
-    def _open(self, name: str, fingerprint: str | None, max_length: int) -> _TaskData:
+    def _open(self, name: str, fingerprint: str | None, max_length: int, window_stride: int | None) -> _TaskData:
         """The task's examples, from the cache if it has them, else from the task's files."""
         paths = self.reader.locate(name, self.splits)
         task = _TaskData({split: path is not None for split, path in paths.items()})
         if fingerprint is not None and self.cache is not None:
             with naming(name):
-                task.key = key_of(name, self.tasks[name], paths, fingerprint, max_length=max_length, seed=self.seed)
+                task.key = key_of(
+                    name, self.tasks[name], paths, fingerprint, max_length=max_length, window_stride=window_stride,
+                    seed=self.seed,
+                )  # fmt: skip
             if task.key is not None and self.splits != SPLITS:
                 task.key += "-" + "-".join(self.splits)
             task.cached = None if task.key is None else self.cache.find(task.key)
@@ -222,20 +228,23 @@ class DataProcessor:
                 task.num_missing[split] = num_missing
 
     def _encode(
-        self, name: str, task: _TaskData, tokenizer: Any, max_length: int
+        self, name: str, task: _TaskData, tokenizer: Any, max_length: int, window_stride: int | None
     ) -> Iterator[tuple[str, EncodedSplit, np.ndarray]]:
         """Each split, encoded, and the hashes of its texts; the task is cached first, if there is a cache."""
         stride = stride_of(task.heads)
         tokenizers = {
-            split: ExampleTokenizer(tokenizer, max_length, stride, as_predicted=split != "train")
+            split: ExampleTokenizer(
+                tokenizer, max_length, stride, window_stride=window_stride, as_predicted=split != "train"
+            )
             for split in task.splits
         }
         cached = task.cached or self._write_to_cache(name, task, tokenizers)
         for split, examples in task.splits.items():
             if cached is None:
                 encoded = encode_examples(
-                    examples, task.heads, tokenizer, max_length=max_length, as_predicted=split != "train"
-                )
+                    examples, task.heads, tokenizer,
+                    max_length=max_length, window_stride=window_stride, as_predicted=split != "train",
+                )  # fmt: skip
                 yield split, InMemorySplit(encoded), storage.hashes_of(examples)
                 continue
             stored = StoredSplit(cached.folders[split], task.heads, keeps_offsets=stride is not None)

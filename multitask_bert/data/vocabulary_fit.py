@@ -35,7 +35,7 @@ class VocabularyFit:
 
     def add(self, windows: Sequence[EncodedExample]) -> None:
         """Count an example, given as its windows."""
-        if len(windows) > 1 or windows[0].is_truncated:
+        if len(windows) > 1 or windows[0].is_truncated or windows[0].is_in_windows:
             return
         tokens = [token for token in windows[0].input_ids if token not in self._special]
         self.num_words += count_words(windows[0].example)

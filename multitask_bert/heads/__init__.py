@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, HeadConfig, TaskConfig
@@ -23,7 +24,7 @@ from multitask_bert.trust.classes import users_code
 __all__ = [
     "HEAD_TYPES", "Head", "UnknownLabelError", "check_heads", "expected_here", "head_type", "is_f1", "make_head",
     "parse_label",
-    "reported_keys",
+    "reported_keys", "truncating_tasks", "window_strides",
 ]  # fmt: skip
 
 HEAD_TYPES: dict[str, type[Head]] = {
@@ -109,6 +110,7 @@ def check_heads(config: ExperimentConfig) -> None:
     ]
     if not problems:
         problems = [problem for name, task in config.tasks.items() for problem in _task_problems(name, task)]
+        problems += _window_problems(config)
     if not problems and config.action == "train":
         reported = reported_keys(config.tasks)
         if (best := metric_for_best(config)) not in reported:
@@ -116,6 +118,26 @@ def check_heads(config: ExperimentConfig) -> None:
         problems += _study_problems(config, reported) if config.verify else ()
     if problems:
         raise InputError("\n".join(problems))
+
+
+def window_strides(config: ExperimentConfig) -> dict[str, int]:
+    """By task whose long texts are read in windows: the least number of tokens that two neighbours share.
+
+    Tasks with heads that read windows by themselves, or none, are not among them.
+    """
+    batching = config.batching
+    stride = batching.max_length // 4 if batching.stride is None else batching.stride
+    return {
+        name: stride
+        for name, task in config.tasks.items()
+        if _asks_for_windows(config, task) and all(_joins_windows(head_type(head.type)) for head in task.heads.values())
+    }
+
+
+def truncating_tasks(config: ExperimentConfig) -> list[str]:
+    """The tasks whose long texts `batching.windows=true` would read in windows, and which now truncate them."""
+    with_windows = replace(config, batching=replace(config.batching, windows=True))
+    return [name for name in window_strides(with_windows) if name not in window_strides(config)]
 
 
 def metric_for_best(config: ExperimentConfig) -> str:
@@ -197,6 +219,35 @@ def _task_problems(name: str, task: TaskConfig) -> Iterator[str]:
     for head_name, head in task.heads.items():
         if not head_type(head.type).can_be_right:
             yield f"tasks.{name}.joint_accuracy: {head_name} ({head.type}) is never simply right; remove it"
+
+
+def _asks_for_windows(config: ExperimentConfig, task: TaskConfig) -> bool:
+    return config.batching.windows if task.windows is None else task.windows
+
+
+def _joins_windows(found: type[Head]) -> bool:
+    """Whether a head of this type reads a text in windows as one example: it reads whole texts, or words."""
+    return (found.pools_text or found.reads_words) and not (found.reads_choices or found.reads_windows)
+
+
+def _window_problems(config: ExperimentConfig) -> Iterator[str]:
+    """Heads that cannot read a long text in windows, and strides that leave no window; of tasks whose data is read."""
+    if config.action not in ("train", "inspect"):
+        return
+    max_length = config.batching.max_length
+    for name, task in config.tasks.items():
+        for head_name, head in task.heads.items():
+            found, where = head_type(head.type), f"tasks.{name}.heads.{head_name}"
+            if found.reads_windows and head.stride >= max_length:
+                yield f"{where}.stride={head.stride}: must be below batching.max_length={max_length}"
+            if found.reads_windows and task.windows is False:
+                yield f"tasks.{name}.windows=false: {head_name} ({head.type}) always reads windows; remove it"
+            if _asks_for_windows(config, task) and not found.reads_windows and not _joins_windows(found):
+                asked = "batching.windows" if task.windows is None else f"tasks.{name}.windows"
+                yield (
+                    f"{asked}=true: {where} ({head.type}) cannot read a text in windows; truncate the task's long "
+                    f"texts with tasks.{name}.windows=false"
+                )
 
 
 def _head_problems(where: str, head: HeadConfig) -> Iterator[str]:

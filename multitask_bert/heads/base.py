@@ -42,7 +42,7 @@ class Head(ABC):
     pair_fields: ClassVar[tuple[str, str]] = ("text", "text_pair")  # names of two texts to predict for
     reads_words: ClassVar[bool] = False  # needs words: one target per word
     pools_text: ClassVar[bool] = True  # reads one vector per sequence (see `pooling`); else the tokens of its targets
-    reads_windows: ClassVar[bool] = False  # a text that is too long is read in overlapping windows, not truncated
+    reads_windows: ClassVar[bool] = False  # each window of a long text is an example to it, whatever `windows` says
     reads_choices: ClassVar[bool] = False  # reads every choice of an example, not the one text
     fewest_labels: ClassVar[int] = 2  # in train; with fewer, there is nothing to learn
     can_be_right: ClassVar[bool] = True  # a prediction is right or wrong, so that a joint accuracy is defined

@@ -18,21 +18,30 @@ from multitask_bert.records import EncodedExample, Example
 
 
 def encode_as_trained(
-    input_type: str, inputs: Sequence[Input], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
+    input_type: str,
+    inputs: Sequence[Input],
+    heads: Mapping[str, Head],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    window_strides: Mapping[str, int] | None = None,
 ) -> list[list[list[EncodedExample]]]:
     """For every input, groups of windows: one for the heads of all tasks that read it alike, nearly always all, so that
     it goes through the encoder once.
 
-    Contexts are read in windows with each task's own stride. A text with a word for which the tokenizer has no token (a
-    lone accent, a zero-width space) has the unknown token there for tasks with heads over words, and none for others.
+    Contexts are read in windows with each task's own stride, and so are the long texts of tasks in `window_strides`. A
+    text with a word for which the tokenizer has no token (a lone accent, a zero-width space) has the unknown token
+    there for tasks with heads over words, and none for others.
     """
-    by_stride: dict[int | None, dict[str, Head]] = {}
+    by_strides: dict[tuple[int | None, int | None], dict[str, Head]] = {}
     for name, head in heads.items():
-        by_stride.setdefault(stride_of(_of_task(name, heads)), {})[name] = head
+        window_stride = (window_strides or {}).get(name.partition("/")[0])
+        by_strides.setdefault((stride_of(_of_task(name, heads)), window_stride), {})[name] = head
     groups: list[list[list[EncodedExample]]] = [[] for _ in inputs]
-    for alike in by_stride.values():
-        encoded = encode_inputs(input_type, inputs, alike, tokenizer, max_length=max_length)
-        for index, parts in enumerate(_separated(input_type, inputs, encoded, alike, tokenizer, max_length)):
+    for (_, window_stride), alike in by_strides.items():
+        lengths: dict[str, Any] = {"max_length": max_length, "window_stride": window_stride}
+        encoded = encode_inputs(input_type, inputs, alike, tokenizer, **lengths)
+        for index, parts in enumerate(_separated(input_type, inputs, encoded, alike, tokenizer, **lengths)):
             groups[index] += parts
     return groups
 
@@ -43,9 +52,12 @@ def _separated(
     encoded: Sequence[list[EncodedExample]],
     heads: Mapping[str, Head],
     tokenizer: Any,
-    max_length: int,
+    **lengths: Any,
 ) -> list[list[list[EncodedExample]]]:
-    """The windows of each input; separate ones for tasks without heads over words, where words were replaced."""
+    """The windows of each input; separate ones for tasks without heads over words, where words were replaced.
+
+    `lengths`: see `encode_inputs`.
+    """
     groups = [[windows] for windows in encoded]
     plain = {
         name: head for name, head in heads.items() if not any(h.reads_words for h in _of_task(name, heads).values())
@@ -54,7 +66,7 @@ def _separated(
         return groups
     unknown = tokenizer.unk_token_id
     doubtful = [index for index, (window, *_) in enumerate(encoded) if unknown in window.input_ids]
-    again = encode_inputs(input_type, [inputs[index] for index in doubtful], plain, tokenizer, max_length=max_length)
+    again = encode_inputs(input_type, [inputs[index] for index in doubtful], plain, tokenizer, **lengths)
     for index, (without,) in zip(doubtful, again, strict=True):
         (window,) = encoded[index]
         if without.input_ids != window.input_ids:
@@ -70,7 +82,13 @@ def _of_task(name: str, heads: Mapping[str, Head]) -> dict[str, Head]:
 
 
 def encode_inputs(
-    input_type: str, inputs: Sequence[Input], heads: Mapping[str, Head], tokenizer: Any, *, max_length: int
+    input_type: str,
+    inputs: Sequence[Input],
+    heads: Mapping[str, Head],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    window_stride: int | None = None,
 ) -> list[list[EncodedExample]]:
     """For every input, all of one type, its windows (one, except for long contexts of a question)."""
     need_words = any(head.reads_words for head in heads.values())
@@ -81,7 +99,7 @@ def encode_inputs(
         read = [one if item.is_exact else _stripped(one) for item, one in zip(inputs, given, strict=True)]
     else:
         read = given
-    encoded = encode_examples(read, heads, tokenizer, max_length=max_length)
+    encoded = encode_examples(read, heads, tokenizer, max_length=max_length, window_stride=window_stride)
     return [
         [replace(window, example=example) for window in windows]
         for example, windows in zip(given, group_windows(encoded), strict=True)

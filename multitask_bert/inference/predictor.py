@@ -92,7 +92,7 @@ class Predictor:
         pair of texts, or a dict: `{text}`, `{text, text_pair}`, `{words: [...]}`, `{question, context}` or
         `{text, choices: [...]}`; other keys are returned unchanged. All heads (of `tasks`) that fit an input predict
         for it; for an empty text, none does. `truncated: True` marks a text of which only the first `max_length` tokens
-        were read.
+        were read; a task that was trained with windows reads it whole.
 
         Inputs are read ahead into a buffer, which grows from 1 to 64 batches; no more is kept in memory.
 
@@ -183,7 +183,10 @@ class Predictor:
         encoded: dict[int, list[list[EncodedExample]]] = {index: [] for index in range(len(inputs))}
         for input_type, indices in by_type.items():
             own, heads = [inputs[index] for index in indices], self.heads_for(input_type, tasks)
-            groups = encode_as_trained(input_type, own, heads, self.tokenizer, max_length=self.max_length)
+            groups = encode_as_trained(
+                input_type, own, heads, self.tokenizer,
+                max_length=self.max_length, window_strides=self.model.window_strides,
+            )  # fmt: skip
             encoded.update(zip(indices, groups, strict=True))
         return encoded
 
@@ -201,7 +204,7 @@ class Predictor:
         batch = collate([("", example) for example in examples], pad_id=int(self.tokenizer.pad_token_id or 0))
         batch.targets = {_separated(name): target for (_, name), target in batch.targets.items()}
         found: list[dict[str, Prediction]] = [{} for _ in examples]
-        for (task, head), output in self.model(batch.to(self.device)).items():
+        for (task, head), output in self.model(batch.to(self.device), max_tokens=self.max_tokens).items():
             by_example = logits_by_example(output, batch.targets[task, head], batch.num_examples)
             for logits_ML, example, predictions in zip(by_example, examples, found, strict=True):
                 if (name := f"{task}/{head}") in example.targets:

@@ -9,6 +9,8 @@ import importlib.util
 import inspect
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,23 @@ class Encoder(nn.Module):
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """hidden_BSH; undefined on padding."""
+    def forward(self, batch: Batch, *, max_tokens: int | None = None) -> Tensor:
+        """hidden_BSH; undefined on padding. `max_tokens`: rows of a padded batch run at once (None: all)."""
+        if max_tokens is not None and batch.input_ids_BS.numel() > max_tokens:
+            return torch.cat([self._run(part) for part in _parts(batch, max_tokens)])
         return self._run(batch)
 
-    def read(self, batch: Batch, token_R: Tensor) -> Tensor:
-        """hidden_RH of some tokens, by index into the B*S grid; where possible, the others skip the last layer."""
+    def read(self, batch: Batch, token_R: Tensor, *, max_tokens: int | None = None) -> Tensor:
+        """hidden_RH of some tokens, by index into the B*S grid, sorted; where possible, the others skip the last layer.
+
+        `max_tokens`: see `forward`.
+        """
+        if max_tokens is not None and batch.input_ids_BS.numel() > max_tokens:
+            parts = list(_parts(batch, max_tokens))
+            size = parts[0].input_ids_BS.numel()
+            return torch.cat(
+                [self.read(part, token_R[token_R // size == n] - n * size) for n, part in enumerate(parts)]
+            )
         if self.skips_unread and token_R.numel():
             with last_layer.computing_only(token_R):
                 return self._run(batch)[0]
@@ -102,6 +115,15 @@ class Encoder(nn.Module):
             return first_MH
         pooled_MH: Tensor = pooler(first_MH[:, None])
         return pooled_MH
+
+
+def _parts(batch: Batch, max_tokens: int) -> Iterator[Batch]:
+    """A padded batch in parts of as many rows as have `max_tokens` tokens, one at least."""
+    size = max(1, max_tokens // batch.input_ids_BS.shape[1])
+    for start in range(0, len(batch.input_ids_BS), size):
+        names = ("input_ids_BS", "position_BS", "token_type_BS", "sequence_BS")
+        rows = {name: getattr(batch, name)[start : start + size] for name in names}
+        yield replace(batch, **rows, num_tokens=int((rows["sequence_BS"] >= 0).sum()))
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerFast:

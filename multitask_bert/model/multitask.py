@@ -40,7 +40,8 @@ class MultiTaskModel(nn.Module):
     `pooling`, `head_init`: how texts are pooled and heads drawn where a head does not say (see ModelConfig).
 
     `max_length` (in tokens) and `input_types` (by task: `Example.input_type`) say what the model was trained on, as
-    predicting needs to know; None, or no entry: not known.
+    predicting needs to know; None, or no entry: not known. `window_strides`, by task that reads long texts in windows:
+    the tokens that two of them share.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class MultiTaskModel(nn.Module):
         head_init: str = "normal",
         max_length: int | None = None,
         input_types: Mapping[str, str] | None = None,
+        window_strides: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -59,6 +61,7 @@ class MultiTaskModel(nn.Module):
         self.heads = {task: dict(sorted(by_name.items())) for task, by_name in sorted(heads.items())}
         self.pooling = pooling
         self.max_length, self.input_types = max_length, dict(input_types or {})
+        self.window_strides = dict(window_strides or {})
         self.autocast: torch.dtype | None = None  # of products; None: that of the weights
         rate = head_dropout(encoder.config)
         self.head_modules = nn.ModuleDict(
@@ -110,27 +113,39 @@ class MultiTaskModel(nn.Module):
                 heads[name].share(head)
             self.heads[task] = heads
 
-    def forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
-        """Logits and losses of every head that has targets in the batch."""
+    def forward(self, batch: Batch, *, max_tokens: int | None = None) -> dict[tuple[str, str], HeadOutput]:
+        """Logits and losses of every head that has targets in the batch.
+
+        `max_tokens`: in a padded batch with a text in windows, as many windows as that run at once (for evaluation,
+        where a text may be longer than any batch); None: all.
+        """
         device = batch.input_ids_BS.device.type
         with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
-            return self._forward(batch)
+            return self._forward(batch, max_tokens if batch.first_N is not None else None)
 
-    def _forward(self, batch: Batch) -> dict[tuple[str, str], HeadOutput]:
+    def _forward(self, batch: Batch, max_tokens: int | None) -> dict[tuple[str, str], HeadOutput]:
         reads_all = any(self._pooling(*key) in POOLINGS_OF_ALL for key in batch.targets)
-        hidden = self.encoder(batch) if reads_all else self.encoder.read(batch, batch.token_R)
+        if reads_all:
+            hidden = self.encoder(batch, max_tokens=max_tokens)
+        else:
+            hidden = self.encoder.read(batch, batch.token_R, max_tokens=max_tokens)
         outputs = {}
         for (task, name), target in batch.targets.items():
-            pooling = self._pooling(task, name)
+            head, pooling = self.heads[task][name], self._pooling(task, name)
+            first_N = batch.first_N if head.pools_text and not head.reads_choices else None
             if pooling in POOLINGS_OF_ALL:
-                features_MH = pool_texts(hidden, batch, pooling)[target.sequence_M]
+                features_NH = pool_texts(hidden, batch, pooling)
+                features_MH = features_NH[target.sequence_M] if first_N is None else features_NH
             else:
-                features_MH = states_of_targets(hidden, batch, target, is_whole=reads_all)
+                token_M = target.token_M if first_N is None else first_N
+                features_MH = states_of_tokens(hidden, batch, token_M, is_whole=reads_all)
             if pooling == "pooler":
                 features_MH = self.encoder.pool(features_MH)
+            if first_N is not None:
+                features_MH = mean_of_windows(features_MH, batch)[target.example_M]
             owner, owned = self.owner_of(task, name)
             module: nn.ModuleDict = self.head_modules[owner]  # type: ignore[assignment]
-            outputs[task, name] = self.heads[task][name].loss(module[owned](features_MH), target)
+            outputs[task, name] = head.loss(module[owned](features_MH), target)
         return outputs
 
     def _pooling(self, task: str, name: str) -> str:
@@ -178,6 +193,7 @@ class MultiTaskModel(nn.Module):
             model = cls(
                 encoder, heads, pooling=description["pooling"],
                 max_length=description.get("max_length"), input_types=description.get("kinds"),
+                window_strides={task: int(n) for task, n in description.get("window_strides", {}).items()},
             )  # fmt: skip
             model.load_weights(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -199,6 +215,7 @@ class MultiTaskModel(nn.Module):
             "pooling": self.pooling,
             "max_length": self.max_length,
             "kinds": self.input_types,
+            "window_strides": self.window_strides,
             "heads": {
                 task: {
                     name: {"config": asdict(head.config), "labels": list(head.labels.names)}
@@ -216,17 +233,29 @@ def _init_uniformly(module: nn.Module) -> None:
             layer.reset_parameters()
 
 
-def states_of_targets(hidden: Tensor, batch: Batch, target: TargetBatch, *, is_whole: bool) -> Tensor:
-    """hidden_MH of each target's token, from hidden_BSH (`is_whole`) or from hidden_RH of `batch.token_R`."""
+def states_of_tokens(hidden: Tensor, batch: Batch, token_M: Tensor, *, is_whole: bool) -> Tensor:
+    """hidden_MH of some tokens, from hidden_BSH (`is_whole`) or from hidden_RH of `batch.token_R`."""
     if is_whole:
-        return hidden.flatten(0, 1).index_select(0, target.token_M)
-    return hidden.index_select(0, torch.searchsorted(batch.token_R, target.token_M))
+        return hidden.flatten(0, 1).index_select(0, token_M)
+    return hidden.index_select(0, torch.searchsorted(batch.token_R, token_M))
 
 
 def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int) -> list[np.ndarray]:
     """The logits of each of a batch's examples, on the CPU; `target` as it was collated, before it went to a device."""
     counts = np.bincount(target.example_M.numpy(), minlength=num_examples)
     return np.split(output.logits_ML.float().cpu().numpy(), np.cumsum(counts)[:-1])
+
+
+def mean_of_windows(pooled_NH: Tensor, batch: Batch) -> Tensor:
+    """The mean of the vectors of each example's windows (Sun et al. 2019, 1905.05583, "hierarchical mean"), in fp32.
+
+    Of one window it is that window's vector, to the bit.
+    """
+    assert batch.example_N is not None
+    sums_EH = pooled_NH.new_zeros(batch.num_examples, pooled_NH.shape[1], dtype=torch.float32)
+    sums_EH = sums_EH.index_add(0, batch.example_N, pooled_NH.float())
+    sizes_E = sums_EH.new_zeros(batch.num_examples).index_add(0, batch.example_N, sums_EH.new_ones(batch.num_sequences))
+    return (sums_EH / sizes_E[:, None]).to(pooled_NH.dtype)
 
 
 def pool_texts(hidden_BSH: Tensor, batch: Batch, pooling: str) -> Tensor:

@@ -13,6 +13,7 @@ from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.splits import EncodedSplit
 from multitask_bert.data.vocabulary_fit import fit_warnings
+from multitask_bert.heads import window_strides
 from multitask_bert.model.encoder import check_length, load_encoder_config, load_tokenizer
 from multitask_bert.reports.leaks import Leak, find_leaks
 from multitask_bert.reports.splits import SplitFigures, count_split
@@ -45,7 +46,7 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
         config.tasks, data_root=config.data_root, seed=config.seed, cache=cache,
         num_processes=config.batching.encoding_processes,
     )  # fmt: skip
-    data = processor.process(tokenizer, max_length=max_length)
+    data = processor.process(tokenizer, max_length=max_length, window_strides=window_strides(config))
     vocabulary = str(config.model.tokenizer or config.model.pretrained)
     by_split = _by_split(data)
     are_split_off = {(report.task, report.split): report.was_cut_from_train for report in data.reports}

@@ -81,7 +81,7 @@ def _lengths(inspection: Inspection) -> TextTable:
     columns = ("task", "split", "50% to", "90% to", "99% to", "longest", "truncated", "windows")
     note = (
         f"In tokens; a text longer than batching.max_length={inspection.max_length} is truncated, or read in windows "
-        f"where its head can."
+        f"(batching.windows=true; span heads always do so)."
     )
     return TextTable("Lengths", columns, rows, note=note)
 

@@ -81,7 +81,7 @@ def count_split(
         num_words += count_words(example)
         fit.add(windows)
         num_truncated += windows[0].is_truncated
-        num_in_windows += len(windows) > 1
+        num_in_windows += len(windows) > 1 or windows[0].is_in_windows
         for head, value in example.labels.items():
             labels.setdefault(head, LabelCounter()).add(value if heads is None else heads[head].spelled(value))
             missing[head] += value is None
@@ -155,7 +155,7 @@ def _names_in(value: Any) -> Iterator[str]:
 def _length(windows: Sequence[EncodedExample], tokenizer: Any) -> int:
     """Number of tokens of an example before truncation."""
     first = windows[0]
-    if len(windows) == 1 and not first.is_truncated:
+    if len(windows) == 1 and not first.is_truncated and not first.is_in_windows:
         return len(first.input_ids)
     example = first.example
     seconds = example.choices or (example.text_pair,)

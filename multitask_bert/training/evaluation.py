@@ -163,7 +163,7 @@ def predict_task(
         for indices, (batch,) in zip(batches, loaded, strict=True):
             before_batch()
             moved = batch.to(device)
-            outputs = model(moved)
+            outputs = model(moved, max_tokens=max_tokens)
             for name, head in heads.items():
                 output, target = outputs[task, name], batch.targets[task, name]
                 loss_sums[name] += float(output.loss_sum)

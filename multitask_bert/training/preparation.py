@@ -18,7 +18,7 @@ from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.text_keys import leak_warnings
 from multitask_bert.data.vocabulary_fit import fit_warnings
-from multitask_bert.heads import Head, make_head
+from multitask_bert.heads import Head, make_head, truncating_tasks, window_strides
 from multitask_bert.model.acceleration import accelerate, be_deterministic
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
@@ -79,7 +79,14 @@ def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
         config.tasks, data_root=config.data_root, seed=config.seed, cache=Cache.from_environment(),
         num_processes=config.batching.encoding_processes,
     )  # fmt: skip
-    data = processor.process(tokenizer, max_length=config.batching.max_length)
+    strides = window_strides(config)
+    data = processor.process(tokenizer, max_length=config.batching.max_length, window_strides=strides)
+    tasks = truncating_tasks(config)
+    if num_truncated := sum(report.num_cut for report in data.reports if report.task in tasks):
+        log.warning(
+            "%s texts were truncated to batching.max_length=%d tokens: batching.windows=true reads them whole",
+            f"{num_truncated:,}", config.batching.max_length,
+        )  # fmt: skip
     others = {split: data.text_hashes[split] for split in ("dev", "test")}
     for warning in leak_warnings(data.text_hashes["train"], others):
         log.warning("%s", warning)
@@ -96,4 +103,5 @@ def _key_of_data(config: ExperimentConfig) -> str:
         for head in task["heads"].values():
             for field in WITHOUT_EFFECT:
                 del head[field]
-    return json.dumps([tasks, config.data_root, config.seed, config.batching.max_length], sort_keys=True)
+    options = [config.data_root, config.seed, config.batching.max_length, window_strides(config)]
+    return json.dumps([tasks, *options], sort_keys=True)

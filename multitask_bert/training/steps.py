@@ -51,9 +51,10 @@ class DoesNotFitError(Exception):
         """
         num_tokens = self._largest.input_ids_BS.numel()
         if self._largest.num_examples == 1:
+            shorter = "a smaller batching.max_length" if self._largest.first_N is None else "batching.windows=false"
             raise InputError(
                 f"out of memory: one example of {num_tokens} tokens does not fit into the device's memory; set "
-                f"trainer.precision=bf16, trainer.gradient_checkpointing=true or a smaller batching.max_length"
+                f"trainer.precision=bf16, trainer.gradient_checkpointing=true or {shorter}"
             )
         return num_tokens // 2
 

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from multitask_bert.config.checks import check
 from multitask_bert.config.schema import ExperimentConfig, is_lower_better
 from multitask_bert.errors import InputError
-from multitask_bert.heads import check_heads, metric_for_best
+from multitask_bert.heads import check_heads, metric_for_best, window_strides
 from multitask_bert.heads.scoring import check_custom_metrics
 from multitask_bert.model.earlier_heads import keep_heads
 from multitask_bert.model.encoder import describe_earlier_model
@@ -109,7 +109,7 @@ class Trainer:
         splits = {**data.test, **data.dev, **data.train}  # by task, one that it has
         model = MultiTaskModel(
             preparation.load_encoder(), heads, pooling=config.model.pooling, head_init=config.model.head_init,
-            max_length=config.batching.max_length,
+            max_length=config.batching.max_length, window_strides=window_strides(config),
             input_types={task: splits[task][0].example.input_type for task in heads if task in splits},
         )  # fmt: skip
         for line in keep_heads(model, config.model) if config.model.keep_heads else ():

@@ -30,11 +30,13 @@ from tests.data.task_files import CSV, GOOD_FILES, QUESTION, make_task, squad_fi
 
 
 def process(
-    task: TaskConfig, tokenizer: Any, folder: Path | None, *, seed: int = 1, max_length: int = 32, **options: Any
-) -> ProcessedData:
+    task: TaskConfig, tokenizer: Any, folder: Path | None, *, seed: int = 1, max_length: int = 32,
+    window_stride: int | None = None, **options: Any,
+) -> ProcessedData:  # fmt: skip
     cache = None if folder is None else Cache(folder)
     tasks = DataProcessor({"mine": task}, data_root="unused", seed=seed, cache=cache, **options)
-    return tasks.process(tokenizer, max_length=max_length)
+    strides = {} if window_stride is None else {"mine": window_stride}
+    return tasks.process(tokenizer, max_length=max_length, window_strides=strides)
 
 
 def contents(data: ProcessedData) -> dict[str, list[EncodedExample]]:
@@ -93,6 +95,16 @@ def test_cached_data_equals_data_encoded_without_a_cache(tmp_path: Path, tokeniz
     assert isinstance(found.train["mine"], StoredSplit)
 
 
+def test_cached_long_texts_in_windows_equal_those_encoded_without_a_cache(tmp_path: Path, tokenizer: Any) -> None:
+    rows = "".join(f"{word}\tO\n" for word in ("siku", "moja", "tulienda", "Asha", "sokoni") * 20)
+    task = make_task(tmp_path, "conll", {"train": f"Asha\tB-PER\n\n{rows}", "dev": rows}, test_fraction=0)
+    without = process(task, tokenizer, None, window_stride=8)
+    made, found = (process(task, tokenizer, tmp_path / "cache", window_stride=8) for _ in range(2))
+    assert contents(made) == contents(found) == contents(without)
+    assert made.reports == found.reports == without.reports
+    assert [one.is_in_windows for one in found.train["mine"]] == [False, True]
+
+
 def test_a_second_start_reads_and_encodes_nothing_and_says_so(
     tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
@@ -118,12 +130,13 @@ def test_options_that_change_the_encoded_data_make_a_new_cache_key(tmp_path: Pat
         process(task, tokenizer, cache)
     process(task, tokenizer, cache, seed=2)
     process(task, tokenizer, cache, max_length=16)
+    process(task, tokenizer, cache, window_stride=8)
     process(replace(task, source=replace(task.source, text="id")), tokenizer, cache)
     process(replace(task, heads={"mood": replace(task.heads["mood"], labels=["good", "bad"])}), tokenizer, cache)
     (tmp_path / "dev.txt").write_text(CSV["dev"] + "5,sawa,bad\n", encoding="utf-8")
     data = process(task, tokenizer, cache)
     assert len(data.dev["mine"]) == 2
-    assert num_kept(cache) == 7
+    assert num_kept(cache) == 8
 
 
 def test_names_of_labels_and_options_of_readers_make_a_new_cache_key(tmp_path: Path, tokenizer: Any) -> None:

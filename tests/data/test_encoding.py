@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import unicodedata
 from collections.abc import Sequence
@@ -114,6 +115,23 @@ def test_tokens_and_word_starts_equal_those_of_a_list_of_words(
         found = encode(words_example(words), tokenizer)
         assert list(found.input_ids) == expected["input_ids"], words
         assert found.word_starts == first_pieces(expected.word_ids(), len(words)), words
+
+
+@pytest.mark.parametrize("family", ["tokenizer", "byte_tokenizer", "untrimmed_tokenizer", "sentence_tokenizer"])
+def test_each_word_of_a_text_in_windows_starts_at_the_token_that_it_starts_at_in_the_whole_text(
+    request: pytest.FixtureRequest, family: str
+) -> None:
+    tokenizer = request.getfixturevalue(family)
+    example = words_example(random_words(random.Random(5), LETTERS, 60))
+    whole = encode(example, tokenizer)
+    (found,) = encode_examples([example], heads(), tokenizer, max_length=20, window_stride=5)
+    assert [found.input_ids[start] for start in found.word_starts] == [
+        whole.input_ids[start] for start in whole.word_starts
+    ]
+    windows = itertools.pairwise((*found.sequence_starts, len(found.input_ids)))
+    assert {found.input_ids[begin:end][:: end - begin - 1] for begin, end in windows} == {
+        whole.input_ids[:: len(whole.input_ids) - 1]
+    }
 
 
 @pytest.mark.parametrize("max_length", [3, 4, 7, 12, 30])
