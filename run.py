@@ -13,6 +13,7 @@ from multitask_bert.config import composition
 from multitask_bert.config.checked_loader import same_names
 from multitask_bert.config.checks import settings_without_effect
 from multitask_bert.config.joined_tasks import GROUP
+from multitask_bert.config.overrides import quote_compared_runs
 
 log = logging.getLogger(__name__)
 
@@ -34,5 +35,6 @@ if __name__ == "__main__":
     composition.register()
     sys.excepthook = ending.show_uncaught
     ending.refuse_pickles(sys.argv)
+    sys.argv[1:] = quote_compared_runs(sys.argv[1:])
     with ending.plain_errors():
         main()

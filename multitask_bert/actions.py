@@ -125,7 +125,9 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     """
     from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
+    from multitask_bert.data.splits import as_split
     from multitask_bert.model.multitask import MultiTaskModel
+    from multitask_bert.saving.predictions import write_predictions
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
     from multitask_bert.training.evaluation import Evaluator, gather_intervals, gather_metrics
@@ -154,6 +156,10 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
             metrics[name] = gather_metrics(results, head_weights(model))
             intervals = gather_intervals(results) if name == "test" else {}
             console.show_scores(title, results)
+            if (limit := config.trainer.keep_predictions) != 0:
+                split = {"eval": "dev"}.get(name, name)
+                examples = {task: as_split(dataset).examples() for task, dataset in datasets.items()}
+                write_predictions(folder, split, model.heads, results, examples, limit=limit)
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
 

@@ -45,6 +45,11 @@ def check(config: ExperimentConfig) -> None:
         raise InputError("\n".join(problems))
 
 
+def compared_folders(run_dir: str) -> list[Path]:
+    """The folders in the `run_dir=A,B` of `action=compare`."""
+    return [Path(part.strip()) for part in run_dir.split(",") if part.strip()]
+
+
 def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     """One line per setting that has no effect because of another one, or that leaves nothing to learn.
 
@@ -135,6 +140,8 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         )
     if action is not None and action.needs_run_dir and config.run_dir is None:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
+    if config.action == "compare" and config.run_dir is not None:
+        yield from _compared_run_problems(config.run_dir)
     if config.action == "predict":
         if config.input is None:
             yield "input: action=predict needs a file (text, .csv, .tsv or .jsonl), or input=- for standard input"
@@ -142,6 +149,15 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield f"output={config.output}: this is the input; name another file"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
+
+
+def _compared_run_problems(run_dir: str) -> Iterator[str]:
+    folders = compared_folders(run_dir)
+    if len(folders) != 2:
+        more = "; a table of many runs is made by action=report run_dir=FOLDER_OF_RUNS" if len(folders) > 2 else ""
+        yield f"run_dir={run_dir}: action=compare needs two runs, as in run_dir=A,B, not {len(folders)}{more}"
+    elif folders[0].resolve() == folders[1].resolve():
+        yield f"run_dir={run_dir}: these are one run; name two"
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
