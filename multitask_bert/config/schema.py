@@ -483,7 +483,7 @@ class ExperimentConfig:
     )
     run_dir: Optional[str] = setting(
         None,
-        "folder of an earlier run, for actions on it and `resume`; report: of a sweep or of several runs; compare: two, A,B",
+        "folder of an earlier run, for actions on it and `resume`; report: of a sweep or of runs; compare: two, A,B",
     )
     input: Optional[str] = setting(
         None, "a text, .csv, .tsv or .jsonl file, one of the run's own, or - for stdin", only_for=("predict",)

@@ -15,7 +15,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
 from multitask_bert.heads.scoring import comparable_metric, gain
 from multitask_bert.records import Prediction
-from multitask_bert.reports.run_settings import differing, settings_of, task_names
+from multitask_bert.reports.run_settings import UNSET, differing, settings_of, task_names
 from multitask_bert.saving.predictions import KeptAnswer, KeptExample, read_heads, read_predictions, sets_of
 from multitask_bert.saving.run_folder import refuse_no_run
 
@@ -105,13 +105,9 @@ def compare_runs(a: Path, b: Path) -> Comparison:
             f"run_dir={a},{b}: the runs have no head with a labelled test set in common; name two that have"
             + "".join(f"\n{note}" for note in dict.fromkeys(notes))
         )
-    settings_a, settings_b = settings_of(a), settings_of(b)
-    differences = [
-        (key, settings_a.get(key, "-"), settings_b.get(key, "-")) for key in differing([settings_a, settings_b])
-    ]
-    if task_names(settings_a) != task_names(settings_b):
-        differences.insert(0, ("tasks", task_names(settings_a), task_names(settings_b)))
-    return Comparison(str(a), str(b), differences, list(dict.fromkeys(notes)), found, flips)
+    return Comparison(
+        str(a), str(b), _differences(settings_of(a), settings_of(b)), list(dict.fromkeys(notes)), found, flips
+    )
 
 
 def refuse_other_examples(
@@ -138,6 +134,15 @@ def refuse_other_examples(
             f"{what}: the runs were tested on other examples: {len(of_a):,} in {a}, and {len(of_b):,} in {b}; {way_out}"
             f" (trainer.keep_predictions=null keeps those of all examples)"
         )
+
+
+def _differences(of_a: dict[str, str], of_b: dict[str, str]) -> list[tuple[str, str, str]]:
+    """The settings that differ; none where one folder is that of an evaluation, which has not learned anything."""
+    if not of_a or not of_b:
+        return []
+    differ = [(key, of_a.get(key, UNSET), of_b.get(key, UNSET)) for key in differing([of_a, of_b])]
+    tasks = task_names(of_a), task_names(of_b)
+    return differ if tasks[0] == tasks[1] else [("tasks", *tasks), *differ]
 
 
 def _test_sets(folder: Path) -> set[str]:

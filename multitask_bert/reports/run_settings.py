@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from multitask_bert.config.overrides import as_value, lies_in
-from multitask_bert.config.tree import flatten
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.tree import flatten, to_dict
 from multitask_bert.saving.run_folder import read_reproduction
 
 NOT_LEARNED_FROM = (
@@ -25,8 +26,11 @@ def settings_of(folder: Path) -> dict[str, str]:
     Raises:
         InputError: `reproduce.yaml` is damaged.
     """
-    tree = read_reproduction(folder) or {}
-    return {key: _shown(value) for key, value in flatten(tree) if lies_in(key, NOT_LEARNED_FROM) is None}
+    if (tree := read_reproduction(folder)) is None:
+        return {}
+    defaults = {key: value for key, value in to_dict(ExperimentConfig()).items() if key != "tasks"}
+    found = dict(flatten(defaults)) | dict(flatten(tree))  # a run may be older than some keys
+    return {key: _shown(value) for key, value in found.items() if lies_in(key, NOT_LEARNED_FROM) is None}
 
 
 def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:

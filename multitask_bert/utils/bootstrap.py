@@ -36,7 +36,7 @@ def interval_of_counts(
 def interval_of_gain(
     before_NK: Floats, after_NJ: Floats, statistic: Callable[[Floats], Floats], **options: Any
 ) -> Interval:
-    """The interval of how much `statistic` gains from one model to another, from the rows of both for the same examples.
+    """The interval of the gain in `statistic` from one model to another; rows of both, for the same examples.
 
     Paired: each resample holds the same examples for both (Koehn 2004, "Statistical significance tests for machine
     translation evaluation"). Options as in `interval_of_counts`.
