@@ -100,10 +100,25 @@ def train(
     config = replace(config, study=StudyConfig())  # the expected scores do not belong to the run
     files = config_files_of(folder) or config_files_of(folder.parent)  # of a seed's run, the job's folder
     with holding(folder):
-        return run_training(
+        best = run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
             started=started, config_files=files if before is None else before.get("config_files"),
         )  # fmt: skip
+        if config.trainer.cosines_every is not None:
+            show_affinities(folder)
+        return best
+
+
+def show_affinities(folder: Path) -> None:
+    """Write the page of the cosines that a run has measured; an error there is logged, since the run itself is done."""
+    from multitask_bert.reports.affinities import PAGE, read_affinities, write_affinities
+
+    try:
+        if (affinities := read_affinities(folder)) is not None:
+            write_affinities(affinities, folder)
+            make_console().print(f"Affinities   {shown(folder / PAGE)}")
+    except Exception as error:  # drawing, or a full disk
+        log.warning("%s: the page of affinities could not be written (%s)", folder, error, exc_info=True)
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:

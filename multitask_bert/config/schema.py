@@ -378,6 +378,11 @@ class TrainerConfig:
         None, "steps between checkpoints to resume from; null: one at each evaluation", at_least=1
     )
     keep_last: int = setting(2, "how many of these are kept while the run goes on; 0: none are written", at_least=0)
+    cosines_every: Optional[int] = setting(
+        None,
+        "steps between measurements of the cosines between the tasks' gradients on the encoder; null: none",
+        at_least=1,
+    )
     keep_predictions: Optional[int] = setting(
         100_000,
         "examples of each dev and test set of which the run keeps text, labels and predictions, in predictions/; "

@@ -28,7 +28,7 @@ COMMAND_KEYS = ("action", "resume", "run_dir")
 CHANGEABLE_KEYS = (
     "data_root", "name", "logger", "model.recipe",
     "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
-    "trainer.log_every", "trainer.keep_predictions", "trainer.on_non_finite",
+    "trainer.log_every", "trainer.keep_predictions", "trainer.cosines_every", "trainer.on_non_finite",
     "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
 
