@@ -50,13 +50,11 @@ def test_the_cosine_is_that_of_the_gradients_of_whole_backward_passes(make_confi
     assert found[key] == pytest.approx(dot / (norms[0] * norms[1]), rel=1e-4)
 
 
-def test_two_copies_of_one_task_on_the_same_examples_have_a_cosine_of_one(make_config: MakeConfig) -> None:
+def test_the_weight_of_a_task_does_not_change_its_cosines(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
-    whole = len(trainer.train_datasets["mood"])  # type: ignore[arg-type]
-    cosines = cosines_of(trainer, batch_size=whole)
-    gradient = cosines._gradient("mood", 0)
-    cosines._gradient = lambda task, step: gradient  # type: ignore[method-assign]
-    assert cosines.measure(0) == {"train_cosine_mood.people": pytest.approx(1.0)}
+    heavier = {key: 3.0 * weight for key, weight in trainer.weights.items() if key[0] == "mood"}
+    weighted = cosines_of(trainer, weights={**trainer.weights, **heavier})
+    assert weighted.measure(0) == pytest.approx(cosines_of(trainer).measure(0), rel=1e-4)
 
 
 def test_measuring_changes_neither_random_state_nor_weights_nor_gradients(make_config: MakeConfig) -> None:
@@ -71,21 +69,20 @@ def test_measuring_changes_neither_random_state_nor_weights_nor_gradients(make_c
     assert cosines_of(trainer).measure(5) == first
 
 
+def logged(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 @pytest.mark.slow
 def test_a_run_that_measures_cosines_learns_the_same_and_leaves_a_page(make_config: MakeConfig, tmp_path: Path) -> None:
-    jsonl = {"jsonl": {"_target_": "multitask_bert.tracking.jsonl.JsonlLogger"}}
     without = trained(make_config(num_epochs=2, dropout=0.1), tmp_path / "without")
-    config = make_config(num_epochs=2, dropout=0.1, cosines_every=2)
-    assert jsonl
-    with_cosines = trained(config, tmp_path / "with")
-    assert with_cosines["metrics"] == without["metrics"]
-    lines = [json.loads(line) for line in (tmp_path / "with" / "metrics.jsonl").read_text().splitlines()]
-    steps = [line["step"] for line in lines if "train_cosine_mood.people" in line]
-    assert steps == list(range(2, with_cosines["steps"] + 1, 2))
-    losses = [[line["train_loss"] for line in found if "train_loss" in line] for found in (lines, [
-        json.loads(line) for line in (tmp_path / "without" / "metrics.jsonl").read_text().splitlines()
-    ])]  # fmt: skip
-    assert losses[0] == losses[1]
+    measured = trained(make_config(num_epochs=2, dropout=0.1, cosines_every=2), tmp_path / "with")
+    assert measured["metrics"] == without["metrics"]
+    lines = {name: logged(tmp_path / name) for name in ("with", "without")}
+    losses = {name: [line["train_loss"] for line in found if "train_loss" in line] for name, found in lines.items()}
+    assert losses["with"] == losses["without"]
+    steps = [line["step"] for line in lines["with"] if "train_cosine_mood.people" in line]
+    assert steps == list(range(2, measured["steps"] + 1, 2))
     names = {path.name for path in (tmp_path / "with").iterdir()}
     assert names >= {"affinities.html", "affinities.png", "affinities.json"}
 
