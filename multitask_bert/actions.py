@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.command_line.job import given_overrides, names_other_tasks
+from multitask_bert.config.checks import compared_folders
 from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config.setting import choices_of
@@ -99,10 +100,25 @@ def train(
     config = replace(config, study=StudyConfig())  # the expected scores do not belong to the run
     files = config_files_of(folder) or config_files_of(folder.parent)  # of a seed's run, the job's folder
     with holding(folder):
-        return run_training(
+        best = run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
             started=started, config_files=files if before is None else before.get("config_files"),
         )  # fmt: skip
+        if config.trainer.cosines_every is not None:
+            show_affinities(folder)
+        return best
+
+
+def show_affinities(folder: Path) -> None:
+    """Write the page of the cosines that a run has measured; an error there is logged, since the run itself is done."""
+    from multitask_bert.reports.affinities import PAGE, read_affinities, write_affinities
+
+    try:
+        if (affinities := read_affinities(folder)) is not None:
+            write_affinities(affinities, folder)
+            make_console().print(f"Affinities   {shown(folder / PAGE)}")
+    except Exception as error:  # drawing, or a full disk
+        log.warning("%s: the page of affinities could not be written (%s)", folder, error, exc_info=True)
 
 
 def verify(config: ExperimentConfig, folder: Path) -> None:
@@ -125,8 +141,10 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     """
     from multitask_bert.data.caching import Cache
     from multitask_bert.data.processor import DataProcessor
+    from multitask_bert.data.splits import as_split
     from multitask_bert.heads import window_strides
     from multitask_bert.model.multitask import MultiTaskModel
+    from multitask_bert.saving.predictions import write_predictions
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
     from multitask_bert.training.evaluation import Evaluator, gather_intervals, gather_metrics
@@ -155,6 +173,10 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
             metrics[name] = gather_metrics(results, head_weights(model))
             intervals = gather_intervals(results) if name == "test" else {}
             console.show_scores(title, results)
+            if (limit := config.trainer.keep_predictions) != 0:
+                split = {"eval": "dev"}.get(name, name)
+                examples = {task: as_split(dataset).examples() for task, dataset in datasets.items()}
+                write_predictions(folder, split, model.heads, results, examples, limit=limit)
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
 
@@ -253,14 +275,50 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
 
 def report(config: ExperimentConfig, folder: Path) -> None:
-    """Show the best trials of a sweep so far, and write the page in the sweep's folder."""
+    """Show the best trials of a sweep so far, and write the page in the sweep's folder; of any other folder with runs,
+    a table of them.
+    """
+    from multitask_bert.reports.run_table import runs_in
     from multitask_bert.sweeps.results import study_of, table_of
 
     assert config.run_dir is not None
     sweep_folder = Path(config.run_dir)
+    if not (sweep_folder / SWEEP).is_file() and runs_in(sweep_folder):
+        return report_runs(sweep_folder, folder)
     study = study_of(sweep_folder)
     make_console().print(table_of(study))
     write_report(study, sweep_folder)
+
+
+def report_runs(runs_folder: Path, folder: Path) -> None:
+    """Show a table of the runs in `runs_folder`, and write it as a page, Markdown and CSV in `folder`."""
+    from multitask_bert.reports.inspection_tables import print_tables
+    from multitask_bert.reports.run_table import PAGE, read_runs, tables_of, write_run_table
+
+    runs = read_runs(runs_folder)
+    write_run_table(runs, runs_folder, folder)
+    print_tables(tables_of(runs))
+    make_console().print(f"The same as a page that sorts: {shown(folder) / PAGE}")
+
+
+def compare(config: ExperimentConfig, folder: Path) -> None:
+    """Compare two runs on the test examples that both predicted; see `compare_runs`."""
+    from multitask_bert.reports.comparison import compare_runs
+    from multitask_bert.reports.comparison_page import NUM_FLIPS, PAGE, facts_of, tables_of, write_comparison
+    from multitask_bert.reports.inspection_tables import print_tables
+
+    assert config.run_dir is not None
+    for run_dir in (folders := compared_folders(config.run_dir)):
+        refuse(foreign_folders.link_problems(run_dir), f"run_dir={run_dir}")
+    comparison = compare_runs(*folders)
+    write_comparison(comparison, folder)
+    console = make_console()
+    for name, fact in facts_of(comparison).items():
+        console.print(f"{name}: {fact}")
+    for note in comparison.notes:
+        console.print(note)
+    print_tables(tables_of(comparison, NUM_FLIPS["console"]))
+    console.print(f"The same with more examples: {shown(folder) / PAGE}")
 
 
 def upload(config: ExperimentConfig, folder: Path) -> None:

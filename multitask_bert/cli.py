@@ -16,6 +16,7 @@ from multitask_bert.config import composition
 from multitask_bert.config.checked_loader import same_names
 from multitask_bert.config.checks import settings_without_effect
 from multitask_bert.config.joined_tasks import GROUP
+from multitask_bert.config.overrides import quote_compared_runs
 from multitask_bert.trust.paths import OWN_CONF
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def start(main: Callable[[], None]) -> None:
     composition.register()
     sys.excepthook = ending.show_uncaught
     ending.refuse_pickles(sys.argv)
+    sys.argv[1:] = quote_compared_runs(sys.argv[1:])
     with ending.plain_errors():
         main()
 

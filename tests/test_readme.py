@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from multitask_bert.config.checks import check
+from multitask_bert.config.overrides import quote_compared_runs
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.heads import check_heads
 from tests.composing import ROOT, config_of, run_line
@@ -31,7 +32,7 @@ def single_runs(command: str) -> list[list[str]]:
 @pytest.mark.parametrize("command", ON_OUR_DATA)
 def test_a_command_of_the_readme_composes_and_is_accepted(command: str) -> None:
     for words in single_runs(command):
-        config = config_of(*words)
+        config = config_of(*quote_compared_runs(words))  # as run.py does
         check(config)
         check_heads(config)
         assert config.tasks

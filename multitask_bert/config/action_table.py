@@ -28,7 +28,7 @@ ACTIONS = {
     "evaluate": Action(
         "score the model of a finished run again",
         needs_run_dir=True,
-        reads=("data_root", "batching.encoding_processes", *EVALUATION),
+        reads=("data_root", "batching.encoding_processes", "trainer.keep_predictions", *EVALUATION),
     ),
     "inspect": Action("show what is in the data of the tasks, before training: a table and a page"),
     "predict": Action(
@@ -46,6 +46,11 @@ ACTIONS = {
         needs_run_dir=True,
         reads=("data_root", "trainer.device", "logger"),
     ),
-    "report": Action("show the best trials of a sweep so far (run_dir=SWEEP) and write its page", needs_run_dir=True),
+    "report": Action(
+        "show the best trials of a sweep so far (run_dir=SWEEP), or a table of the runs in any other folder, and write "
+        "the page",
+        needs_run_dir=True,
+    ),
+    "compare": Action("compare two runs on the test set that both predicted (run_dir=A,B)", needs_run_dir=True),
     "upload": Action("send to MLflow what an earlier run or sweep could not send", needs_run_dir=True),
 }

@@ -45,6 +45,11 @@ def check(config: ExperimentConfig) -> None:
         raise InputError("\n".join(problems))
 
 
+def compared_folders(run_dir: str) -> list[Path]:
+    """The folders in the `run_dir=A,B` of `action=compare`."""
+    return [Path(part.strip()) for part in run_dir.split(",") if part.strip()]
+
+
 def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     """One line per setting that has no effect because of another one, or that leaves nothing to learn.
 
@@ -87,6 +92,8 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
         )
+    if trainer.cosines_every is not None and sum(task.source.has_train for task in config.tasks.values()) < 2:
+        yield f"trainer.cosines_every={trainer.cosines_every} has no effect: it needs two tasks that have train"
     averaging = config.averaging
     if averaging.kind != "ema" and averaging.decay != AveragingConfig.decay:
         yield f"averaging.decay={averaging.decay:g} has no effect with averaging.kind={averaging.kind}"
@@ -140,6 +147,8 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         )
     if action is not None and action.needs_run_dir and config.run_dir is None:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
+    if config.action == "compare" and config.run_dir is not None:
+        yield from _compared_run_problems(config.run_dir)
     if config.action == "predict":
         if config.input is None:
             yield "input: action=predict needs a file (text, .csv, .tsv or .jsonl), or input=- for standard input"
@@ -149,6 +158,15 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
     if config.model.keep_heads and config.model.pretrained is None:
         yield "model.keep_heads: needs the model of a run; name it, as in model.pretrained=RUN/model"
+
+
+def _compared_run_problems(run_dir: str) -> Iterator[str]:
+    folders = compared_folders(run_dir)
+    if len(folders) != 2:
+        more = "; a table of many runs is made by action=report run_dir=FOLDER_OF_RUNS" if len(folders) > 2 else ""
+        yield f"run_dir={run_dir}: action=compare needs two runs, as in run_dir=A,B, not {len(folders)}{more}"
+    elif folders[0].resolve() == folders[1].resolve():
+        yield f"run_dir={run_dir}: these are one run; name two"
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:

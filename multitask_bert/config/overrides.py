@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +42,21 @@ def without_quotes(value: Any) -> Any:
     if isinstance(value, dict):
         return {without_quotes(key): without_quotes(child) for key, child in value.items()}
     return value.text if isinstance(value, QuotedString) else value
+
+
+def quote_compared_runs(arguments: Sequence[str]) -> list[str]:
+    """The arguments of the command line, with quotes around the A,B of `action=compare run_dir=A,B`: without them,
+    Hydra would read a sweep over two values.
+    """
+    if "action=compare" not in arguments or {"-m", "--multirun"} & {*arguments}:
+        return list(arguments)
+    return [_with_quotes(argument) if argument.startswith("run_dir=") else argument for argument in arguments]
+
+
+def _with_quotes(override: str) -> str:
+    """`key=A,B` -> `key='A,B'`; a value that has quotes or brackets, or no comma, stays as it is."""
+    key, _, value = override.partition("=")
+    return override if "," not in value or value[0] in "'\"[" else f"{key}={_quoted(value, Quote.single)}"
 
 
 def keys_of(overrides: Iterable[str]) -> list[str]:

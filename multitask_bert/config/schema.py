@@ -385,6 +385,17 @@ class TrainerConfig:
         None, "steps between checkpoints to resume from; null: one at each evaluation", at_least=1
     )
     keep_last: int = setting(2, "how many of these are kept while the run goes on; 0: none are written", at_least=0)
+    cosines_every: Optional[int] = setting(
+        None,
+        "steps between measurements of the cosines between the tasks' gradients on the encoder; null: none",
+        at_least=1,
+    )
+    keep_predictions: Optional[int] = setting(
+        100_000,
+        "examples of each dev and test set of which the run keeps text, labels and predictions, in predictions/; "
+        "null: all; 0: none",
+        at_least=0,
+    )
     log_every: int = setting(
         10, "steps between calls of the loggers (metrics.jsonl has a line for each step all the same)", at_least=1
     )
@@ -498,7 +509,8 @@ class ExperimentConfig:
         False, "continue from the last checkpoint in run_dir (or hydra.run.dir), if there is one", only_for=("train",)
     )
     run_dir: Optional[str] = setting(
-        None, "folder of an earlier run, for actions on it and `resume`; report: of a sweep"
+        None,
+        "folder of an earlier run, for actions on it and `resume`; report: of a sweep or of runs; compare: two, A,B",
     )
     input: Optional[str] = setting(
         None, "a text, .csv, .tsv or .jsonl file, one of the run's own, or - for stdin", only_for=("predict",)

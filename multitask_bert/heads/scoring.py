@@ -62,6 +62,28 @@ def interval(
     return metrics.interval(compared.family, head.metrics[0], compared.golds, compared.found, **options)
 
 
+@dataclass(frozen=True)
+class Gain:
+    """How much better one model's predictions are than another's, for the same examples."""
+
+    metric: str
+    before: float
+    after: float
+    interval: tuple[float, float]  # 95%, of after - before; paired bootstrap over examples
+
+
+def gain(metric: str, before: Comparison, after: Comparison, **options: Any) -> Gain:
+    """The gain in one metric of ours; options as in `interval`. Both sides hold the same examples, in one order."""
+    made = before.family.make(metric)
+    sides = (before.golds, before.found), (after.golds, after.found)
+    return Gain(metric, made.value(*sides[0]), made.value(*sides[1]), made.gain_interval(*sides, **options))
+
+
+def comparable_metric(head: Head) -> str | None:
+    """The first of a head's metrics that is one score and of ours, so that it has intervals; None: there is none."""
+    return next((name for name in head.metrics if name != PER_LABEL and not is_custom(name)), None)
+
+
 def metric_problems(head_type: type[Head], config: HeadConfig) -> Iterator[str]:
     """Why `metrics:` cannot work, each problem as `metrics: why and the way out`."""
     metrics = head_type.metrics_of(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -27,15 +27,21 @@ def tables_of(inspection: Inspection) -> list[TextTable]:
 
 
 def show_tables(inspection: Inspection, file: Any = None) -> None:
+    """Print the tables; see `print_tables`."""
+    print_tables(tables_of(inspection), file)
+
+
+def print_tables(tables: Sequence[TextTable], file: Any = None) -> None:
     """Print tables to a terminal, and a line per row to anything else."""
     console = make_console(file)
-    for table in tables_of(inspection):
+    for table in tables:
         if console.is_terminal:
             _print_table(console, table)
         else:
             for row in table.rows:
-                names, cells = row[: table.num_names], list(zip(table.columns, row, strict=True))
-                shown = ", ".join(f"{column} {cell}" for column, cell in cells[table.num_names :])
+                num_names = table.num_names if table.num_names < len(row) else 1
+                names, cells = row[:num_names], list(zip(table.columns, row, strict=True))
+                shown = ", ".join(f"{column} {cell}" for column, cell in cells[num_names:] if cell)
                 console.print(on_one_line(f"{table.title}: {' '.join(names)}: {shown}"))
         if table.note:
             console.print(table.note)

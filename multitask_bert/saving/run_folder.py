@@ -41,9 +41,18 @@ def existing_run(config: ExperimentConfig) -> Path:
     """
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
-    if not (run_dir / HYDRA_CONFIG).is_file():
-        raise InputError(f"run_dir={run_dir}: not the folder of a run (it has no .hydra/config.yaml)")
+    refuse_no_run(run_dir)
     return run_dir
+
+
+def refuse_no_run(folder: Path) -> None:
+    """Check that a folder is that of a run.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not (folder / HYDRA_CONFIG).is_file():
+        raise InputError(f"run_dir={folder}: not the folder of a run (it has no .hydra/config.yaml)")
 
 
 def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentConfig:

@@ -29,6 +29,7 @@ from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoint import capture, restore
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
 from multitask_bert.training.evaluation import gather_metrics
+from multitask_bert.training.gradient_cosines import GradientCosines
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.recovery import Recovery
 from multitask_bert.training.steps import StepLosses, steps_at
@@ -102,6 +103,7 @@ class TrainingLoop:
             self._step(micro_batches)
             self._advance(started)
             self._log_if_due()
+            self._measure_cosines_if_due()
             is_evaluated = self._evaluate_if_due()
             self._save_if_due(is_evaluated=is_evaluated)
             if self._is_over():
@@ -146,6 +148,20 @@ class TrainingLoop:
         if self.state.step % self.config.log_every == 0:
             self.trainer.log_steps()
             self.recovery.refuse_stuck()
+
+    def _measure_cosines_if_due(self) -> None:
+        every = self.config.cosines_every
+        if every is not None and self.state.step % every == 0 and len(self.trainer.train_datasets) > 1:
+            self.trainer.reporter.queue(self._cosines.measure(self.state.step), step=self.state.step)
+
+    @cached_property
+    def _cosines(self) -> GradientCosines:
+        trainer = self.trainer
+        return GradientCosines(
+            trainer.model, trainer.train_datasets,
+            weights=trainer.weights, batch_size=trainer.config.batching.batch_size, pad_id=trainer.pad_id,
+            seed=trainer.config.seed, device=trainer.device,
+        )  # fmt: skip
 
     def _report(self, metrics: Mapping[str, Tensor | float]) -> None:
         """Metrics of the step that is being made; logged with the next `log_steps`."""

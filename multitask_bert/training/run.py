@@ -14,7 +14,9 @@ from hydra.utils import instantiate
 from multitask_bert.config.overrides import as_word
 from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.config.schema import ExperimentConfig, run_name
+from multitask_bert.data.splits import as_split
 from multitask_bert.errors import InputError
+from multitask_bert.saving.predictions import write_predictions
 from multitask_bert.saving.resume import refuse_changed_config
 from multitask_bert.saving.run_folder import (
     REPRODUCE,
@@ -177,6 +179,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "data": [asdict(report) for report in trainer.output.data_reports],
     }
     with _writing_to(folder):
+        _keep_predictions(trainer, folder)
         provenance.write_end(folder, trainer.model, metrics)
         write_results(folder, results)
     for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
@@ -185,6 +188,23 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         trainer.reporter.log_artifact(folder / "model")
     assert trainer.checkpoints is not None
     trainer.checkpoints.remove()
+
+
+def _keep_predictions(trainer: Trainer, folder: Path) -> None:
+    """Write the predictions of the best model on dev and test, as its evaluations made them.
+
+    A run that was resumed after its best step has those on dev no more, and makes them again.
+    """
+    if (limit := trainer.config.trainer.keep_predictions) == 0:
+        return
+    best = trainer.results.get("best", {})
+    if trainer.eval_datasets and not all(name in best and best[name].predictions for name in trainer.eval_datasets):
+        best = trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
+    found = (("dev", best, trainer.eval_datasets), ("test", trainer.results.get("test", {}), trainer.test_datasets))
+    for split, results, datasets in found:
+        if results:
+            examples = {name: as_split(dataset).examples() for name, dataset in datasets.items()}
+            write_predictions(folder, split, trainer.model.heads, results, examples, limit=limit)
 
 
 def _collapses(trainer: Trainer) -> dict[str, Any]:

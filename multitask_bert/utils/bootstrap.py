@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,22 @@ def interval_of_counts(
     distinct_UK, times_U = np.unique(rows_NK, axis=0, return_counts=True)
     draws_RU = np.random.default_rng(seed).multinomial(len(rows_NK), times_U / len(rows_NK), size=num_resamples)
     return _ends(statistic(draws_RU @ distinct_UK), share)
+
+
+def interval_of_gain(
+    before_NK: Floats, after_NJ: Floats, statistic: Callable[[Floats], Floats], **options: Any
+) -> Interval:
+    """The interval of the gain in `statistic` from one model to another; rows of both, for the same examples.
+
+    Paired: each resample holds the same examples for both (Koehn 2004, "Statistical significance tests for machine
+    translation evaluation"). Options as in `interval_of_counts`.
+    """
+    num_columns = before_NK.shape[1]
+
+    def gain(sums_RK: Floats) -> Floats:
+        return statistic(sums_RK[:, num_columns:]) - statistic(sums_RK[:, :num_columns])
+
+    return interval_of_counts(np.concatenate([before_NK, after_NJ], axis=1), gain, **options)
 
 
 def interval_by_recomputing(

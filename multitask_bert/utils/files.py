@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-import shutil
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +14,7 @@ from typing import IO, Any
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
 NAME_BYTES = 120  # of a name that is made from other names; file systems allow 143 to 255, prefixes included
 HASH_DIGITS = 10
+CHUNK_BYTES = 1 << 20  # of a stream, read at once
 
 
 def sha256_of(path: Path) -> str:
@@ -81,13 +82,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_stream(path: Path, content: IO[bytes]) -> None:
     """As `write_bytes`, for the rest of an open file."""
+    write_parts(path, iter(lambda: content.read(CHUNK_BYTES), b""))
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """As `write_bytes`, for content that comes in parts, of which one at a time is in memory."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.unlink(missing_ok=True)
         with temporary.open(
             "xb"
         ) as file:  # must be new: through a link of that name, another file would be overwritten
-            shutil.copyfileobj(content, file)
+            file.writelines(parts)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

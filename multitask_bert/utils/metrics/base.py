@@ -14,8 +14,9 @@ import datasets
 import evaluate
 import numpy as np
 
-from multitask_bert.utils.bootstrap import Floats, Interval, interval_of_counts
+from multitask_bert.utils.bootstrap import Floats, Interval, interval_of_counts, interval_of_gain
 
+Pairs = tuple[Sequence[Any], Sequence[Any]]  # references and predictions
 CITATION = "see the docstring of multitask_bert.utils.metrics"
 
 
@@ -48,6 +49,10 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
     def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
         """Bootstrap interval over examples; see `multitask_bert.utils.bootstrap`."""
         return interval_of_counts(self.rows(references, predictions), self.statistic, **options)
+
+    def gain_interval(self, before: Pairs, after: Pairs, **options: Any) -> Interval:
+        """Paired bootstrap interval of the gain from one model's predictions to another's, for the same examples."""
+        return interval_of_gain(self.rows(*before), self.rows(*after), self.statistic, **options)
 
     def _info(self) -> evaluate.MetricInfo:
         features = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import datasets
 import numpy as np
 
 from multitask_bert.utils.bootstrap import Floats, Interval, interval_by_recomputing
-from multitask_bert.utils.metrics.base import CountedMetric, ratio
+from multitask_bert.utils.metrics.base import CountedMetric, Pairs, ratio
 
 
 class NumberMetric(CountedMetric):
@@ -41,12 +42,19 @@ class NumberMetric(CountedMetric):
     def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
         if self.config_name != "spearman":
             return super().interval(references, predictions, **options)
-        gold_N, found_N = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+        score = self._score_of((references, predictions))
+        return interval_by_recomputing(score, len(references), **options)
 
-        def score(indices: Any) -> float:  # ranks are those within the resample
-            return float(self.statistic(self.rows(gold_N[indices], found_N[indices]).sum(axis=0, keepdims=True))[0])
+    def gain_interval(self, before: Pairs, after: Pairs, **options: Any) -> Interval:
+        if self.config_name != "spearman":
+            return super().gain_interval(before, after, **options)
+        score, other_score = self._score_of(before), self._score_of(after)
+        return interval_by_recomputing(lambda indices: other_score(indices) - score(indices), len(before[0]), **options)
 
-        return interval_by_recomputing(score, len(gold_N), **options)
+    def _score_of(self, pairs: Pairs) -> Callable[[Any], float]:
+        """The score as a function of the indices of a resample, within which ranks are counted."""
+        gold_N, found_N = (np.asarray(side, dtype=np.float64) for side in pairs)
+        return lambda indices: self.value(gold_N[indices], found_N[indices])
 
 
 def _ranks(values_N: Floats) -> Floats:
