@@ -26,6 +26,7 @@ from multitask_bert.saving.run_folder import (
     write_results,
 )
 from multitask_bert.saving.store import CheckpointStore
+from multitask_bert.saving.test_counts import write_test_counts
 from multitask_bert.tracking.console import Console
 from multitask_bert.training import provenance
 from multitask_bert.training.collapse import CollapsedError, prepare_restart, read_restart, restarted
@@ -176,6 +177,8 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "data": [asdict(report) for report in trainer.output.data_reports],
     }
     with _writing_to(folder):
+        if "test" in metrics:
+            write_test_counts(folder, trainer.results["test"])
         provenance.write_end(folder, trainer.model, metrics)
         write_results(folder, results)
     for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):

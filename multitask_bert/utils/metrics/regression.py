@@ -28,6 +28,10 @@ class NumberMetric(CountedMetric):
         gold_N, found_N = _standardised(gold_N), _standardised(found_N)
         return np.stack([ones_N, gold_N, found_N, gold_N**2, found_N**2, gold_N * found_N], axis=1)
 
+    @property
+    def is_of_sums(self) -> bool:
+        return self.config_name != "spearman"  # ranks are those within the resample
+
     def statistic(self, sums_RK: Floats) -> Floats:
         if self.config_name in ("mse", "mae"):
             return ratio(sums_RK[:, 0], sums_RK[:, 1])
@@ -39,11 +43,11 @@ class NumberMetric(CountedMetric):
         return np.clip(ratio(count_R * xy_R - x_R * y_R, np.sqrt(product_R)), -1.0, 1.0)
 
     def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
-        if self.config_name != "spearman":
+        if self.is_of_sums:
             return super().interval(references, predictions, **options)
         gold_N, found_N = np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
 
-        def score(indices: Any) -> float:  # ranks are those within the resample
+        def score(indices: Any) -> float:
             return float(self.statistic(self.rows(gold_N[indices], found_N[indices]).sum(axis=0, keepdims=True))[0])
 
         return interval_by_recomputing(score, len(gold_N), **options)
