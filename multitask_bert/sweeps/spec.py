@@ -22,7 +22,7 @@ from multitask_bert.sweeps import conf_files
 from multitask_bert.sweeps.arms import Arms, plan_arms
 from multitask_bert.sweeps.samplers_and_pruners import check_sampler_and_pruner, grid_size
 from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
-from multitask_bert.sweeps.study import quiet_optuna
+from multitask_bert.sweeps.study import ARMS, quiet_optuna
 from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 from multitask_bert.utils.cost import Work
@@ -88,7 +88,7 @@ class SweepSpec:
             "reports": self.reports,
             "fixed_overrides": list(self.fixed),
             "caveats": list(self.caveats),
-            **({} if self.arms is None else {"arms": self.arms.described()}),
+            **({} if self.arms is None else {ARMS: self.arms.described()}),
             "conf_hash": conf_files.hash_of(files),
             "conf_files": files,
         }

@@ -3,7 +3,9 @@
 The gain is the mean, over seeds, of the difference between two scores on the same test set. Its variance has two parts:
 - v, of other test examples: that of the gain over paired bootstrap resamples of the examples (Efron and Tibshirani 1993;
   Koehn 2004), with the same resample for every training;
-- s^2/n, of other seeds: the sample variance of the n differences by seed, over n.
+- s^2/n, of other seeds: the variance of a difference by seed, over the number n of seeds. Of two or three seeds alone
+  it is too uncertain for strict levels, so it is pooled over all trainings of the study that are scored by this metric,
+  assuming that they vary alike; where the n differences themselves vary more, theirs counts.
 The test is Student's t on gain / sqrt(v + s^2/n), with the degrees of freedom of Satterthwaite (1946). The noise that
 single examples bring to single seeds is in both parts, so the test errs towards "cannot tell".
 """
@@ -24,6 +26,21 @@ CHUNK = 5_000_000  # weights of examples in memory at once
 
 
 @dataclass(frozen=True)
+class PooledVariance:
+    """The variance of a score over seeds, pooled over several trainings."""
+
+    variance: float
+    freedom: int  # degrees of freedom
+
+    @classmethod
+    def of(cls, scores: Sequence[Sequence[float]]) -> PooledVariance:
+        """Pool over trainings; `scores`: of each training, by seed."""
+        freedom = sum(len(by_seed) - 1 for by_seed in scores if by_seed)
+        squares = sum(float(np.var(by_seed)) * len(by_seed) for by_seed in scores if by_seed)
+        return cls(squares / freedom if freedom else 0.0, freedom)
+
+
+@dataclass(frozen=True)
 class GainTest:
     """A gain, its intervals and its p-value."""
 
@@ -31,7 +48,7 @@ class GainTest:
     num_seeds: int
     num_examples: int | None  # None: the score does not follow from sums over examples, so only the seeds count
     example_variance: float  # v
-    seed_variance: float  # s^2, of one seed
+    seed_variance: float  # s^2, of the difference between two trainings of one seed
     over_examples: Interval | None  # 95%, the seeds as they are
     over_seeds: Interval | None  # 95%, the examples as they are; None for one seed
     over_both: Interval | None  # 95%, by which the verdict goes
@@ -75,20 +92,26 @@ def interval_of_mean(values: Sequence[float]) -> Interval | None:
 
 
 def gain_test(
-    difference_S: Sequence[float], resampled_R: Floats | None, *, num_examples: int | None = None
+    difference_S: Sequence[float],
+    resampled_R: Floats | None,
+    *,
+    num_examples: int | None = None,
+    pooled: PooledVariance | None = None,
 ) -> GainTest:
     """Test whether a gain is other than 0.
 
     `difference_S`: of the scores, by seed; `resampled_R`: the mean over seeds of the difference in each resample of the
-    `num_examples` test examples, None where there is none.
+    `num_examples` test examples, None where there is none; `pooled`: of the scores over seeds, None: not known.
     """
     from scipy.stats import t
 
     differences = np.asarray(difference_S, dtype=np.float64)
     num_seeds, gain = len(differences), float(np.mean(differences))
-    seed_variance = float(np.var(differences, ddof=1)) if num_seeds > 1 else 0.0
+    seed_variance, seed_freedom = float(np.var(differences, ddof=1)) if num_seeds > 1 else 0.0, num_seeds - 1
+    if pooled is not None and pooled.freedom > 0:
+        seed_variance, seed_freedom = max(seed_variance, 2 * pooled.variance), pooled.freedom
     example_variance = float(np.var(resampled_R, ddof=1)) if resampled_R is not None else 0.0
-    parts = [(seed_variance / num_seeds, num_seeds - 1), (example_variance, (num_examples or 0) - 1)]
+    parts = [(seed_variance / num_seeds, seed_freedom), (example_variance, (num_examples or 0) - 1)]
     variance = sum(part for part, _ in parts)
     below = sum(part**2 / freedom for part, freedom in parts if freedom > 0)
     freedom = variance**2 / below if below > 0 else 1.0
