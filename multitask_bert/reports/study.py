@@ -1,4 +1,4 @@
-"""What a study found: scores, gains over training alone with a verdict each, what one joint checkpoint costs, and costs.
+"""What a study found: scores, gains over training alone with a verdict each, the price of one joint checkpoint, costs.
 
 study and the folders of its runs -> `StudyReport` (here) -> plots (study_plots.py) -> page and tables (study_page.py)
 
@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.errors import InputError
 from multitask_bert.records import task_of
-from multitask_bert.saving.run_folder import RESULTS, read_results
+from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results
 from multitask_bert.saving.test_counts import TestedHead, read_test_counts
 from multitask_bert.utils.bootstrap import Floats, Interval
 from multitask_bert.utils.significance import (
@@ -53,6 +53,7 @@ class Run:
     seconds: float  # of training
     parameters: int  # of the model; 0 if its file is gone
     heads: Mapping[str, TestedHead]  # by task.head
+    collapsed: frozenset[str]  # heads, as task.head, that learned nothing
     regrets: Mapping[str, float]  # by task.head: own best score on dev minus that of the joint checkpoint
 
 
@@ -99,13 +100,16 @@ class Gain:
     is_separate: bool
     test: GainTest
     corrected: float  # p-value after Holm's correction for all gains with this control
+    has_learned: bool  # False: the head learned nothing in any run, alone or together
     verdict: str  # helps | hurts | cannot tell
     needed: Needed | None  # what it takes to tell, where one cannot; None: no gain was seen
 
     @property
     def shown_partners(self) -> str:
-        return ("from " if self.is_zero_shot else "+ ") + "+".join(self.partners) + (
-            ", separate heads" if self.is_separate else ""
+        return (
+            ("from " if self.is_zero_shot else "+ ")
+            + "+".join(self.partners)
+            + (", separate heads" if self.is_separate else "")
         )
 
 
@@ -149,11 +153,13 @@ def read_study(study: optuna.Study, folder: Path) -> StudyReport:
     trials = {str(trial.params.get(KEY)): trial for trial in study.get_trials(deepcopy=False)}  # the last of each
     arms = tuple(_read_arm(one, trials.get(one["name"]), folder, seeds) for one in described["arms"])
     heads = tuple(sorted({name for arm in arms for run in arm.runs.values() for name in run.heads}))
-    resampled, notes = {}, list(study.user_attrs.get("caveats", []))
+    resampled: dict[tuple[str, str, int], Floats] = {}
+    notes = list(study.user_attrs.get("caveats", []))
     for head in heads:
         found, note = _resampled(arms, head)
         resampled |= found
         notes += [note] if note else []
+        notes += _collapses(arms, head)
     controls = tuple(dict.fromkeys(control for arm in arms for control in arm.controls))
     return StudyReport(
         study=study.study_name,
@@ -201,7 +207,9 @@ def _read_run(folder: Path) -> Run | None:
         dev, best = results["metrics"]["eval"], results["best_by_head"]
         keys = {name: f"eval_{name.replace('.', '_', 1)}_{head.metric}" for name, head in heads.items()}
         regrets = {name: best[name]["score"] - dev[key] for name, key in keys.items() if name in best and key in dev}
-        return Run(results["steps"], results["train_seconds"], _num_parameters(folder), heads, regrets) if heads else None
+        collapsed = frozenset(collapsed_heads(results))
+        number = _num_parameters(folder)
+        return Run(results["steps"], results["train_seconds"], number, heads, collapsed, regrets) if heads else None
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         log.warning("%s: is left out of the report (%s)", folder, error)
         return None
@@ -234,10 +242,7 @@ def _resampled(arms: Sequence[Arm], head: str) -> tuple[dict[tuple[str, str, int
     from multitask_bert.utils.metrics import scores_of_sums
 
     runs = {
-        (arm.name, head, seed): run.heads[head]
-        for arm in arms
-        for seed, run in arm.runs.items()
-        if head in run.heads
+        (arm.name, head, seed): run.heads[head] for arm in arms for seed, run in arm.runs.items() if head in run.heads
     }
     counted = {key: tested.counts for key, tested in runs.items() if tested.counts is not None}
     metric = next(iter(runs.values())).metric
@@ -249,13 +254,21 @@ def _resampled(arms: Sequence[Arm], head: str) -> tuple[dict[tuple[str, str, int
     return dict(zip(counted, scores, strict=True)), ""
 
 
+def _collapses(arms: Sequence[Arm], head: str) -> Iterator[str]:
+    found = {arm.shown: sum(head in run.collapsed for run in arm.runs.values()) for arm in arms}
+    listed = ", ".join(f"{name} ({number})" for name, number in found.items() if number)
+    if listed:
+        yield f"{head} learned nothing in runs of {listed}: see docs/recipes.md before you believe gains with these"
+
+
 def _score(arm: Arm, head: str, resampled: Mapping[tuple[str, str, int], Floats]) -> Score | None:
     by_seed = {seed: run.heads[head].score for seed, run in arm.runs.items() if head in run.heads}
     if not by_seed:
         return None
     of_runs = [resampled[arm.name, head, seed] for seed in by_seed if (arm.name, head, seed) in resampled]
+    metric = next(run.heads[head].metric for run in arm.runs.values() if head in run.heads)
     return Score(
-        arm.name, head, next(iter(arm.runs.values())).heads[head].metric, float(np.mean(list(by_seed.values()))), by_seed,
+        arm.name, head, metric, float(np.mean(list(by_seed.values()))), by_seed,
         over_examples=percentile_interval(np.mean(of_runs, axis=0)) if of_runs else None,
         over_seeds=interval_of_mean(list(by_seed.values())),
     )  # fmt: skip
@@ -281,11 +294,14 @@ def _gains(
             if (test := _test(arm, alone, head, resampled, pooled)) is not None:
                 found.append((head, arm, test))
     for (head, arm, test), corrected in zip(found, holm([test.p_value for *_, test in found]), strict=True):
-        verdict = CANNOT_TELL if corrected >= LEVEL else HELPS if test.gain > 0 else HURTS
+        alone = next(one for one in ours if one.trained == (task_of(head),))
+        has_learned = any(head not in run.collapsed for one in (arm, alone) for run in one.runs.values())
+        verdict = CANNOT_TELL if corrected >= LEVEL or not has_learned else HELPS if test.gain > 0 else HURTS
         partners = tuple(name for name in arm.trained if name != task_of(head))
         yield Gain(
-            control, head, arm.name, partners, task_of(head) not in arm.trained, arm.is_separate, test, corrected, verdict,
-            needed(test, num_tests=len(found)) if verdict == CANNOT_TELL else None,
+            control, head, arm.name, partners, task_of(head) not in arm.trained, arm.is_separate, test, corrected,
+            has_learned, verdict,
+            needed(test, num_tests=len(found)) if verdict == CANNOT_TELL and has_learned else None,
         )  # fmt: skip
 
 

@@ -16,16 +16,17 @@ from multitask_bert.reports.pages import Plot, TextTable, render
 from multitask_bert.reports.study import CANNOT_TELL, LANGUAGES, Arm, Gain, Score, StudyReport, read_study
 from multitask_bert.reports.study_plots import CONTROLS, draw_plots
 from multitask_bert.reports.text_tables import as_latex, as_markdown
-from multitask_bert.utils.bootstrap import Interval
+from multitask_bert.utils.bootstrap import NUM_RESAMPLES, Interval
 from multitask_bert.utils.files import finite, write_bytes, write_json
-from multitask_bert.utils.significance import LEVEL, NUM_RESAMPLES, POWER
+from multitask_bert.utils.significance import LEVEL, POWER
 
 PAGE, VALUES, PLOTS, MARKDOWN, LATEX = "report.html", "report.json", "plots", "tables.md", "tables.tex"
 METHOD = (
     f"Gain: mean over the seeds of the difference on test to training the task alone, in points. Intervals: 95%; over "
-    f"examples by {NUM_RESAMPLES:,} paired bootstrap resamples of the test set, over seeds by Student's t on the differences "
-    f"by seed. The verdict is that of a t-test with both variances (Satterthwaite), at {LEVEL:.0%} after Holm's correction "
-    f"for all gains of the table. docs/studies.md has the formulas."
+    f"examples by {NUM_RESAMPLES:,} paired bootstrap resamples of the test set, over seeds by Student's t on the "
+    f"differences by seed. The verdict is that of a t-test with both variances, at {LEVEL:.0%} after Holm's correction "
+    f"for all gains of the table. Needed: for a power of {POWER:.0%}, if the gain is as large as it seems: so many seeds "
+    f"with these examples, or so many examples with these seeds. docs/studies.md has the formulas."
 )
 
 
@@ -50,7 +51,11 @@ def verdicts(report: StudyReport) -> Iterator[str]:
         if gains:
             yield f"With {CONTROLS[control]}, over {report.seeds} seeds:"
         for gain in gains:
-            yield f"  {gain.head} {gain.shown_partners}: {_points(gain.test.gain)} {_range(gain.test.over_both)}, {_verdict(gain)}"
+            verdict = f"{gain.verdict} (needed: {_needed(gain)})" if _needed(gain) else gain.verdict
+            yield (
+                f"  {gain.head} {gain.shown_partners}: "
+                f"{_points(gain.test.gain)} {_range(gain.test.over_both)}, {verdict}"
+            )
     for arm, why in report.missing.items():
         yield f"Missing: {arm}, {why}"
 
@@ -83,8 +88,8 @@ def tables_of(report: StudyReport) -> Iterator[TextTable]:
     yield _scores(report)
     if rows := list(_regrets(report)):
         note = (
-            "Regret: the best score of the head at any evaluation on dev, minus its score at the step whose model is kept, "
-            "the best for all together; mean over the seeds, in points."
+            "Regret: the best score of the head at any evaluation on dev, minus its score at the step whose model is "
+            "kept, which is the best for all together; mean over the seeds, in points."
         )
         columns = ("trained together", "control", "head", "regret", "worst seed")
         yield TextTable("What one joint checkpoint costs", columns, rows, num_names=3, note=note)
@@ -99,7 +104,9 @@ def _summary(report: StudyReport) -> Iterator[str]:
             yield f"With {CONTROLS[control]}: no two arms have two seeds in common yet."
             continue
         found = [gain for gain in gains if gain.verdict != CANNOT_TELL]
-        told = "; ".join(f"{gain.head} {gain.shown_partners} {gain.verdict} ({_points(gain.test.gain)})" for gain in found)
+        told = "; ".join(
+            f"{gain.head} {gain.shown_partners} {gain.verdict} ({_points(gain.test.gain)})" for gain in found
+        )
         num_open = len(gains) - len(found)
         rest = f"of {num_open} of {len(gains)} gains one cannot tell" if num_open else "no gain is open"
         yield f"With {CONTROLS[control]}: {told + '; ' if told else ''}{rest}."
@@ -108,26 +115,36 @@ def _summary(report: StudyReport) -> Iterator[str]:
 def _gains(gains: Sequence[Gain], control: str) -> TextTable:
     rows = [
         (
-            gain.head, gain.shown_partners, _verdict(gain), _points(gain.test.gain), _range(gain.test.over_both),
-            _range(gain.test.over_examples), _range(gain.test.over_seeds), _p(gain.corrected),
+            gain.head, gain.shown_partners, gain.verdict, _points(gain.test.gain), _range(gain.test.over_both),
+            _range(gain.test.over_examples), _range(gain.test.over_seeds), _p(gain.corrected), _needed(gain),
         )
         for gain in gains
     ]  # fmt: skip
-    columns = ("head", "trained", "verdict", "gain", "95% over both", "over examples", "over seeds", "p (Holm)")
+    columns = (
+        "head",
+        "trained",
+        "verdict",
+        "gain",
+        "95% over both",
+        "over examples",
+        "over seeds",
+        "p (Holm)",
+        "needed to tell",
+    )
     return TextTable(f"Gains over alone, with {CONTROLS[control]}", columns, rows, num_names=3, note=METHOD)
 
 
-def _verdict(gain: Gain) -> str:
-    """`helps`, or `cannot tell: 12 seeds or 4,300 test examples would be needed`."""
+def _needed(gain: Gain) -> str:
+    """What it takes to tell, as `12 seeds or 4,300 examples`; empty where one can."""
     if gain.verdict != CANNOT_TELL:
-        return gain.verdict
+        return ""
+    if not gain.has_learned:
+        return "the head learned nothing"
     if gain.needed is None:
-        return f"{CANNOT_TELL}: no difference was seen"
+        return "no difference was seen"
     ways = [f"{gain.needed.seeds:,} seeds"] if gain.needed.seeds is not None else []
-    ways += [f"{gain.needed.examples:,} test examples"] if gain.needed.examples is not None else []
-    if not ways:
-        ways = [f"{_factor(gain.needed.times)} times as many seeds and test examples"]
-    return f"{CANNOT_TELL}: {' or '.join(ways)} would be needed for a gain of this size (power {POWER:.0%})"
+    ways += [f"{gain.needed.examples:,} examples"] if gain.needed.examples is not None else []
+    return " or ".join(ways) or f"{_factor(gain.needed.times)} times both"
 
 
 def _languages(report: StudyReport, control: str) -> TextTable:
@@ -138,7 +155,9 @@ def _languages(report: StudyReport, control: str) -> TextTable:
     for head in report.heads:
         task = task_of(head)
         others = everything - {task}
-        single = [s for arm in arms if len(arm.trained) == 1 and task not in arm.trained and (s := report.score(arm, head))]
+        single = [
+            s for arm in arms if len(arm.trained) == 1 and task not in arm.trained and (s := report.score(arm, head))
+        ]
         best = max(single, key=lambda score: score.mean, default=None)
         mean = f"{100 * float(np.mean([score.mean for score in single])):.1f}" if single else ""
         from_best = "" if best is None else f"{_with_interval(best)} ({best.arm})"
@@ -158,9 +177,7 @@ def _languages(report: StudyReport, control: str) -> TextTable:
     )  # fmt: skip
 
 
-def _of(
-    report: StudyReport, arms: Sequence[Arm], head: str, trained: set[str], *, is_separate: bool = False
-) -> str:
+def _of(report: StudyReport, arms: Sequence[Arm], head: str, trained: set[str], *, is_separate: bool = False) -> str:
     arm = next((arm for arm in arms if set(arm.trained) == trained and arm.is_separate == is_separate), None)
     score = None if arm is None else report.score(arm, head)
     return "" if score is None else _with_interval(score)
@@ -170,8 +187,7 @@ def _scores(report: StudyReport) -> TextTable:
     arms = {arm.name: arm for arm in report.arms}
     rows = [
         (
-            arms[score.arm].name, ", ".join(arms[score.arm].controls), score.head, score.metric, f"{100 * score.mean:.1f}",
-            _range(score.over_examples), _range(score.over_seeds),
+            score.arm, ", ".join(arms[score.arm].controls), score.head, score.metric, f"{100 * score.mean:.1f}", _range(score.over_examples), _range(score.over_seeds),
             " ".join(f"{seed}: {100 * value:.1f}" for seed, value in sorted(score.by_seed.items())),
         )
         for score in report.scores
@@ -204,7 +220,7 @@ def _costs(report: StudyReport) -> TextTable:
             rows.append((f"{len(alone)} models, each alone", control, *_cost(alone)))
             rows.append(("one model for all", control, *_cost([joint])))
     columns = ("trained", "control", "steps", "seconds", "parameters")
-    note = "Mean over the seeds, of one training: updates, seconds of training, and parameters of the model (of the models)."
+    note = "Mean over the seeds, of one training: updates, seconds of training, and parameters of the model or models."
     return TextTable("Cost", columns, rows, num_names=2, note=note)
 
 
@@ -225,7 +241,8 @@ def _values(report: StudyReport) -> dict[str, Any]:
             "folder": arm.folder, "problem": arm.problem,
             "runs": {
                 str(seed): {
-                    "steps": run.steps, "seconds": run.seconds, "parameters": run.parameters, "regrets": dict(run.regrets),
+                    "steps": run.steps, "seconds": run.seconds, "parameters": run.parameters,
+                    "regrets": dict(run.regrets), "collapsed": sorted(run.collapsed),
                     "scores": {name: head.score for name, head in run.heads.items()},
                 }
                 for seed, run in arm.runs.items()
@@ -254,4 +271,4 @@ def _p(value: float) -> str:
 
 
 def _factor(times: float) -> str:
-    return f"{times:.1f}" if times < 10 else f"{times:,.0f}"
+    return f"{times:.1f}" if times < 10 else f"{times:.0f}" if times <= 100 else "over 100"

@@ -15,6 +15,7 @@ from multitask_bert.utils.bootstrap import Interval
 MARKS = {HELPS: "helps", HURTS: "hurts", CANNOT_TELL: "?"}
 COLORS = {HELPS: "#2e8b57", HURTS: "#c8553d", CANNOT_TELL: "#8a949e"}
 CELL, LINE = (1.35, 0.62), 0.34  # inches
+EVERYTHING = "+ all others"
 CONTROLS = {"recipe": "the same recipe", "equal_updates": "equal numbers of updates"}
 
 
@@ -49,17 +50,24 @@ def _scores(report: StudyReport, control: str) -> Plot:
 def _gain_matrix(gains: Sequence[Gain], control: str) -> Plot:
     """A row per head, a column per set of partners."""
     heads = list(dict.fromkeys(gain.head for gain in gains))
-    partners = sorted({gain.shown_partners for gain in gains}, key=lambda name: (name.count("+"), name))
+    most = max(len(gain.partners) for gain in gains)
+    of_gain = {(gain.head, gain.arm): _column(gain, most) for gain in gains}
+    partners = sorted(set(of_gain.values()), key=lambda name: (name == EVERYTHING, name.count("+"), name))
     values = np.full((len(heads), len(partners)), np.nan)
     texts = np.full(values.shape, "", dtype=object)
     for gain in gains:
-        cell = heads.index(gain.head), partners.index(gain.shown_partners)
+        cell = heads.index(gain.head), partners.index(of_gain[gain.head, gain.arm])
         values[cell] = 100 * gain.test.gain
         texts[cell] = f"{100 * gain.test.gain:+.1f}\n{MARKS[gain.verdict]}"
     figure = _heat_map(values, texts, heads, partners, "RdBu", is_diverging=True)
     figure.axes[0].set(xlabel="trained with", ylabel="score of")
     caption = "Gain over training the task alone, in points; ?: one cannot tell."
     return Plot(f"gains_{control}", f"Gains with {CONTROLS[control]}", caption, png_of(figure))
+
+
+def _column(gain: Gain, most: int) -> str:
+    """The partners, in one column for all heads where they are all others."""
+    return EVERYTHING if most > 1 and len(gain.partners) == most else gain.shown_partners
 
 
 def _forest(gains: Sequence[Gain], control: str) -> Plot:
@@ -78,9 +86,9 @@ def _forest(gains: Sequence[Gain], control: str) -> Plot:
     axes.set(xlim=(-100 * reach, 100 * reach), xlabel="gain over alone, in points", ylim=(len(gains) - 0.5, -0.5))
     axes.set_yticks(range(len(gains)), [f"{gain.head}  {gain.shown_partners}" for gain in gains])
     caption = (
-        "Point and thick line: gain and 95% interval over examples and seeds, by which the verdict goes (green: helps, red: "
-        "hurts, grey: one cannot tell). Thin lines: over examples (below it), over seeds (above it); those that are longer "
-        "than the figure are cut off."
+        "Point and thick line: gain and 95% interval over examples and seeds, by which the verdict goes (green: helps, "
+        "red: hurts, grey: one cannot tell). Thin lines: over examples (below it), over seeds (above it). Lines that are "
+        "longer than the figure are cut off."
     )
     return Plot(f"intervals_{control}", f"Intervals with {CONTROLS[control]}", caption, png_of(figure))
 
@@ -98,7 +106,7 @@ def _heat_map(
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if is_diverging:
-        high = max(abs(low), abs(high), 0.1)
+        high = 1.4 * max(abs(low), abs(high), 0.1)  # so that text is legible on the darkest cell
         low = -high
     axes.imshow(values, cmap=colors, vmin=low, vmax=high if high > low else low + 1, aspect="auto", alpha=0.75)
     axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")

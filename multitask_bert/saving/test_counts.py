@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,8 @@ class TestedHead:
 
 def write_test_counts(folder: Path, results: Mapping[str, TaskResult]) -> None:
     """Write the file; named test sets and pooled scores are not in it."""
-    heads, arrays = {}, {}
+    heads: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for task, result in results.items():
         for head, scores in result.scores.items() if task == task_of(task) else ():
             metric, score = next(iter(scores.items()))

@@ -1,7 +1,7 @@
 """The arms of a study: the trainings that it compares, each with the overrides that make it.
 
-`hydra.sweeper.arms=transfer`: each task alone, each pair, all together. `arms=languages`: trained on each task, on all but
-one, on all, and tested on each; the tasks share all heads. The search space of a study has one parameter, the arm.
+`hydra.sweeper.arms=transfer`: each task alone, each pair, all together. `arms=languages`: trained on each task, on all
+but one, on all, and tested on each; the tasks share all heads. The search space of a study has one parameter, the arm.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ class Arms:
 
 
 def plan_arms(
-    sweeper: SweepConfig, joined: str, request: Request, compose: Compose, count_work: Callable[[ExperimentConfig], Work]
+    sweeper: SweepConfig,
+    joined: str,
+    request: Request,
+    compose: Compose,
+    count_work: Callable[[ExperimentConfig], Work],
 ) -> Arms:
     """Plan the arms of `hydra.sweeper.arms`.
 
@@ -142,7 +146,7 @@ def _transfer(sweeper: SweepConfig, config: ExperimentConfig, fixed: Sequence[st
     if not any(len(chosen) > 1 for chosen in sets):
         raise InputError(f"{WHERE}.subsets={sweeper.subsets}: no tasks are trained together; add pairs, all or a+b")
     for chosen in sorted({*alone, *sets}, key=lambda chosen: (len(chosen), chosen)):
-        of_tasks = [override for override in map(lambda one: _restricted(one, chosen), fixed) if override is not None]
+        of_tasks = [kept for override in fixed if (kept := _restricted(override, chosen)) is not None]
         yield Arm("+".join(chosen), chosen, (), (f"{GROUP}={'+'.join(chosen)}", *of_tasks))
 
 
@@ -173,7 +177,9 @@ def _languages(sweeper: SweepConfig, config: ExperimentConfig, fixed: Sequence[s
     if SEPARATE in subsets:
         if is_shared or len(trained) < len(tasks):
             why = "their files share the heads" if is_shared else "some of them have no train"
-            raise InputError(f"{WHERE}.subsets: {SEPARATE} needs tasks with heads of their own, but {why}; leave it out")
+            raise InputError(
+                f"{WHERE}.subsets: {SEPARATE} needs tasks with heads of their own, but {why}; leave it out"
+            )
         yield Arm(f"{'+'.join(trained)}, separate heads", trained, (), everything, is_separate=True)
 
 
@@ -191,6 +197,7 @@ def _with_controls(
             configs[arm.name] = compose([*fixed, *arm.overrides])
         except InputError as error:
             raise InputError(f"the arm {arm.name} of the study cannot be trained:\n{error}") from error
+    steps = {name: count_work(config).num_steps for name, config in configs.items()}  # or the data is refused
     if EQUAL_UPDATES not in sweeper.controls:
         return [_of(arm, RECIPE) for arm in arms], []
     for config in configs.values():
@@ -200,10 +207,12 @@ def _with_controls(
                     f"tasks.{name}.num_epochs={task.num_epochs:g}: with epochs of its own a task does not make more "
                     f"updates; leave it out, or set {WHERE}.controls=[{RECIPE}]"
                 )
-    steps = {name: count_work(config).num_steps for name, config in configs.items()}
     most = max(steps.values())
+    if RECIPE in sweeper.controls and min(steps.values()) == most:
+        note = f"all arms make {most:,} updates with the recipe, so the control {EQUAL_UPDATES} would be the same"
+        return [_of(arm, RECIPE) for arm in arms], [note]
     equal = (f"trainer.min_steps={most}", f"trainer.max_steps={most}")
-    found, notes = [], []
+    found = []
     for arm in arms:
         controls = [control for control in CONTROLS if control in sweeper.controls]
         if steps[arm.name] == most or RECIPE not in controls:
@@ -212,9 +221,7 @@ def _with_controls(
             continue
         found.append(_of(arm, RECIPE))
         found.append(_of(arm, EQUAL_UPDATES, name=f"{arm.name}, {most} updates", overrides=(*arm.overrides, *equal)))
-    if RECIPE in sweeper.controls and min(steps.values()) == most:
-        notes.append(f"all arms make {most:,} updates with the recipe, so that the control {EQUAL_UPDATES} is the same")
-    return found, notes
+    return found, []
 
 
 def _of(arm: Arm, *controls: str, name: str | None = None, overrides: tuple[str, ...] | None = None) -> Arm:
@@ -233,7 +240,8 @@ def _named_set(subset: str, tasks: Sequence[str]) -> tuple[str, ...]:
     names = tuple(split_names(subset))
     if unknown := [name for name in names if name not in tasks]:
         raise InputError(
-            f"{WHERE}.subsets={subset}: {', '.join(unknown)} is not among the tasks that are trained ({', '.join(tasks)})"
+            f"{WHERE}.subsets={subset}: {', '.join(unknown)} is not among the tasks that are trained "
+            f"({', '.join(tasks)})"
         )
     return names
 
@@ -241,8 +249,8 @@ def _named_set(subset: str, tasks: Sequence[str]) -> tuple[str, ...]:
 def _refuse_without_test(name: str, task: TaskConfig) -> None:
     if not task.source.has_test:
         raise InputError(
-            f"tasks.{name}.source: has no test set, on which a study compares; name one (tasks.{name}.source.test=FILE), "
-            f"or split one off train (tasks.{name}.source.test_fraction=0.1)"
+            f"tasks.{name}.source: has no test set, on which a study compares; name one "
+            f"(tasks.{name}.source.test=FILE), or split one off train (tasks.{name}.source.test_fraction=0.1)"
         )
 
 
@@ -270,7 +278,9 @@ def _listed(types: Mapping[str, str]) -> str:
 
 def _shares_all_heads(config: ExperimentConfig) -> bool:
     """Whether the tasks' files let them share every head already."""
-    owners = [{head.share or f"{task}.{name}" for name, head in one.heads.items()} for task, one in config.tasks.items()]
+    owners = [
+        {head.share or f"{task}.{name}" for name, head in one.heads.items()} for task, one in config.tasks.items()
+    ]
     return all(owner == owners[0] for owner in owners)
 
 

@@ -45,7 +45,9 @@ class CostEstimate:
     def __str__(self) -> str:
         """For example `16 trials of 738 to 1,968 steps each: at most 31,488 steps, about 1.3 h; …`."""
         if self.is_study:
-            runs = f"{self.num_trials} arms over {self.num_trainings // self.num_trials} seeds: {self.num_trainings} runs"
+            runs = (
+                f"{self.num_trials} arms over {self.num_trainings // self.num_trials} seeds: {self.num_trainings} runs"
+            )
             seconds = self.num_trainings * self.mean_seconds / self.num_jobs
             return f"{runs}, {self.num_trainings * self.mean_steps:,.0f} steps, about {duration(seconds)} ({self.note})"
         steps = f"{self.most_steps:,}"

@@ -1,6 +1,6 @@
 """Is the gain of one training over another more than chance? Both sources of chance count: examples and seeds.
 
-The gain is the mean, over seeds, of the difference between two scores on the same test set. Its variance has two parts:
+The gain is the mean over seeds of the difference between two scores on the same test set. Its variance has two parts:
 - v, of other test examples: that of the gain over paired bootstrap resamples of the examples (Efron and Tibshirani 1993;
   Koehn 2004), with the same resample for every training;
 - s^2/n, of other seeds: the variance of a difference by seed, over the number n of seeds. Of two or three seeds alone
@@ -163,9 +163,7 @@ def needed(test: GainTest, *, num_tests: int) -> Needed | None:
     if found_at > test.example_variance:
         seeds = max(test.num_seeds, math.ceil(test.seed_variance / (found_at - test.example_variance)))
     if found_at > of_seeds and test.num_examples is not None:
-        examples = max(
-            test.num_examples, math.ceil(test.num_examples * test.example_variance / (found_at - of_seeds))
-        )
+        examples = max(test.num_examples, math.ceil(test.num_examples * test.example_variance / (found_at - of_seeds)))
     return Needed(seeds, examples, total / found_at)
 
 

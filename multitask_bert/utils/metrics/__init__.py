@@ -28,7 +28,8 @@ from multitask_bert.utils.metrics.regression import NumberMetric
 __all__ = [
     "ANSWERS", "CLASSIFICATION", "ENTITIES", "MULTILABEL", "NO_PREDICTION", "NUMBERS", "TAGS",
     "AnswerMetric", "CountedMetric", "EntityMetric", "Family", "LabelMetric", "MultilabelMetric", "NumberMetric",
-    "TagMetric", "compute_all", "compute_module", "counts", "default_spans", "interval", "scores_of_sums", "strict_spans",
+    "TagMetric", "compute_all", "compute_module", "counts", "default_spans", "interval", "scores_of_sums",
+    "strict_spans",
 ]  # fmt: skip
 
 FORMAT_PROBLEM = "match the expected format"  # in the error of `evaluate` where features and inputs differ
@@ -71,7 +72,9 @@ def scores_of_sums(counted: Counts, sums_RK: Floats) -> Floats:
     Raises:
         KeyError: there is no such family of metrics.
     """
-    families = {family.metric.__name__: family for family in (CLASSIFICATION, TAGS, ENTITIES, MULTILABEL, NUMBERS, ANSWERS)}
+    families = {
+        family.metric.__name__: family for family in (CLASSIFICATION, TAGS, ENTITIES, MULTILABEL, NUMBERS, ANSWERS)
+    }
     return families[counted.family].make(counted.metric).statistic(sums_RK)
 
 
