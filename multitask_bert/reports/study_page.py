@@ -25,8 +25,8 @@ METHOD = (
     f"Gain: mean over the seeds of the difference on test to training the task alone, in points. Intervals: 95%; over "
     f"examples by {NUM_RESAMPLES:,} paired bootstrap resamples of the test set, over seeds by Student's t on the "
     f"differences by seed. The verdict is that of a t-test with both variances, at {LEVEL:.0%} after Holm's correction "
-    f"for all gains of the table. Needed: for a power of {POWER:.0%}, if the gain is as large as it seems: so many seeds "
-    f"with these examples, or so many examples with these seeds. docs/studies.md has the formulas."
+    f"for all gains of the table. Needed: for a power of {POWER:.0%}, if the gain is as large as it seems: this number "
+    f"of seeds with these examples, or of examples with these seeds. docs/studies.md has the formulas."
 )
 
 
@@ -185,13 +185,12 @@ def _of(report: StudyReport, arms: Sequence[Arm], head: str, trained: set[str], 
 
 def _scores(report: StudyReport) -> TextTable:
     arms = {arm.name: arm for arm in report.arms}
-    rows = [
-        (
-            score.arm, ", ".join(arms[score.arm].controls), score.head, score.metric, f"{100 * score.mean:.1f}", _range(score.over_examples), _range(score.over_seeds),
-            " ".join(f"{seed}: {100 * value:.1f}" for seed, value in sorted(score.by_seed.items())),
-        )
-        for score in report.scores
-    ]  # fmt: skip
+    rows = []
+    for score in report.scores:
+        by_seed = " ".join(f"{seed}: {100 * value:.1f}" for seed, value in sorted(score.by_seed.items()))
+        intervals = _range(score.over_examples), _range(score.over_seeds)
+        controls = ", ".join(arms[score.arm].controls)
+        rows.append((score.arm, controls, score.head, score.metric, f"{100 * score.mean:.1f}", *intervals, by_seed))
     columns = ("arm", "control", "head", "metric", "mean", "95% over examples", "over seeds", "by seed")
     return TextTable("Scores on test, in points", columns, rows, num_names=4)
 

@@ -87,8 +87,8 @@ def _forest(gains: Sequence[Gain], control: str) -> Plot:
     axes.set_yticks(range(len(gains)), [f"{gain.head}  {gain.shown_partners}" for gain in gains])
     caption = (
         "Point and thick line: gain and 95% interval over examples and seeds, by which the verdict goes (green: helps, "
-        "red: hurts, grey: one cannot tell). Thin lines: over examples (below it), over seeds (above it). Lines that are "
-        "longer than the figure are cut off."
+        "red: hurts, grey: one cannot tell). Thin lines: over examples (below it), over seeds (above it). Lines longer "
+        "than the figure are cut off."
     )
     return Plot(f"intervals_{control}", f"Intervals with {CONTROLS[control]}", caption, png_of(figure))
 
