@@ -1,7 +1,8 @@
 """Is the gain of one training over another more than chance? Both sources of chance count: examples and seeds.
 
 The gain is the mean over seeds of the difference between two scores on one test set. Its variance has two parts:
-- v, of other test examples: that of the gain over paired bootstrap resamples of the examples (Efron and Tibshirani 1993;
+- v, of other test examples: that of the gain over paired bootstrap resamples of the examples (Efron and Tibshirani
+  1993; Koehn 2004), with the same resample for every training;
 - s^2/n, of other seeds: the variance of a difference by seed, over the number n of seeds. Of two or three seeds alone
   it is too uncertain for strict levels, so it is pooled over all trainings of the study that are scored by this metric,
   assuming that they vary alike; where the n differences themselves vary more, theirs counts.
