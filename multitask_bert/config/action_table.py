@@ -41,6 +41,9 @@ ACTIONS = {
         needs_run_dir=True,
         reads=("data_root", "trainer.device", "logger"),
     ),
-    "report": Action("show the best trials of a sweep, or the verdicts of a study, so far (run_dir=SWEEP), and write its page", needs_run_dir=True),
+    "report": Action(
+        "show the best trials of a sweep so far, or the verdicts of a study (run_dir=SWEEP), and write its page",
+        needs_run_dir=True,
+    ),
     "upload": Action("send to MLflow what an earlier run or sweep could not send", needs_run_dir=True),
 }

@@ -52,7 +52,8 @@ def _files(fake_training: FakeTraining, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def command(*arguments: str) -> list[str]:
-    return ["--config-dir", "conf", "-m", "model=tiny", "logger=none", f"{S}study=it", f"{S}seeds=2", *arguments]
+    given = ("model=tiny", "logger=none", f"{S}study=it", f"{S}seeds=2", f"{S}measure=false")
+    return ["--config-dir", "conf", "-m", *given, *arguments]
 
 
 def heads_of(config: ExperimentConfig) -> list[HeadConfig]:
@@ -74,7 +75,7 @@ def test_transfer_trains_each_task_alone_each_pair_and_all_over_the_seeds(fake_t
 def test_with_equal_updates_every_arm_makes_those_of_the_longest(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_line(*command("sweep=transfer", "tasks=swa+hau+yor"))
+    run_line(*command("sweep=transfer", "tasks=swa+hau+yor", f"{S}measure=true"))
     updates: dict[str, set[int | None]] = {}
     for config, _ in fake_training.runs:
         updates.setdefault("+".join(config.tasks), set()).add(config.trainer.max_steps)
