@@ -25,7 +25,7 @@ METHOD = (
     f"Gain: mean over the seeds of the difference on test to training the task alone, in points. Intervals: 95%; over "
     f"examples by {NUM_RESAMPLES:,} paired bootstrap resamples of the test set, over seeds by Student's t on the "
     f"differences by seed. The verdict is that of a t-test with both variances, at {LEVEL:.0%} after Holm's correction "
-    f"for all gains of the table. Needed: for a power of {POWER:.0%}, if the gain is as large as it seems: this number "
+    f"for all gains of the table. To tell: for a power of {POWER:.0%}, if the gain is as large as it seems: this number "
     f"of seeds with these examples, or of examples with these seeds. docs/studies.md has the formulas."
 )
 
@@ -51,7 +51,7 @@ def verdicts(report: StudyReport) -> Iterator[str]:
         if gains:
             yield f"With {CONTROLS[control]}, over {report.seeds} seeds:"
         for gain in gains:
-            verdict = f"{gain.verdict} (needed: {_needed(gain)})" if _needed(gain) else gain.verdict
+            verdict = f"{gain.verdict} ({_needed(gain)})" if _needed(gain) else gain.verdict
             yield (
                 f"  {gain.head} {gain.shown_partners}: "
                 f"{_points(gain.test.gain)} {_range(gain.test.over_both)}, {verdict}"
@@ -129,13 +129,13 @@ def _gains(gains: Sequence[Gain], control: str) -> TextTable:
         "over examples",
         "over seeds",
         "p (Holm)",
-        "needed to tell",
+        "to tell",
     )
     return TextTable(f"Gains over alone, with {CONTROLS[control]}", columns, rows, num_names=3, note=METHOD)
 
 
 def _needed(gain: Gain) -> str:
-    """What it takes to tell, as `12 seeds or 4,300 examples`; empty where one can."""
+    """What it takes to tell, as `needs 12 seeds or 4,300 examples`; empty where one can."""
     if gain.verdict != CANNOT_TELL:
         return ""
     if not gain.has_learned:
@@ -144,7 +144,7 @@ def _needed(gain: Gain) -> str:
         return "no difference was seen"
     ways = [f"{gain.needed.seeds:,} seeds"] if gain.needed.seeds is not None else []
     ways += [f"{gain.needed.examples:,} examples"] if gain.needed.examples is not None else []
-    return " or ".join(ways) or f"{_factor(gain.needed.times)} times both"
+    return f"needs {' or '.join(ways) or f'{_factor(gain.needed.times)} times both'}"
 
 
 def _languages(report: StudyReport, control: str) -> TextTable:

@@ -108,6 +108,8 @@ def _heat_map(
     if is_diverging:
         high = 1.4 * max(abs(low), abs(high), 0.1)  # so that text is legible on the darkest cell
         low = -high
+    else:
+        high += 0.25 * (high - low)
     axes.imshow(values, cmap=colors, vmin=low, vmax=high if high > low else low + 1, aspect="auto", alpha=0.75)
     axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")
     axes.set_yticks(range(len(rows)), rows)
