@@ -25,8 +25,8 @@ METHOD = (
     f"Gain: mean over the seeds of the difference on test to training the task alone, in points. Intervals: 95%; over "
     f"examples by {NUM_RESAMPLES:,} paired bootstrap resamples of the test set, over seeds by Student's t on the "
     f"differences by seed. The verdict is that of a t-test with both variances, at {LEVEL:.0%} after Holm's correction "
-    f"for all gains of the table. To tell: for a power of {POWER:.0%}, if the gain is as large as it seems: this number "
-    f"of seeds with these examples, or of examples with these seeds. docs/studies.md has the formulas."
+    f"for all gains of the table. To tell: for a power of {POWER:.0%}, if the gain is as large as it seems: so many "
+    f"seeds with these examples, or so many examples with these seeds. docs/studies.md has the formulas."
 )
 
 
