@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.errors import InputError
 from multitask_bert.records import task_of
+from multitask_bert.saving.example_counts import TestedHead, read_test_counts
 from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results
-from multitask_bert.saving.test_counts import TestedHead, read_test_counts
 from multitask_bert.utils.bootstrap import Floats, Interval
 from multitask_bert.utils.significance import (
     LEVEL,

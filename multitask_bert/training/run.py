@@ -15,6 +15,7 @@ from multitask_bert.config.overrides import as_word
 from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.config.schema import ExperimentConfig, run_name
 from multitask_bert.errors import InputError
+from multitask_bert.saving.example_counts import write_test_counts
 from multitask_bert.saving.resume import refuse_changed_config
 from multitask_bert.saving.run_folder import (
     REPRODUCE,
@@ -26,7 +27,6 @@ from multitask_bert.saving.run_folder import (
     write_results,
 )
 from multitask_bert.saving.store import CheckpointStore
-from multitask_bert.saving.test_counts import write_test_counts
 from multitask_bert.tracking.console import Console
 from multitask_bert.training import provenance
 from multitask_bert.training.collapse import CollapsedError, prepare_restart, read_restart, restarted
