@@ -275,18 +275,19 @@ def reproduce(config: ExperimentConfig, folder: Path) -> None:
 
 
 def report(config: ExperimentConfig, folder: Path) -> None:
-    """Show the best trials of a sweep so far, and write the page in the sweep's folder; of any other folder with runs,
-    a table of them.
+    """Show the best trials of a sweep so far, and write the page of a sweep or study in its folder; of any other folder
+    with runs, a table of them.
     """
     from multitask_bert.reports.run_table import runs_in
-    from multitask_bert.sweeps.results import study_of, table_of
+    from multitask_bert.sweeps.results import is_ranked, study_of, table_of
 
     assert config.run_dir is not None
     sweep_folder = Path(config.run_dir)
     if not (sweep_folder / SWEEP).is_file() and runs_in(sweep_folder):
         return report_runs(sweep_folder, folder)
     study = study_of(sweep_folder)
-    make_console().print(table_of(study))
+    if is_ranked(study):
+        make_console().print(table_of(study))
     write_report(study, sweep_folder)
 
 
@@ -364,11 +365,17 @@ def sweep(
 
 
 def write_report(study: optuna.Study, folder: Path) -> None:
-    """Write the page of a sweep; an error there is logged, since the sweep itself is done."""
+    """Write the page of a sweep or of a study; an error there is logged, since the sweep itself is done."""
+    from multitask_bert.reports.study import is_arms_study
+    from multitask_bert.reports.study_page import verdicts, write_study_report
     from multitask_bert.reports.sweep_page import PAGE, write_sweep_report
 
     try:
-        write_sweep_report(study, folder)
+        if is_arms_study(study):
+            for line in verdicts(write_study_report(study, folder)):
+                make_console().print(line)
+        else:
+            write_sweep_report(study, folder)
         make_console().print(f"Report       {shown(folder / PAGE)}")
     except Exception as error:  # drawing, or a full disk
         log.warning("%s: the report could not be written (%s); later: action=report", folder, error, exc_info=True)

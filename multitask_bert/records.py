@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from multitask_bert.utils.bootstrap import Counts
+
 UNKNOWN = -100  # the id of a missing label: it counts neither in a loss nor in a score
 CONTINUES_WORD = -2  # in `word_starts`: this part of a word takes its tag from the part before it
 POOLED = "pooled"  # `task.pooled`: the scores of the task's heads over all tasks that share them
@@ -186,6 +188,7 @@ class TaskResult:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)  # by head, by metric; the first is the headline
     predictions: dict[str, list[Prediction]] = field(default_factory=dict)  # by head, in the order of the split
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # by head: 95%, of its headline score
+    counts: dict[str, Counts] = field(default_factory=dict)  # by head: per test example, where its headline has them
     joint_accuracy: float | None = None  # share of examples for which every head is right; None: not computed
     joint_interval: tuple[float, float] | None = None  # its 95% interval
     collapsed: dict[str, str] = field(default_factory=dict)  # by head that has learnt nothing: the symptom

@@ -47,8 +47,8 @@ ACTIONS = {
         reads=("data_root", "trainer.device", "logger"),
     ),
     "report": Action(
-        "show the best trials of a sweep so far (run_dir=SWEEP), or a table of the runs in any other folder, and write "
-        "the page",
+        "show the best trials of a sweep so far or the verdicts of a study (run_dir=SWEEP), or a table of the runs in "
+        "any other folder, and write the page",
         needs_run_dir=True,
     ),
     "compare": Action("compare two runs on the test set that both predicted (run_dir=A,B)", needs_run_dir=True),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from multitask_bert.utils.bootstrap import Counts
+
 
 class UnknownLabelError(InputError):
     """A label, by its name `label`, that the head does not know."""
@@ -199,6 +201,10 @@ class Head(ABC):
     ) -> tuple[float, float] | None:
         """95% bootstrap interval of the headline score (options: seed, num_resamples, share); None for a module's."""
         return scoring.interval(self, golds, predictions, **options)
+
+    def counts(self, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Counts | None:
+        """The counts of each example, from whose sums the headline score follows; None if it does not follow so."""
+        return scoring.counts(self, golds, predictions)
 
     # What scoring needs to know of the type.
 

@@ -18,6 +18,7 @@ from multitask_bert.utils.metric_names import ERRORS, SHOWN, label_named
 
 if TYPE_CHECKING:
     from multitask_bert.heads.base import Head
+    from multitask_bert.utils.bootstrap import Counts
     from multitask_bert.utils.metrics import Family
 
 PER_LABEL = "f1_per_label"  # in `metrics:`, stands for `f1_of_<label>` of every label
@@ -82,6 +83,16 @@ def gain(metric: str, before: Comparison, after: Comparison, **options: Any) -> 
 def comparable_metric(head: Head) -> str | None:
     """The first of a head's metrics that is one score and of ours, so that it has intervals; None: there is none."""
     return next((name for name in head.metrics if name != PER_LABEL and not is_custom(name)), None)
+
+
+def counts(head: Head, golds: Sequence[Any], predictions: Sequence[Prediction]) -> Counts | None:
+    """The counts of each example, from whose sums the headline score follows; None if it does not follow from sums."""
+    from multitask_bert.utils import metrics
+
+    if is_custom(head.metrics[0]):
+        return None
+    compared = head.compare(golds, predictions)
+    return metrics.counts(compared.family, head.metrics[0], compared.golds, compared.found)
 
 
 def metric_problems(head_type: type[Head], config: HeadConfig) -> Iterator[str]:

@@ -21,10 +21,10 @@ from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.utils.command import command
 from multitask_bert.utils.files import finite, shown, write_json
 from multitask_bert.utils.sharing import sharing
+from multitask_bert.utils.significance import interval_of_mean
 
 VERIFICATION = "verification.json"
 PASS, FAIL = "PASS", "FAIL"
-CONFIDENCE = 0.95  # level of the interval of a mean
 RULE = "|mean - expected| <= tolerance; at_least: mean >= expected - tolerance"
 Train = Callable[[ExperimentConfig, Path], Any]  # trains in a folder and writes `results.json` there
 
@@ -111,18 +111,6 @@ class Verification:
 
 
 COLUMNS = ("score", "set", "expected", "tolerance", "mean", "95% interval", "seeds", "")
-
-
-def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
-    """95% interval of the mean of normally distributed values: mean +- t s / sqrt(n) with Student's t (Student 1908);
-    None for fewer than two."""
-    from scipy.stats import sem, t
-
-    if len(values) < 2:
-        return None
-    half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values)
-    mean = sum(values) / len(values)
-    return float(mean - half), float(mean + half)
 
 
 def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verification:

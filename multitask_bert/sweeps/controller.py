@@ -27,7 +27,7 @@ from multitask_bert.sweeps import conf_files, trials
 from multitask_bert.sweeps.cost_estimate import CostEstimate
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.progress import Progress
-from multitask_bert.sweeps.results import best_values, table_of, write_best, write_summary
+from multitask_bert.sweeps.results import best_values, is_ranked, table_of, write_best, write_summary
 from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
@@ -260,14 +260,14 @@ class Controller:
         """Write `sweep.json` and `best.yaml` and print the table of the best trials, however the sweep ended."""
         folder, study = self.spec.folder, self.study
         write_summary(study, self.spec.sweeper, folder)
-        path = write_best(study, folder)
+        path = write_best(study, folder) if is_ranked(study) else None
         for trial in trials.runs_elsewhere(study):
             self.progress.say(
                 f"trial {trial.number} still runs on another machine; if that is gone, resume with "
                 f"hydra.sweeper.take_over=true"
             )
         if path is None:
-            return None
+            return next(iter(best_values(study).values()), None)
         self.progress.say(table_of(study))
         self.progress.say(
             f"Best config  {command()} --config-dir {shlex.quote(str(shown(folder)))} --config-name {path.stem}"

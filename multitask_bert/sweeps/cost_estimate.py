@@ -39,10 +39,17 @@ class CostEstimate:
     mean_seconds: float  # of a training
     num_jobs: int
     is_pruned: bool
+    is_study: bool  # the trials are the arms of a study, whose steps are all known
     note: str  # where the speed was measured
 
     def __str__(self) -> str:
         """For example `16 trials of 738 to 1,968 steps each: at most 31,488 steps, about 1.3 h; …`."""
+        if self.is_study:
+            runs = (
+                f"{self.num_trials} arms over {self.num_trainings // self.num_trials} seeds: {self.num_trainings} runs"
+            )
+            seconds = self.num_trainings * self.mean_seconds / self.num_jobs
+            return f"{runs}, {self.num_trainings * self.mean_steps:,.0f} steps, about {duration(seconds)} ({self.note})"
         steps = f"{self.most_steps:,}"
         if self.least_steps < self.most_steps:
             steps = f"{self.least_steps:,} to {steps}"
@@ -76,8 +83,11 @@ def estimate_cost(
             known[key] = count_work(spec.compose(key))
         return known[key]
 
-    sampled = [work_of(overrides) for overrides in _sampled(spec)]
-    extremes = [work_of(overrides) for overrides in [*spec.probes, _longest(spec, work_of)]]
+    if spec.arms is not None:  # every trial is known
+        sampled = extremes = [work_of(overrides) for overrides in spec.probes]
+    else:
+        sampled = [work_of(overrides) for overrides in _sampled(spec)]
+        extremes = [work_of(overrides) for overrides in [*spec.probes, _longest(spec, work_of)]]
     speed = measure_speed(spec.config, num_threads=spec.threads_per_job)
     sweeper = spec.sweeper
     num_trainings = num_trials * sweeper.seeds
@@ -91,6 +101,7 @@ def estimate_cost(
         mean_steps=sum(work.num_steps for work in sampled) / len(sampled),
         mean_seconds=sum(map(speed.seconds, sampled)) / len(sampled),
         num_jobs=spec.num_jobs,
+        is_study=spec.arms is not None,
         is_pruned=sweeper.pruner_name != "none" and sweeper.seeds == 1,
         note=f"measured on this machine with {speed.num_steps} steps"
         + ("; the trials run on other machines" if spec.runs_elsewhere else ""),
@@ -107,7 +118,7 @@ def _sampled(spec: SweepSpec) -> list[list[str]]:
     """Overrides of random trials; the same ones at each call."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     distributions = {dimension.key: distribution_of(dimension) for dimension in spec.dimensions}
-    return [overrides_of(study.ask(distributions), spec.define) for _ in range(NUM_SAMPLED)]
+    return [overrides_of(study.ask(distributions), spec.dimensions, spec.define) for _ in range(NUM_SAMPLED)]
 
 
 def _longest(spec: SweepSpec, work_of: Callable[[Sequence[str]], Work]) -> list[str]:

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from multitask_bert.sweeps.cost_estimate import duration
-from multitask_bert.sweeps.results import best_trials, words_on_collapsed
+from multitask_bert.sweeps.results import best_trials, is_ranked, words_on_collapsed
 from multitask_bert.sweeps.trials import count, counted, seconds_of
 from multitask_bert.utils.terminal import make_console
 
@@ -40,7 +40,7 @@ class Progress:
         """For example `sweep lr_ner: 5 of 24 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.7114 (trial 3)`."""
         counts = count(self.study)
         parts = [f"sweep {self.study.study_name}: {self.done()}, {counts.pruned} pruned, {counts.failed} failed"]
-        if best := best_trials(self.study):
+        if is_ranked(self.study) and (best := best_trials(self.study)):
             metric = self.study.user_attrs["metrics"][0]
             parts.append(f"best {metric} {best[0].values[0]:.4f} (trial {best[0].number})")
         if (words := words_on_collapsed(self.study)) is not None:

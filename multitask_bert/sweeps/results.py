@@ -13,7 +13,7 @@ from rich.table import Table
 
 from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config
-from multitask_bert.sweeps.study import JOURNAL_FILE, open_storage
+from multitask_bert.sweeps.study import ARMS, JOURNAL_FILE, open_storage
 from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.trust.databases import storage_problems
@@ -55,6 +55,11 @@ def study_of(folder: Path) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=open_storage(sweeper, folder))
     except KeyError as error:
         raise InputError(f"run_dir={folder}: the storage {storage} holds no study {name}") from error
+
+
+def is_ranked(study: optuna.Study) -> bool:
+    """Whether trials compete; the arms of a study do not."""
+    return ARMS not in study.user_attrs
 
 
 def collapsed_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -39,9 +39,13 @@ class Dimension:
     log: bool = False
     step: float | None = None
     choices: tuple[Scalar, ...] = ()
+    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by choice, where it stands for several
 
     def described(self) -> dict[str, Any]:
         """The dimension in JSON types, as the study keeps it."""
+        if self.overrides:
+            by_choice = {choice: list(overrides) for choice, overrides in self.overrides.items()}
+            return {"type": self.type, "choices": list(self.choices), "overrides": by_choice}
         if self.type == "categorical":
             return {"type": self.type, "choices": list(self.choices)}
         return {"type": self.type, "low": self.low, "high": self.high, "log": self.log, "step": self.step}
@@ -108,7 +112,7 @@ def read_request(arguments: Sequence[str], sweeper: SweepConfig, config: DictCon
             dimensions[key] = _read_sweep(key, override, config)
         else:
             fixed.append(str(override.input_line))
-    if not dimensions and sweeper.function is None:
+    if not dimensions and sweeper.function is None and sweeper.arms is None:
         raise InputError(f"{FIELD}: is empty, so there is nothing to search; {SHAPES} per config key")
     return Request(tuple(dimensions[key] for key in sorted(dimensions)), tuple(fixed))
 
@@ -121,11 +125,22 @@ def as_overrides(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={_as_text(values[key])}" for key in sorted(values)]
 
 
+def overrides_with(dimensions: Iterable[Dimension], values: Mapping[str, Any]) -> list[str]:
+    """The overrides of a trial with these values, which may be of other keys than the dimensions, too."""
+    several = {dimension.key: dimension.overrides for dimension in dimensions if dimension.overrides}
+    of_choices = [override for key in several for override in several[key][values[key]]]
+    return of_choices + as_overrides({key: value for key, value in values.items() if key not in several})
+
+
 def probe_overrides(dimensions: Iterable[Dimension]) -> list[list[str]]:
     """Overrides of the fewest configs that have both ends and every choice of each dimension."""
+    dimensions = list(dimensions)
     probes = {dimension.key: dimension.probes() for dimension in dimensions}
     rows = max(map(len, probes.values()), default=1)
-    return [as_overrides({key: values[row % len(values)] for key, values in probes.items()}) for row in range(rows)]
+    return [
+        overrides_with(dimensions, {key: values[row % len(values)] for key, values in probes.items()})
+        for row in range(rows)
+    ]
 
 
 def _read(key: str, value: Any, config: DictConfig) -> Dimension:

@@ -13,14 +13,16 @@ import optuna
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
+from multitask_bert.config.joined_tasks import GROUP
 from multitask_bert.config.schema import ExperimentConfig, is_lower_better
 from multitask_bert.config.tree import unknown_key
 from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
+from multitask_bert.sweeps.arms import Arms, plan_arms
 from multitask_bert.sweeps.samplers_and_pruners import check_sampler_and_pruner, grid_size
 from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
-from multitask_bert.sweeps.study import quiet_optuna
+from multitask_bert.sweeps.study import ARMS, quiet_optuna
 from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 from multitask_bert.utils.cost import Work
@@ -57,6 +59,7 @@ class SweepSpec:
     config_values_problem: str | None  # why the first trial cannot have them
     runs_elsewhere: bool  # trials run on other machines, as on a cluster
     caveats: tuple[str, ...] = ()  # why the metric does not compare its trials
+    arms: Arms | None = None  # of a study, whose trials they are
 
     @property
     def n_trials(self) -> int:
@@ -85,6 +88,7 @@ class SweepSpec:
             "reports": self.reports,
             "fixed_overrides": list(self.fixed),
             "caveats": list(self.caveats),
+            **({} if self.arms is None else {ARMS: self.arms.described()}),
             "conf_hash": conf_files.hash_of(files),
             "conf_files": files,
         }
@@ -122,6 +126,14 @@ def make_spec(
         groups.extend(name.rpartition("/")[0] for name in tree.hydra.runtime.files if "/" in name)
         return check(tree)
 
+    arms = None
+    if sweeper.arms is not None:
+        joined = str(config.hydra.runtime.choices[GROUP])
+        arms = plan_arms(
+            sweeper, joined, request,
+            compose=lambda overrides: check(loader.load_sweep_config(config, list(overrides))), count_work=count_work,
+        )  # fmt: skip
+        request = arms.request
     probes = [(compose(overrides), overrides) for overrides in _probes(request.dimensions, define)]
     for probe, overrides in probes:
         _check_metrics(sweeper, probe, overrides)
@@ -140,7 +152,8 @@ def make_spec(
         num_jobs=num_jobs,
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,
-        caveats=tuple(_caveats(sweeper, [probe for probe, _ in probes])),
+        caveats=tuple(_caveats(sweeper, [probe for probe, _ in probes])) if arms is None else arms.notes,
+        arms=arms,
         probes=tuple(tuple(overrides) for _, overrides in probes),
         compose=lambda overrides: check(loader.load_sweep_config(config, [*fixed, *overrides])),
         config_values=config_values,
@@ -176,7 +189,7 @@ def _probes(dimensions: Sequence[Dimension], define: Define | None) -> list[list
         return probe_overrides(dimensions)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     distributions = {dimension.key: distribution_of(dimension) for dimension in dimensions}
-    return [overrides_of(study.ask(distributions), define) for _ in range(NUM_PROBES)]
+    return [overrides_of(study.ask(distributions), dimensions, define) for _ in range(NUM_PROBES)]
 
 
 def _check_metrics(sweeper: SweepConfig, config: ExperimentConfig, overrides: Sequence[str]) -> None:

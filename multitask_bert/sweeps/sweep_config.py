@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from multitask_bert.config.schema import is_lower_better
 
@@ -21,6 +21,9 @@ class SweepConfig:
 
     _target_: str = "hydra_plugins.multitask_bert_sweeper.StudySweeper"
     space: Dict[str, Any] = field(default_factory=dict)  # by config key: {low, high, log, step, type} or a list
+    arms: Optional[str] = None  # transfer | languages: trials are the arms of a study (docs/studies.md), not a search
+    subsets: List[str] = field(default_factory=list)  # of a study: which tasks are trained together
+    controls: List[str] = field(default_factory=list)  # of a study: recipe and equal_updates, or one of them
     function: Optional[str] = None  # module.function(trial) that suggests values depending on others; null: none
     n_trials: int = 20  # trials in the study, of all commands that work on it together
     seeds: int = 1  # trainings per trial, with seeds seed, seed+1, …; the value is their mean

@@ -17,7 +17,7 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.samplers_and_pruners import make_sampler
-from multitask_bert.sweeps.space import Dimension, as_overrides
+from multitask_bert.sweeps.space import Dimension, overrides_with
 from multitask_bert.sweeps.study import TRIAL_FOLDER
 from multitask_bert.sweeps.sweep_config import SweepConfig
 
@@ -84,20 +84,20 @@ def ask(
             f"change; name another study with hydra.sweeper.study=NAME"
         )
     trial.set_user_attr("process", this_process())
-    overrides = overrides_of(trial, define)
+    overrides = overrides_of(trial, dimensions, define)
     study.sampler = optuna.samplers.RandomSampler()  # a grid sampler would stop the study, whose loop is ours
     trial.set_user_attr("overrides", overrides)
     trial.set_user_attr("folder", TRIAL_FOLDER.format(number=trial.number))
     return trial, overrides
 
 
-def overrides_of(trial: Any, define: Define | None) -> list[str]:
+def overrides_of(trial: Any, dimensions: Sequence[Dimension], define: Define | None) -> list[str]:
     """Overrides of the trial's parameters, and those that `define` returns (None: all parameters are config keys)."""
     fixed = dict(trial.params)
     more = define(trial) if define is not None else {}
     if more is not None and not isinstance(more, Mapping):
         raise InputError(f"hydra.sweeper.function: must return a dict of config keys and values, or None; got {more!r}")
-    return as_overrides(dict(trial.params) if more is None else {**fixed, **more})
+    return overrides_with(dimensions, dict(trial.params) if more is None else {**fixed, **more})
 
 
 def distribution_of(dimension: Dimension) -> BaseDistribution:

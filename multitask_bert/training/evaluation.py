@@ -227,6 +227,8 @@ def score_task(
             result.collapsed |= {} if how is None else {name: how}
         if intervals and (interval := head.interval(golds, predictions)) is not None:
             result.intervals[name] = interval
+        if intervals and (counts := head.counts(golds, predictions)) is not None:
+            result.counts[name] = counts
     if joint_accuracy:
         are_right_N1 = np.array([[is_right] for is_right in all_right(heads, examples, result.predictions)], float)
         result.joint_accuracy = float(are_right_N1.mean()) if len(are_right_N1) else 0.0

@@ -16,6 +16,7 @@ from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.config.schema import ExperimentConfig, run_name
 from multitask_bert.data.splits import as_split
 from multitask_bert.errors import InputError
+from multitask_bert.saving.example_counts import write_test_counts
 from multitask_bert.saving.predictions import write_predictions
 from multitask_bert.saving.resume import refuse_changed_config
 from multitask_bert.saving.run_folder import (
@@ -180,6 +181,8 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
     }
     with _writing_to(folder):
         _keep_predictions(trainer, folder)
+        if "test" in metrics:
+            write_test_counts(folder, trainer.results["test"])
         provenance.write_end(folder, trainer.model, metrics)
         write_results(folder, results)
     for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):

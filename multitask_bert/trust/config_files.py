@@ -30,7 +30,7 @@ from multitask_bert.utils.files import expand_user_path
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 OF_SWEEPER = (
     "space", "n_trials", "seeds", "metric", "direction", "sampler", "sampler_options", "pruner", "pruner_options",
-    "max_failures", "n_jobs", "seed",
+    "max_failures", "n_jobs", "seed", "arms", "subsets", "controls",
 )  # fmt: skip
 OF_LAUNCHER = (
     "n_jobs", "array_parallelism", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "nodes", "mem_gb",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,15 @@ Interval = tuple[float, float]  # lower and upper end
 
 NUM_RESAMPLES = 1000
 SHARE = 0.95  # of the resamples that lie inside the interval
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counts of each example of a test set, from whose sums a metric follows; see `utils/metrics`."""
+
+    family: str  # class of the metric
+    metric: str
+    rows_NK: Floats
 
 
 def interval_of_counts(

@@ -16,9 +16,10 @@ from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, StudyC
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
 from multitask_bert.saving.run_folder import read_reproduction
-from multitask_bert.studies.verification import VERIFICATION, Compared, compare, interval_of_mean, verify_study
+from multitask_bert.studies.verification import VERIFICATION, Compared, compare, verify_study
 from multitask_bert.training import provenance
 from multitask_bert.training.loop import Stopped, TrainingLoop
+from multitask_bert.utils.significance import interval_of_mean
 
 MakeConfig = Callable[..., ExperimentConfig]
 KEY = "eval_mood_polarity_f1"

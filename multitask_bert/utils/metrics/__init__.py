@@ -17,7 +17,7 @@ from typing import Any
 
 import evaluate
 
-from multitask_bert.utils.bootstrap import Interval
+from multitask_bert.utils.bootstrap import Counts, Floats, Interval
 from multitask_bert.utils.metrics.answers import AnswerMetric
 from multitask_bert.utils.metrics.base import CountedMetric, Family
 from multitask_bert.utils.metrics.entities import EntityMetric, default_spans, strict_spans
@@ -28,7 +28,8 @@ from multitask_bert.utils.metrics.regression import NumberMetric
 __all__ = [
     "ANSWERS", "CLASSIFICATION", "ENTITIES", "MULTILABEL", "NO_PREDICTION", "NUMBERS", "TAGS",
     "AnswerMetric", "CountedMetric", "EntityMetric", "Family", "LabelMetric", "MultilabelMetric", "NumberMetric",
-    "TagMetric", "compute_all", "compute_module", "default_spans", "interval", "strict_spans",
+    "TagMetric", "compute_all", "compute_module", "counts", "default_spans", "interval", "scores_of_sums",
+    "strict_spans",
 ]  # fmt: skip
 
 FORMAT_PROBLEM = "match the expected format"  # in the error of `evaluate` where features and inputs differ
@@ -55,6 +56,26 @@ def compute_all(family: Family, names: Sequence[str], golds: Sequence[Any], foun
 def interval(family: Family, name: str, golds: Sequence[Any], found: Sequence[Any], **options: Any) -> Interval:
     """95% bootstrap interval of the named metric; options as in `multitask_bert.utils.bootstrap`."""
     return family.make(name).interval(golds, found, **options) if golds else (0.0, 0.0)
+
+
+def counts(family: Family, name: str, golds: Sequence[Any], found: Sequence[Any]) -> Counts | None:
+    """The counts of each example, from whose sums the named metric follows; None if it does not follow from sums."""
+    metric = family.make(name)
+    if not golds or not metric.is_of_sums:
+        return None
+    return Counts(type(metric).__name__, name, metric.rows(golds, found))
+
+
+def scores_of_sums(counted: Counts, sums_RK: Floats) -> Floats:
+    """The scores that follow from sums of `counted.rows_NK`.
+
+    Raises:
+        KeyError: there is no such family of metrics.
+    """
+    families = {
+        family.metric.__name__: family for family in (CLASSIFICATION, TAGS, ENTITIES, MULTILABEL, NUMBERS, ANSWERS)
+    }
+    return families[counted.family].make(counted.metric).statistic(sums_RK)
 
 
 def compute_module(module: str, inputs: Mapping[str, Sequence[Any]]) -> float:

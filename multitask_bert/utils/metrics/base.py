@@ -42,6 +42,11 @@ class CountedMetric(evaluate.Metric):  # type: ignore[misc]
         """The score that follows from summed counts -> scores_R."""
         raise NotImplementedError
 
+    @property
+    def is_of_sums(self) -> bool:
+        """Whether the score of a resample follows from the summed rows of its examples."""
+        return True
+
     def value(self, references: Any, predictions: Any) -> float:
         """The score, as `compute` gives it, without the copy into Arrow tables that `evaluate` makes."""
         return float(self.statistic(self.rows(references, predictions).sum(axis=0, keepdims=True))[0])

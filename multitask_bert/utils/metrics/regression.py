@@ -29,6 +29,10 @@ class NumberMetric(CountedMetric):
         gold_N, found_N = _standardised(gold_N), _standardised(found_N)
         return np.stack([ones_N, gold_N, found_N, gold_N**2, found_N**2, gold_N * found_N], axis=1)
 
+    @property
+    def is_of_sums(self) -> bool:
+        return self.config_name != "spearman"  # ranks are those within the resample
+
     def statistic(self, sums_RK: Floats) -> Floats:
         if self.config_name in ("mse", "mae"):
             return ratio(sums_RK[:, 0], sums_RK[:, 1])
@@ -40,13 +44,13 @@ class NumberMetric(CountedMetric):
         return np.clip(ratio(count_R * xy_R - x_R * y_R, np.sqrt(product_R)), -1.0, 1.0)
 
     def interval(self, references: Any, predictions: Any, **options: Any) -> Interval:
-        if self.config_name != "spearman":
+        if self.is_of_sums:
             return super().interval(references, predictions, **options)
         score = self._score_of((references, predictions))
         return interval_by_recomputing(score, len(references), **options)
 
     def gain_interval(self, before: Pairs, after: Pairs, **options: Any) -> Interval:
-        if self.config_name != "spearman":
+        if self.is_of_sums:
             return super().gain_interval(before, after, **options)
         score, other_score = self._score_of(before), self._score_of(after)
         return interval_by_recomputing(lambda indices: other_score(indices) - score(indices), len(before[0]), **options)
