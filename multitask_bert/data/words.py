@@ -32,7 +32,7 @@ class Entity(NamedTuple):
 
 def split_words(text: str) -> list[Offset]:
     """Begin and end of each word, in characters."""
-    return [match.span() for match in _word_pattern().finditer(text)]
+    return [match.span() for match in word_pattern().finditer(text)]
 
 
 def split_at_borders(offsets: Sequence[Offset], entities: Sequence[Entity]) -> list[Offset]:
@@ -121,7 +121,8 @@ def _borders_on_space(text: str, span: Sequence[Any]) -> bool:
 
 
 @cache
-def _word_pattern() -> re.Pattern[str]:
+def word_pattern() -> re.Pattern[str]:
+    """The regular expression whose matches are the words of a text."""
     marks = "".join(_ranges_of_marks()) + "\u200c\u200d"  # and the joiners, which stand inside words and emoji
     run = rf"\w[\w{marks}]*"
     joints = "'\u2019\u02bc\u2010\u2011\\-"  # apostrophes and hyphens

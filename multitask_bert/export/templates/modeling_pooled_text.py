@@ -1,0 +1,42 @@
+"""A text classifier that pools the encoder's states as it was trained to: load it with `trust_remote_code=True`."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class PooledTextClassifier(PreTrainedModel):
+    """Any encoder, a pooling (`mean`, `max`, `cls` or `pooler`) and one or two layers."""
+
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config)
+        width, layers = config.hidden_size, []
+        if config.head_hidden_size is not None:
+            activation = {"tanh": nn.Tanh, "gelu": nn.GELU}[config.head_activation]()
+            layers += [nn.Linear(width, config.head_hidden_size), activation]
+            width = config.head_hidden_size
+        self.head = nn.Sequential(*layers, nn.Linear(width, config.num_labels))
+        self.post_init()
+
+    def forward(self, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None, **_: Any) -> Any:
+        """Logits of shape (texts, labels)."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        inputs = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **inputs).last_hidden_state
+        return SequenceClassifierOutput(logits=self.head(self.pool(hidden, mask[:, :, None].bool())))
+
+    def pool(self, hidden: Any, is_token: Any) -> Any:
+        """One vector per text, from the states of its tokens."""
+        if self.config.text_pooling == "mean":
+            return (hidden * is_token).sum(1) / is_token.sum(1)
+        if self.config.text_pooling == "max":
+            return hidden.masked_fill(~is_token, torch.finfo(hidden.dtype).min).amax(1)
+        pooler = getattr(self.encoder, "pooler", None)
+        is_pooled = self.config.text_pooling == "pooler" and pooler is not None
+        return pooler(hidden) if is_pooled else hidden[:, 0]
