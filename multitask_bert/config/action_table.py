@@ -36,6 +36,11 @@ ACTIONS = {
         needs_run_dir=True,
         reads=("input", "output", *EVALUATION),
     ),
+    "export": Action(
+        "write a finished run's model for other programs, in format=hf|onnx|onnx_int8|mlflow",
+        needs_run_dir=True,
+        reads=("format", "output", "export", "data_root", "batching.encoding_processes", "logger", *EVALUATION),
+    ),
     "reproduce": Action(
         "train as an earlier run did and compare the results",
         needs_run_dir=True,

@@ -51,7 +51,8 @@ class OnnxModel(MultiTaskModel):
         """
         folder = Path(folder)
         try:
-            compare_checksums(folder)
+            if (folder / CHECKSUMS).is_file():  # not yet, while it is being written
+                compare_checksums(folder)
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             shape = json.loads((folder / ENCODER_CONFIG).read_text(encoding="utf-8"))
             settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
