@@ -34,8 +34,8 @@ class EntityAgreement:
         if not self.num_other_texts:
             return f"the pipeline gives the same entities on all {self.num_texts:,} dev texts"
         return (
-            f"on {self.num_texts:,} dev texts with {self.num_entities:,} entities, the pipeline lacks {self.num_lost:,} "
-            f"and adds {self.num_added:,}, in {self.num_other_texts:,} texts"
+            f"on {self.num_texts:,} dev texts with {self.num_entities:,} entities, the pipeline lacks "
+            f"{self.num_lost:,} and adds {self.num_added:,}, in {self.num_other_texts:,} texts"
         )
 
 

@@ -142,7 +142,7 @@ def _usage(facts: Facts, export_format: str) -> str:
             "from predict import predict  # predict.py in this folder; also: python predict.py TEXT\n\n"
             'print(predict("Amina anaishi Arusha."))\n'
             "```\n\n"
-            "With multitask_bert installed, `Predictor.load(FOLDER, backend=\"onnx\")` takes files and batches."
+            'With multitask_bert installed, `Predictor.load(FOLDER, backend="onnx")` takes files and batches.'
         )
     if export_format == "mlflow":
         return "```\nmlflow models serve -m FOLDER/model --env-manager local -h 127.0.0.1 -p 5000\n```"
@@ -171,10 +171,10 @@ def _hf_usage(facts: Facts, task: str, name: str, *, inside: bool) -> str:
         'print(pipe("Amina anaishi Arusha."))\n```'
     )
     if class_name == OWN_CLASS:
-        pooling = facts.model.pooling_of(task, name)
+        pooling, family = facts.model.pooling_of(task, name), facts.model.encoder.config.model_type
         text += (
-            f"\n\nNo class of transformers computes this head (pooling {pooling} on {facts.model.encoder.config.model_type}),"
-            f" so the folder brings one, `modeling_pooled_text.py`; `trust_remote_code=True` allows it."
+            f"\n\nNo class of transformers computes this head (pooling {pooling} on {family}), so the folder brings "
+            f"one, `modeling_pooled_text.py`; `trust_remote_code=True` allows it."
         )
     if head.config.type == "multilabel":
         chosen = ", ".join(f"{label} {limit:g}" for label, limit in _thresholds(head))
@@ -207,8 +207,6 @@ def _data(facts: Facts) -> Iterator[str]:
     for task, config in facts.tasks.items():
         source = config.source
         what = facts.comments.get(task) or "No description or licence is known of it; see its source."
-        if source.format == "samples":
-            what = f"Synthetic sentences, generated from a fixed seed. {facts.comments.get(task, '')}".strip()
         yield f"- **{task}** ({source.format}): {what}"
         for one in source.downloads.values():
             yield f"  - {without_password(one.url)}"
@@ -239,7 +237,7 @@ def _recipe(facts: Facts) -> Iterator[str]:
         yield f"- {facts.results.get('steps')} steps; the best model on dev is that of step {best.get('step')}"
     if commit := (facts.provenance.get("code") or {}).get("commit"):
         yield f"- code: commit {commit}"
-    yield "- the whole config and all scores: `results.json` and `provenance.json` of the exported folder"
+    yield "- all scores: `results.json`; command, versions, hardware, hashes of weights and data: `provenance.json`"
 
 
 def _limits(facts: Facts, export_format: str) -> Iterator[str]:

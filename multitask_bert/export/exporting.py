@@ -58,7 +58,7 @@ class Run:
             processor = DataProcessor(
                 self.config.tasks, data_root=self.config.data_root, seed=self.config.seed,
                 known_heads=self.model.heads, cache=Cache.from_environment(),
-                num_processes=self.now.batching.encoding_processes, splits=("dev",),
+                num_processes=self.now.batching.encoding_processes, splits=("dev", "test"),
             )  # fmt: skip
             self._dev = processor.process(self.tokenizer, max_length=self.config.batching.max_length).dev
         return self._dev
@@ -83,8 +83,8 @@ def export_run(config: ExperimentConfig) -> Path:
         write_bytes(folder / CARD, card(facts, config.format, run.notes).encode())
         if facts.results:
             write_json(folder / RESULTS, facts.results)
-        own_paths = ("config_files",)  # of the machine on which the run was made
-        write_json(folder / PROVENANCE, {key: facts.provenance[key] for key in facts.provenance if key not in own_paths})
+        # Without the paths of the machine on which the run was made.
+        write_json(folder / PROVENANCE, {key: one for key, one in facts.provenance.items() if key != "config_files"})
         write_json(folder / EXPORT, {"format": config.format, "run": run_dir.name})
         write_json(folder / CHECKSUMS, checksums_of(folder))
     return target

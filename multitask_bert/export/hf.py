@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForMultipleChoice,
@@ -22,9 +22,10 @@ from transformers import (
     AutoModelForTokenClassification,
     PreTrainedModel,
 )
+from transformers.utils import logging as transformers_logging
 
 from multitask_bert.errors import InputError
-from multitask_bert.export.logits import Logits
+from multitask_bert.export.logits import Logits, are_equal, random_inputs
 from multitask_bert.export.templates.modeling_pooled_text import PooledTextClassifier
 from multitask_bert.heads import Head
 from multitask_bert.model.families import num_positions
@@ -52,7 +53,6 @@ PROBLEMS = {
     "regression": "regression",
 }
 OWN_CODE = Path(__file__).parent / "templates" / "modeling_pooled_text.py"
-TOLERANCE = 1e-4  # of logits
 
 
 def write_hf(model: MultiTaskModel, tokenizer: Any, folder: Path) -> dict[tuple[str, str], str]:
@@ -61,6 +61,7 @@ def write_hf(model: MultiTaskModel, tokenizer: Any, folder: Path) -> dict[tuple[
     Raises:
         InputError: a head that no class computes; names all of them.
     """
+    transformers_logging.disable_progress_bar()
     made = {owner: model_of_head(model, *owner) for owner in model.owners}
     if lacking := [f"{task}.{name} ({why})" for (task, name), why in made.items() if isinstance(why, str)]:
         raise InputError(
@@ -133,7 +134,7 @@ def _own(model: MultiTaskModel, head: Head, pooling: str, linears: Sequence[nn.L
     config.text_pooling = pooling
     config.head_hidden_size, config.head_activation = head.config.hidden_size, head.config.activation
     config.auto_map = {"AutoModelForSequenceClassification": f"{OWN_CODE.stem}.{PooledTextClassifier.__name__}"}
-    built = PooledTextClassifier(config).eval()
+    built: PooledTextClassifier = PooledTextClassifier(config).eval()
     built.encoder.load_state_dict(model.encoder.backbone.state_dict())
     theirs = [one for one in built.head if isinstance(one, nn.Linear)]
     for one, other in zip(linears, theirs, strict=True):
@@ -167,28 +168,16 @@ def _to_units(last: nn.Linear, head: Head) -> None:
 @torch.no_grad()
 def _is_equal(model: MultiTaskModel, task: str, name: str, other: PreTrainedModel) -> bool:
     """Whether both compute the same for random ids: single texts and pairs, padded and not."""
-    head, config = model.heads[task][name], model.encoder.config
-    generator = torch.Generator().manual_seed(1)
-    num_tokens = min(16, num_positions(config) or 16)
-    ids_BS = torch.randint(5, config.vocab_size, (4, num_tokens), generator=generator)
-    mask_BS = torch.ones_like(ids_BS)
-    mask_BS[1, num_tokens // 2 :] = mask_BS[2, num_tokens - 1 :] = 0
-    ids_BS = ids_BS.masked_fill(mask_BS == 0, config.pad_token_id or 0)
-    inputs = {"input_ids": ids_BS, "attention_mask": mask_BS}
-    types_BS = None
-    if model.encoder.takes_token_types:
-        types_BS = torch.zeros_like(ids_BS)
-        if (config.type_vocab_size or 0) > 1:
-            types_BS[3, num_tokens // 2 :] = 1
-        inputs["token_type_ids"] = types_BS
-    ours = Logits(model.eval())(ids_BS, mask_BS, types_BS)[model.owners.index((task, name))]
-    if head.config.type == "choice":
+    config = model.heads[task][name].config
+    inputs = random_inputs(model)
+    mask_BS = inputs["attention_mask"]
+    ours = Logits(model.eval())(*inputs.values())[model.owners.index((task, name))]
+    if config.type == "choice":
         theirs = other(**{key: value[None] for key, value in inputs.items()}).logits.flatten()[:, None]
     else:
         found = other(**inputs)
         theirs = found.logits if "logits" in found else torch.stack([found.start_logits, found.end_logits], dim=-1)
-    if head.config.type == "regression":
-        low, high = head.config.range or (0.0, 1.0)
-        ours, theirs = ours, (theirs - low) / (high - low)
-    is_read: Tensor = mask_BS.bool() if ours.dim() == 3 else torch.ones(len(ours), dtype=torch.bool)
-    return torch.allclose(ours[is_read], theirs[is_read], atol=TOLERANCE, rtol=0.0)
+    if config.type == "regression":
+        low, high = config.range or (0.0, 1.0)
+        theirs = (theirs - low) / (high - low)
+    return are_equal(ours, theirs, mask_BS)

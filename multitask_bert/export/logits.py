@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from multitask_bert.model.families import num_positions
 from multitask_bert.model.multitask import MultiTaskModel
+
+TOLERANCE = 1e-4  # within which logits are equal
 
 
 class Logits(nn.Module):
-    """The logits of every head that has weights of its own: logits_BSL of heads over tokens, logits_BL of the others."""
+    """The logits of every head that has weights of its own: logits_BSL of heads over tokens, logits_BL of others."""
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
@@ -43,3 +46,24 @@ class Logits(nn.Module):
             pooled_BH = self.model.encoder.pool(pooled_BH)
         logits_BL: Tensor = module(pooled_BH)
         return logits_BL
+
+
+def random_inputs(model: MultiTaskModel) -> dict[str, Tensor]:
+    """Four sequences of random ids, as the encoder takes them: two whole, one of them a pair; and two with padding."""
+    config = model.encoder.config
+    num_tokens = min(16, num_positions(config) or 16)
+    ids_BS = torch.randint(5, config.vocab_size, (4, num_tokens), generator=torch.Generator().manual_seed(1))
+    mask_BS = torch.ones_like(ids_BS)
+    mask_BS[1, num_tokens // 2 :] = mask_BS[2, num_tokens - 1 :] = 0
+    inputs = {"input_ids": ids_BS.masked_fill(mask_BS == 0, config.pad_token_id or 0), "attention_mask": mask_BS}
+    if model.encoder.takes_token_types:
+        inputs["token_type_ids"] = torch.zeros_like(ids_BS)
+        if config.type_vocab_size > 1:
+            inputs["token_type_ids"][3, num_tokens // 2 :] = 1
+    return inputs
+
+
+def are_equal(ours: Tensor, theirs: Tensor, mask_BS: Tensor) -> bool:
+    """Whether logits_BSL are equal at all tokens but padding, or logits_BL at all."""
+    is_read = mask_BS.bool() if ours.dim() == 3 else torch.ones(len(ours), dtype=torch.bool)
+    return torch.allclose(ours[is_read], theirs[is_read], atol=TOLERANCE, rtol=0.0)

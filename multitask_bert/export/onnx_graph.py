@@ -13,9 +13,10 @@ import torch
 
 from multitask_bert.data.words import word_pattern
 from multitask_bert.errors import InputError
-from multitask_bert.export.logits import Logits
-from multitask_bert.inference.onnx_model import GRAPH, SETTINGS, name_of
-from multitask_bert.model.multitask import DESCRIPTION, ENCODER_CONFIG, MultiTaskModel
+from multitask_bert.export.logits import Logits, are_equal, random_inputs
+from multitask_bert.inference.onnx_model import GRAPH, SETTINGS, name_of, session_of
+from multitask_bert.model.encoder import ENCODER_CONFIG
+from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel
 from multitask_bert.utils.files import write_json
 
 SCRIPT = Path(__file__).parent / "templates" / "predict.py"
@@ -30,6 +31,7 @@ def write_onnx(model: MultiTaskModel, tokenizer: Any, model_folder: Path, folder
         InputError: a head of the user's own code cannot be traced.
     """
     write_graph(model, folder / GRAPH)
+    refuse_other_logits(model, folder / GRAPH)
     tokenizer.save_pretrained(folder)
     for name in (DESCRIPTION, ENCODER_CONFIG):
         shutil.copy2(model_folder / name, folder / name)
@@ -61,7 +63,21 @@ def write_graph(model: MultiTaskModel, path: Path) -> None:
             )
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"format=onnx: this model cannot be exported as a graph ({first}); format=hf may do") from error
+        raise InputError(f"format=onnx: this model cannot be traced as a graph ({first}); try format=hf") from error
+
+
+@torch.no_grad()
+def refuse_other_logits(model: MultiTaskModel, path: Path) -> None:
+    """Check that the graph computes for random ids, of other shapes than those traced, what the model does.
+
+    Raises:
+        InputError: it does not.
+    """
+    inputs, session = random_inputs(model), session_of(path)
+    found = session.run(None, {one.name: inputs[one.name].numpy() for one in session.get_inputs()})
+    for (task, name), ours, theirs in zip(model.owners, Logits(model)(*inputs.values()), found, strict=True):
+        if not are_equal(ours, torch.from_numpy(theirs), inputs["attention_mask"]):
+            raise InputError(f"format=onnx: the graph computes other logits for {task}.{name}; use format=hf")
 
 
 def settings_of(model: MultiTaskModel, tokenizer: Any) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Predictor:
     ) -> Predictor:
         """Load the model in the folder of a run, or of a model.
 
-        `backend="onnx"`: what `action=export format=onnx` (or `onnx_int8`) made of it, in the folder of the export, or of
-        the run; on the CPU.
+        `backend="onnx"`: what `action=export format=onnx` (or `onnx_int8`) made of it, in the folder of the
+        export, or of the run; on the CPU.
 
         Raises:
             InputError: there is no model, or a damaged one; or onnxruntime is not installed.

@@ -8,7 +8,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-class PooledTextClassifier(PreTrainedModel):
+class PooledTextClassifier(PreTrainedModel):  # type: ignore[misc]
     """Any encoder, a pooling (`mean`, `max`, `cls` or `pooler`) and one or two layers."""
 
     base_model_prefix = "encoder"
@@ -37,6 +37,5 @@ class PooledTextClassifier(PreTrainedModel):
             return (hidden * is_token).sum(1) / is_token.sum(1)
         if self.config.text_pooling == "max":
             return hidden.masked_fill(~is_token, torch.finfo(hidden.dtype).min).amax(1)
-        pooler = getattr(self.encoder, "pooler", None)
-        is_pooled = self.config.text_pooling == "pooler" and pooler is not None
-        return pooler(hidden) if is_pooled else hidden[:, 0]
+        pooler = getattr(self.encoder, "pooler", None) if self.config.text_pooling == "pooler" else None
+        return hidden[:, 0] if pooler is None else pooler(hidden)

@@ -20,7 +20,8 @@ SESSION = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPU
 
 def predict(*texts: str) -> dict[str, Any]:
     """By `task/head`, what the heads over one text (two texts) predict; of a choice head, the logit of this choice."""
-    tokens = TOKENIZER.encode(*(text.strip() for text in texts))
+    first, *second = (text.strip() for text in texts)
+    tokens = TOKENIZER.encode(first, second[0] if second else None)
     given = {"input_ids": tokens.ids, "attention_mask": tokens.attention_mask, "token_type_ids": tokens.type_ids}
     names = [output.name for output in SESSION.get_outputs()]
     logits = SESSION.run(None, {one.name: np.array([given[one.name]]) for one in SESSION.get_inputs()})
@@ -43,10 +44,14 @@ def decode(head: dict[str, Any], logits: Any, tokens: Any, text: str) -> Any:
     if head["type"] == "regression":
         value = low_high[0] + float(logits[0]) * (low_high[1] - low_high[0])
         return min(max(value, low_high[0]), low_high[1]) if head["clip"] else value
-    offsets = [(-1, -1) if hidden else at for at, hidden in zip(tokens.offsets, tokens.special_tokens_mask, strict=True)]
+    offsets = [
+        (-1, -1) if hidden else at for at, hidden in zip(tokens.offsets, tokens.special_tokens_mask, strict=True)
+    ]
     if head["type"] == "tagging":
         words = [match.span() for match in re.finditer(SETTINGS["word_pattern"], text)]
-        return [(text[b:e], labels[logits[i].argmax()]) for (b, e), i in zip(words, starts(offsets, words), strict=False)]
+        return [
+            (text[b:e], labels[logits[i].argmax()]) for (b, e), i in zip(words, starts(offsets, words), strict=False)
+        ]
     if head["type"] == "span":
         second = [i for i, sequence in enumerate(tokens.sequence_ids) if sequence == 1 and offsets[i] != (-1, -1)]
         spans = [(i, j) for i in second for j in second if i <= j < i + head["max_answer_length"]]
