@@ -161,8 +161,8 @@ def _hf_usage(facts: Facts, task: str, name: str, *, inside: bool) -> str:
         )
     options = {
         "tagging": ', aggregation_strategy="first"' if head.names_shown != head.labels.names else "",
-        "multilabel": ", top_k=None",
-    }.get(head.config.type, "")
+        "multilabel": ", top_k=None, truncation=True",
+    }.get(head.config.type, ", truncation=True")
     if class_name == OWN_CLASS:
         options += ", trust_remote_code=True"
     text = (

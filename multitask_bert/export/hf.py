@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from multitask_bert.errors import InputError
 from multitask_bert.export.logits import Logits, are_equal, random_inputs
-from multitask_bert.export.templates.modeling_pooled_text import PooledTextClassifier
+from multitask_bert.export.templates.modeling_pooled_text import PooledTextClassifier, PooledTextConfig
 from multitask_bert.heads import Head
 from multitask_bert.model.families import num_positions
 from multitask_bert.model.multitask import MultiTaskModel
@@ -130,10 +130,16 @@ def _stock(model: MultiTaskModel, head: Head, pooling: str, linears: Sequence[nn
 
 def _own(model: MultiTaskModel, head: Head, pooling: str, linears: Sequence[nn.Linear]) -> PooledTextClassifier:
     """Our own class (`templates/modeling_pooled_text.py`), which pools in every way."""
-    config = _config(model, head)
-    config.text_pooling = pooling
-    config.head_hidden_size, config.head_activation = head.config.hidden_size, head.config.activation
-    config.auto_map = {"AutoModelForSequenceClassification": f"{OWN_CODE.stem}.{PooledTextClassifier.__name__}"}
+    stock = _config(model, head)
+    config = PooledTextConfig(
+        encoder=model.encoder.config.to_dict(), text_pooling=pooling, head_hidden_size=head.config.hidden_size,
+        head_activation=head.config.activation, id2label=stock.id2label, label2id=stock.label2id,
+        problem_type=stock.problem_type, thresholds=getattr(head, "thresholds", None),
+    )  # fmt: skip
+    config.auto_map = {
+        "AutoConfig": f"{OWN_CODE.stem}.{PooledTextConfig.__name__}",
+        "AutoModelForSequenceClassification": f"{OWN_CODE.stem}.{PooledTextClassifier.__name__}",
+    }
     built: PooledTextClassifier = PooledTextClassifier(config).eval()
     built.encoder.load_state_dict(model.encoder.backbone.state_dict())
     theirs = [one for one in built.head if isinstance(one, nn.Linear)]

@@ -4,19 +4,37 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class PooledTextConfig(PretrainedConfig):  # type: ignore[misc]
+    """A model type of its own, so that no stock class takes the folder for its own and answers wrongly."""
+
+    model_type = "pooled_text"
+
+    def __init__(
+        self,
+        encoder: dict[str, Any] | None = None,
+        text_pooling: str = "mean",
+        head_hidden_size: int | None = None,
+        head_activation: str = "tanh",
+        **fields: Any,
+    ) -> None:
+        self.encoder, self.text_pooling = dict(encoder or {}), text_pooling
+        self.head_hidden_size, self.head_activation = head_hidden_size, head_activation
+        super().__init__(**fields)
 
 
 class PooledTextClassifier(PreTrainedModel):  # type: ignore[misc]
     """Any encoder, a pooling (`mean`, `max`, `cls` or `pooler`) and one or two layers."""
 
-    base_model_prefix = "encoder"
+    config_class = PooledTextConfig
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: PooledTextConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config)
-        width, layers = config.hidden_size, []
+        self.encoder = AutoModel.from_config(AutoConfig.for_model(**config.encoder))
+        width, layers = self.encoder.config.hidden_size, []
         if config.head_hidden_size is not None:
             activation = {"tanh": nn.Tanh, "gelu": nn.GELU}[config.head_activation]()
             layers += [nn.Linear(width, config.head_hidden_size), activation]
