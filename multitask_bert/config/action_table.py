@@ -37,9 +37,9 @@ ACTIONS = {
         reads=("input", "output", *EVALUATION),
     ),
     "export": Action(
-        "write a finished run's model for other programs, in format=hf|onnx|onnx_int8|mlflow",
+        "write a finished run's model for other programs, in format=hf, onnx or onnx_int8",
         needs_run_dir=True,
-        reads=("format", "output", "export", "data_root", "batching.encoding_processes", "logger", *EVALUATION),
+        reads=("format", "output", "export", "data_root", "batching.encoding_processes", *EVALUATION),
     ),
     "reproduce": Action(
         "train as an earlier run did and compare the results",

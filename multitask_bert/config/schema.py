@@ -23,7 +23,6 @@ FORMATS = {
     "hf": "folders for transformers",
     "onnx": "a graph for onnxruntime",
     "onnx_int8": "the same in 8 bits",
-    "mlflow": "a model that MLflow serves",
 }
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 
@@ -477,10 +476,6 @@ class ExportConfig:
     license: Optional[str] = setting(
         None, "identifier of the licence that you give the model, for the card, as apache-2.0; null: none is stated"
     )
-    registered_name: Optional[str] = setting(
-        None, "mlflow: name in the registry of logger.mlflow.tracking_uri; null: not registered"
-    )
-    alias: str = setting("latest", "mlflow: alias of the registered version")
 
 
 @dataclass

@@ -27,7 +27,7 @@ HUB_TASKS = {
     "classification": "text-classification", "multilabel": "text-classification", "regression": "text-classification",
     "tagging": "token-classification", "span": "question-answering", "choice": "multiple-choice",
 }  # fmt: skip
-LIBRARIES = {"hf": "transformers", "onnx": "onnx", "onnx_int8": "onnx", "mlflow": "mlflow"}
+LIBRARIES = {"hf": "transformers", "onnx": "onnx", "onnx_int8": "onnx"}
 OWN_CLASS = "PooledTextClassifier"
 
 
@@ -144,8 +144,6 @@ def _usage(facts: Facts, export_format: str) -> str:
             "```\n\n"
             'With multitask_bert installed, `Predictor.load(FOLDER, backend="onnx")` takes files and batches.'
         )
-    if export_format == "mlflow":
-        return "```\nmlflow models serve -m FOLDER/model --env-manager local -h 127.0.0.1 -p 5000\n```"
     return "\n\n".join(_hf_usage(facts, *owner, inside=len(facts.owners) == 1) for owner in facts.owners)
 
 
@@ -249,7 +247,7 @@ def _limits(facts: Facts, export_format: str) -> Iterator[str]:
         if name in owners:
             yield f"`{name}` has learned nothing: {facts.results['collapsed'][name]['best_model']}."
     heads = [facts.model.heads[task][name] for task, name in facts.owners]
-    if export_format != "mlflow" and any(head.config.constrained for head in heads):
+    if any(head.config.constrained for head in heads):
         yield "Tags are chosen word by word here; the run's own are the best valid sequence (`constrained: true`)."
     if export_format.startswith("onnx") and any(head.reads_windows for head in heads):
         yield "`predict.py` truncates a long context; the run reads it in overlapping windows."
