@@ -39,7 +39,7 @@ ACTIONS = {
     "export": Action(
         "write a finished run's model for other programs, in format=hf, onnx or onnx_int8",
         needs_run_dir=True,
-        reads=("format", "output", "export", "data_root", "batching.encoding_processes", *EVALUATION),
+        reads=("format", "output", "export", "data_root", "batching.encoding_processes", *EVALUATION[1:]),  # on the CPU
     ),
     "reproduce": Action(
         "train as an earlier run did and compare the results",
