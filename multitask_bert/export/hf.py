@@ -1,7 +1,7 @@
-"""`format=hf`: a folder per head that `transformers` loads: as a class of its own where one computes the same.
+"""`format=hf`: a folder per head that `transformers` loads, as a stock class where one computes the same logits.
 
-Whether it does is tried with random ids, not read off names: a stock class that pools in another way answers wrongly
-and without an error.
+Whether one does is tried with random ids, not read off names: a stock class that pools in another way answers wrongly
+and without an error. Other heads over texts bring a small class of ours.
 """
 
 from __future__ import annotations

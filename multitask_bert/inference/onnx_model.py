@@ -1,6 +1,6 @@
 """The model of a run in the form that `action=export format=onnx` (or `onnx_int8`) writes, run by onnxruntime on CPUs.
 
-Used in place of the torch model it is made from, by `Predictor` and by evaluation: same heads, same outputs.
+`Predictor` and evaluation use it in place of the torch model it was made from: same heads, same outputs.
 """
 
 from __future__ import annotations
