@@ -7,5 +7,8 @@ GROUPS = [f"multitask_bert.conf.{group}" for group in find_namespace_packages("c
 setup(
     packages=[*find_packages(include=["multitask_bert*"]), "hydra_plugins", "multitask_bert.conf", *GROUPS],
     package_dir={"multitask_bert.conf": "conf"},
-    package_data={"": ["*.yaml"], "multitask_bert": ["reports/templates/*", "serving/assets/*"]},
+    package_data={
+        "": ["*.yaml"],
+        "multitask_bert": ["export/templates/*", "reports/templates/*", "serving/assets/*"],
+    },
 )

@@ -236,6 +236,14 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
         run_server(make_app(predictor, config.serve, name=name), listener, config.serve, name=name)
 
 
+def export(config: ExperimentConfig, folder: Path) -> None:
+    """Write a finished run's model for other programs, in `config.format`."""
+    from multitask_bert.export.exporting import export_run
+
+    target = export_run(config)
+    make_console().print(f"{config.format} written to {shown(target)}; its card: {shown(target / 'README.md')}")
+
+
 def inspect(config: ExperimentConfig, folder: Path) -> None:
     """Show what is in the tasks' data, where splits overlap, and the run that the config plans; nothing is trained."""
     from multitask_bert.reports.inspection import inspect_data

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "multitask_bert"
 FLOORS = {
     "notebook": 14, "cli": 14, "actions": 13, "command_line": 12,
-    "studies": 11, "sweeps": 11, "reports": 11, "serving": 11,
+    "studies": 11, "sweeps": 11, "reports": 11, "serving": 11, "export": 11,
     "training": 10, "inference": 10,
     "saving": 9, "tracking": 9,
     "data": 8, "model": 8,

@@ -64,9 +64,9 @@ def test_the_wheel_holds_every_config_template_and_asset(unpacked: Path) -> None
     package = unpacked / "multitask_bert"
     expected = {path.relative_to(CONF) for path in CONF.rglob("*.yaml")}
     assert {path.relative_to(package / "conf") for path in (package / "conf").rglob("*.yaml")} == expected
-    for folder in ("reports/templates", "serving/assets"):
-        names = {path.name for path in (ROOT / "multitask_bert" / folder).iterdir()}
-        assert {path.name for path in (package / folder).iterdir()} == names
+    for folder in ("export/templates", "reports/templates", "serving/assets"):
+        names = {path.name for path in (ROOT / "multitask_bert" / folder).iterdir() if path.is_file()}
+        assert {path.name for path in (package / folder).iterdir() if path.is_file()} == names
 
 
 def test_the_installed_command_has_the_same_help_and_completion(unpacked: Path, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ ACTIONS = {
         needs_run_dir=True,
         reads=("serve", *EVALUATION),
     ),
+    "export": Action(
+        "write a finished run's model for other programs, in format=hf, onnx or onnx_int8",
+        needs_run_dir=True,
+        reads=("format", "output", "export", "data_root", "batching.encoding_processes", *EVALUATION[1:]),  # on the CPU
+    ),
     "reproduce": Action(
         "train as an earlier run did and compare the results",
         needs_run_dir=True,

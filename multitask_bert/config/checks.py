@@ -13,6 +13,7 @@ from pathlib import Path
 
 from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.schema import (
+    FORMATS,
     SPLITS,
     AveragingConfig,
     ExperimentConfig,
@@ -154,6 +155,8 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield "input: action=predict needs a file (text, .csv, .tsv or .jsonl), or input=- for standard input"
         elif config.output is not None and Path(config.input).resolve() == Path(config.output).resolve():
             yield f"output={config.output}: this is the input; name another file"
+    if config.action == "export" and config.format is None:
+        yield f"format: action=export needs one of {', '.join(FORMATS)}"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
     if config.model.keep_heads and config.model.pretrained is None:

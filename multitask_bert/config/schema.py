@@ -19,6 +19,11 @@ from multitask_bert.utils.metric_names import is_about_label
 
 SPLITS = ("train", "dev", "test")
 POOLINGS = {"pooler": "the encoder's own, else cls", "cls": "", "mean": "", "max": ""}
+FORMATS = {
+    "hf": "folders for transformers",
+    "onnx": "a graph for onnxruntime",
+    "onnx_int8": "the same in 8 bits",
+}
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 
 
@@ -492,6 +497,21 @@ class ServeConfig:
 
 
 @dataclass
+class ExportConfig:
+    """What action=export writes beside the model, and what it refuses."""
+
+    max_loss: float = setting(
+        1.0,
+        "onnx_int8: points (hundredths; of an error, percent) that a head's headline score on dev may lose",
+        at_least=0,
+    )
+    languages: List[str] = setting(list, "codes of the texts' languages, for the card, as [sw, en]")
+    license: Optional[str] = setting(
+        None, "identifier of the licence that you give the model, for the card, as apache-2.0; null: none is stated"
+    )
+
+
+@dataclass
 class ExperimentConfig:
     """Everything that a run needs to know."""
 
@@ -516,8 +536,13 @@ class ExperimentConfig:
         None, "a text, .csv, .tsv or .jsonl file, one of the run's own, or - for stdin", only_for=("predict",)
     )
     output: Optional[str] = setting(
-        None, "the JSONL file to write, replaced if it exists; null: standard output", only_for=("predict",)
+        None,
+        "the JSONL file to write (null: standard output); export: the folder (null: RUN/export/FORMAT); replaced if it "
+        "exists",
+        only_for=("predict", "export"),
     )
+    format: Optional[str] = setting(None, "form of the model", choices=FORMATS, only_for=("export",))
+    export: ExportConfig = setting(ExportConfig, "details of action=export")
     model: ModelConfig = setting(ModelConfig, "conf/model: the shared encoder")
     tasks: Dict[str, TaskConfig] = setting(dict, "conf/tasks, by name: sources and heads")
     share: Optional[str] = setting(

@@ -49,7 +49,7 @@ class Entity(NamedTuple):
 
 def split_words(text: str) -> list[Offset]:
     """Begin and end of each word, in characters."""
-    return [match.span() for match in _word_pattern().finditer(text)]
+    return [match.span() for match in word_pattern().finditer(text)]
 
 
 def is_unspaced(letter: str) -> bool:
@@ -175,7 +175,8 @@ def _borders_on_space(text: str, span: Sequence[Any]) -> bool:
 
 
 @cache
-def _word_pattern() -> re.Pattern[str]:
+def word_pattern() -> re.Pattern[str]:
+    """The regular expression whose matches are the words of a text."""
     marks = _ranges_of_marks() + "\u200c\u200d"  # and the joiners, which stand inside words and emoji
     unspaced = _unspaced_letter().pattern[1:-1]
     run = rf"[^\W{unspaced}]+(?:[{marks}]+[^\W{unspaced}]*)*"

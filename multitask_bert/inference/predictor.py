@@ -29,6 +29,7 @@ from multitask_bert.records import EncodedExample, Prediction
 
 log = logging.getLogger(__name__)
 
+BACKENDS = ("torch", "onnx")
 MAX_BATCHES_AHEAD = 64  # that are read, so that inputs of similar length share a batch
 # By `Example.input_type` of a task's training examples: the types of input (see inputs.KEYS) that it reads.
 READ_BY = {"text": ("text", "words"), "pair": ("pair",), "choices": ("choices",)}
@@ -68,13 +69,24 @@ class Predictor:
         batch_size: int = 64,
         max_tokens: int | None = 4096,
         precision: str = "fp32",
+        backend: str = "torch",
     ) -> Predictor:
         """Load the model in the folder of a run, or of a model.
 
+        `backend="onnx"`: what `action=export format=onnx` (or `onnx_int8`) made of it, in the folder of the
+        export, or of the run; on the CPU.
+
         Raises:
-            InputError: there is no model, or a damaged one.
+            InputError: there is no model, or a damaged one; or onnxruntime is not installed.
         """
         folder = Path(folder)
+        if backend not in BACKENDS:
+            raise InputError(f"backend={backend}: choose one of {', '.join(BACKENDS)}")
+        if backend == "onnx":
+            from multitask_bert.inference.onnx_model import OnnxModel, folder_of_graph
+
+            graph, tokenizer = OnnxModel.load(folder_of_graph(folder))
+            return cls(graph, tokenizer, device="cpu", batch_size=batch_size, max_tokens=max_tokens)
         found = next((path for path in (folder, folder / "model") if (path / DESCRIPTION).is_file()), None)
         if found is None:
             raise InputError(f"{folder}: neither a run's folder with a model in it, nor a model's folder")

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
             config._attn_implementation = ATTENTION_NAME
         self.backbone = backbone
         arguments = inspect.signature(backbone.forward).parameters
-        self._takes_token_types = "token_type_ids" in arguments
+        self.takes_token_types = "token_type_ids" in arguments
         # A packed batch needs our attention function, explicit positions, and keywords that are passed on.
         self.can_pack = config._attn_implementation == ATTENTION_NAME and {"position_ids", "kwargs"} <= arguments.keys()
         self.skips_unread = last_layer.prepare(backbone)  # the last layer is computed only for tokens that heads read
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
     def _run(self, batch: Batch) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids_BS}
-        if self._takes_token_types:
+        if self.takes_token_types:
             inputs["token_type_ids"] = batch.token_type_BS
         if not batch.blocks:
             if batch.num_tokens < batch.input_ids_BS.numel():

@@ -91,6 +91,16 @@ class MultiTaskModel(nn.Module):
         owner, _, head = (self.heads[task][name].config.share or f"{task}.{name}").partition(".")
         return owner, head
 
+    @property
+    def owners(self) -> list[tuple[str, str]]:
+        """Task and name of each head that has weights of its own."""
+        return [
+            (task, name)
+            for task, by_name in self.heads.items()
+            for name in by_name
+            if self.owner_of(task, name) == (task, name)
+        ]
+
     def add_tasks(self, tasks: Mapping[str, TaskConfig]) -> None:
         """Add tasks that are scored with the heads that are there: those of their own names, or those they share.
 
@@ -124,14 +134,14 @@ class MultiTaskModel(nn.Module):
             return self._forward(batch, max_tokens if batch.first_N is not None else None)
 
     def _forward(self, batch: Batch, max_tokens: int | None) -> dict[tuple[str, str], HeadOutput]:
-        reads_all = any(self._pooling(*key) in POOLINGS_OF_ALL for key in batch.targets)
+        reads_all = any(self.pooling_of(*key) in POOLINGS_OF_ALL for key in batch.targets)
         if reads_all:
             hidden = self.encoder(batch, max_tokens=max_tokens)
         else:
             hidden = self.encoder.read(batch, batch.token_R, max_tokens=max_tokens)
         outputs = {}
         for (task, name), target in batch.targets.items():
-            head, pooling = self.heads[task][name], self._pooling(task, name)
+            head, pooling = self.heads[task][name], self.pooling_of(task, name)
             first_N = batch.first_N if head.pools_text and not head.reads_choices else None
             if pooling in POOLINGS_OF_ALL:
                 features_NH = pool_texts(hidden, batch, pooling)
@@ -148,7 +158,7 @@ class MultiTaskModel(nn.Module):
             outputs[task, name] = head.loss(module[owned](features_MH), target)
         return outputs
 
-    def _pooling(self, task: str, name: str) -> str:
+    def pooling_of(self, task: str, name: str) -> str:
         """How a head's texts are pooled; `token`: it reads the token of each target."""
         head = self.heads[task][name]
         return (head.config.pooling or self.pooling) if head.pools_text else "token"
@@ -183,15 +193,8 @@ class MultiTaskModel(nn.Module):
             models.refuse_kernels(encoder_config, ENCODER_CONFIG)
             models.refuse_sizes(encoder_config, ENCODER_CONFIG)
             encoder = Encoder(AutoModel.from_config(encoder_config, trust_remote_code=False))
-            heads = {
-                task: {
-                    name: make_head(HeadConfig(**saved["config"]), LabelSet(tuple(saved["labels"])))
-                    for name, saved in by_name.items()
-                }
-                for task, by_name in description["heads"].items()
-            }
             model = cls(
-                encoder, heads, pooling=description["pooling"],
+                encoder, heads_of(description), pooling=description["pooling"],
                 max_length=description.get("max_length"), input_types=description.get("kinds"),
                 window_strides={task: int(n) for task, n in description.get("window_strides", {}).items()},
             )  # fmt: skip
@@ -224,6 +227,17 @@ class MultiTaskModel(nn.Module):
                 for task, by_name in self.heads.items()
             },
         }
+
+
+def heads_of(description: Mapping[str, Any]) -> dict[str, dict[str, Head]]:
+    """The heads, by task and name, that a saved model's description (`DESCRIPTION`) names; without weights."""
+    return {
+        task: {
+            name: make_head(HeadConfig(**saved["config"]), LabelSet(tuple(saved["labels"])))
+            for name, saved in by_name.items()
+        }
+        for task, by_name in description["heads"].items()
+    }
 
 
 def _init_uniformly(module: nn.Module) -> None:
