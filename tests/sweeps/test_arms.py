@@ -82,7 +82,7 @@ def test_with_equal_updates_every_arm_makes_those_of_the_longest(
     assert updates.pop("hau+swa+yor") == {None}  # the longest, which both controls share
     assert updates.keys() == {"hau", "swa", "yor", "hau+swa", "hau+yor", "swa+yor"}
     assert all(steps == {None, 60} for steps in updates.values())
-    assert "13 arms over 2 seeds: 26 runs, 1,440 steps, about " in capsys.readouterr().out
+    assert "13 arms over 2 seeds: 26 runs, 1,200 steps, about " in capsys.readouterr().out
 
 
 def test_a_control_that_changes_nothing_is_not_trained(
