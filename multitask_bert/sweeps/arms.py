@@ -76,19 +76,21 @@ def plan_arms(
     joined: str,
     request: Request,
     compose: Compose,
+    read: Compose,
     count_work: Callable[[ExperimentConfig], Work],
 ) -> Arms:
     """Plan the arms of `hydra.sweeper.arms`.
 
     `joined`: the tasks, as in `tasks=a+b`; `request`: what the command line asks for beside it; `compose`: the typed
-    config of these overrides; `count_work`: counts the steps of a config, for which it reads the data.
+    config of these overrides; `read`: the same, unchecked, as languages without training data have no heads before they
+    share; `count_work`: counts the steps of a config, for which it reads the data.
 
     Raises:
         InputError: the study could not give an answer; names the field or the task, and the way out.
     """
     tasks = tuple(split_names(joined))
     _check(sweeper, tasks, request)
-    config = compose(request.fixed)
+    config = (compose if sweeper.arms == TRANSFER else read)(request.fixed)
     fixed = [override for override in request.fixed if keys_of([override]) != [GROUP]]
     make = _transfer if sweeper.arms == TRANSFER else _languages
     arms = list(dict.fromkeys(make(sweeper, config, fixed)))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.config.joined_tasks import GROUP
 from multitask_bert.config.schema import ExperimentConfig, is_lower_better
-from multitask_bert.config.tree import unknown_key
+from multitask_bert.config.tree import from_tree, unknown_key, without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
@@ -131,7 +131,9 @@ def make_spec(
         joined = str(config.hydra.runtime.choices[GROUP])
         arms = plan_arms(
             sweeper, joined, request,
-            compose=lambda overrides: check(loader.load_sweep_config(config, list(overrides))), count_work=count_work,
+            compose=lambda overrides: check(loader.load_sweep_config(config, list(overrides))),
+            read=lambda overrides: from_tree(without_hydra(loader.load_sweep_config(config, list(overrides)))),
+            count_work=count_work,
         )  # fmt: skip
         request = arms.request
     probes = [(compose(overrides), overrides) for overrides in _probes(request.dimensions, define)]

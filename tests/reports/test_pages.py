@@ -6,13 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
 
-from multitask_bert.reports.pages import SORT_SCRIPT, TEMPLATES, TextTable, _environment, percent, render
+from multitask_bert.reports.pages import SORT_SCRIPT, TextTable, _environment, percent, render
 from tests.composing import ROOT
 from tests.reports.sweep_studies import check_page
 
@@ -39,14 +38,6 @@ def test_a_value_that_a_template_lacks_is_an_error() -> None:
 
 def test_half_a_surrogate_pair_does_not_break_the_page() -> None:
     check_page(render("base.html", title="\udc80").decode())
-
-
-def test_a_wheel_has_every_template() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    package = ROOT / "multitask_bert"
-    patterns = project["tool"]["setuptools"]["package-data"]["multitask_bert"]
-    packaged = {path for pattern in patterns for path in package.glob(pattern)}
-    assert set(TEMPLATES.iterdir()) <= packaged
 
 
 SORT = """
