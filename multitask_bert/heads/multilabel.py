@@ -147,6 +147,14 @@ class MultilabelHead(Head):
         scores_L = np.exp(-np.logaddexp(0.0, -logits_ML[0].astype(np.float64)))  # sigmoid that cannot overflow
         return self._chosen(tuple(scores_L.tolist()), self.thresholds)
 
+    def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray:
+        import numpy as np
+
+        (cells,) = target.values
+        signs_L = 2 * np.array(cells) - 1  # NaN where the cell is missing
+        found_L: np.ndarray = np.exp(-np.logaddexp(0.0, -signs_L * logits_ML[0].astype(np.float64)))
+        return found_L
+
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         return {"labels": list(prediction.value), "probabilities": self.probabilities_by_label(prediction.scores)}
 
