@@ -151,9 +151,9 @@ class MultilabelHead(Head):
         import numpy as np
 
         (cells,) = target.values
-        signs_L = 2 * np.array(cells) - 1  # NaN where the cell is missing
-        found_L: np.ndarray = np.exp(-np.logaddexp(0.0, -signs_L * logits_ML[0].astype(np.float64)))
-        return found_L
+        cells_L = np.array(cells)
+        logits_L = np.where(cells_L == 1, logits_ML[0], -logits_ML[0]).astype(np.float64)
+        return np.where(np.isnan(cells_L), np.nan, np.exp(-np.logaddexp(0.0, -logits_L)))
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         return {"labels": list(prediction.value), "probabilities": self.probabilities_by_label(prediction.scores)}

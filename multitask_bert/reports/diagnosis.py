@@ -139,19 +139,19 @@ def read_errors(run_dir: Path) -> list[HeadErrors]:
 
 
 def cost_of(run_dir: Path, num_models: int, config: ExperimentConfig | None) -> str:
-    """The training that folds (or, with 1, a data map) take, in times of the run's own, and in time if that is known.
+    """What it takes to train for folds (1: for a data map), in times of the run's own training and, if known, its seconds.
 
     `config`: of the run; None: not looked at.
     """
     is_by_steps = config is not None and config.trainer.max_steps is not None  # whatever the size of train
-    times = num_models if is_by_steps or num_models == 1 else num_models - 1
-    each = f", each without 1/{num_models} of train" if num_models > 1 else ""
-    what = f"trains {num_models} model{'s' if num_models > 1 else ''}{each}, about {times} times the run's training"
+    times = num_models if is_by_steps else num_models - 1
+    what = f"trains {num_models} models, each without 1/{num_models} of train, about {times} times the run's training"
+    if num_models == 1:
+        what = "trains one model, and predicts train after each epoch, a little more than the run's training"
     try:
-        seconds = float(read_results(run_dir)["train_seconds"])
+        return f"{what}, which took {float(read_results(run_dir)['train_seconds']):,.0f} s"
     except (OSError, ValueError, KeyError, TypeError):
         return what
-    return f"{what} ({times} times {seconds:,.0f} s)"
 
 
 def rank_suspects(judged: Judged) -> list[HeadSuspects]:

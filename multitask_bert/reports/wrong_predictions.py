@@ -131,9 +131,11 @@ def _label(head: Head, example: KeptExample, answer: KeptAnswer) -> Found:
     """Of one label or choice: the kind is the confusion, as in `neutral → positive`."""
     gold, predicted = _shown(example, answer)
     is_right = head.is_right(answer.gold, Prediction(answer.predicted))
-    size = answer.probabilities.get(str(answer.predicted))
-    if size is None and isinstance(answer.predicted, int) and 0 <= answer.predicted < len(answer.scores):
-        size = answer.scores[answer.predicted]
+    found = answer.predicted
+    if isinstance(found, int) and answer.scores:  # a choice without a name
+        size: float | None = answer.scores[found]
+    else:
+        size = answer.probabilities.get(head.labels.names[found] if isinstance(found, int) else found)
     kind = RIGHT if is_right else f"{answer.gold} → {answer.predicted}"
     yield kind, str(answer.gold), gold, predicted, size
 

@@ -194,7 +194,7 @@ def _shortened(text: str) -> str:
 def _answer(head: Head, gold: Any, prediction: Prediction) -> dict[str, Any]:
     answer = {"gold": gold, "predicted": prediction.value}
     labels, scores = head.labels, prediction.scores
-    if scores and len(scores) == len(labels):
+    if scores and len(scores) == len(labels) and not head.reads_windows:  # the scores of `span` are logits
         likely = sorted(range(len(scores)), key=lambda index: -scores[index])
         named = _names_in(gold) | _names_in(prediction.value)
         kept = [index for rank, index in enumerate(likely) if rank < NUM_PROBABILITIES or labels.names[index] in named]
