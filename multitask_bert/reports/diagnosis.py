@@ -139,7 +139,7 @@ def read_errors(run_dir: Path) -> list[HeadErrors]:
 
 
 def cost_of(run_dir: Path, num_models: int, config: ExperimentConfig | None) -> str:
-    """What it takes to train for folds (1: for a data map), in times of the run's own training and, if known, its seconds.
+    """The cost of training for folds (1: for a data map), in times of the run's own, with its seconds if they are known.
 
     `config`: of the run; None: not looked at.
     """
