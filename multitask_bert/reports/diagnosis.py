@@ -139,7 +139,7 @@ def read_errors(run_dir: Path) -> list[HeadErrors]:
 
 
 def cost_of(run_dir: Path, num_models: int, config: ExperimentConfig | None) -> str:
-    """The cost of training for folds (1: for a data map), in times of the run's own, with its seconds if they are known.
+    """The cost of training for folds (1: for a data map) in times of the run's own, whose seconds are named if known.
 
     `config`: of the run; None: not looked at.
     """
