@@ -330,6 +330,25 @@ def compare(config: ExperimentConfig, folder: Path) -> None:
     console.print(f"The same with more examples: {shown(folder) / PAGE}")
 
 
+def diagnose(config: ExperimentConfig, folder: Path) -> None:
+    """Show what a finished run gets wrong, and, after as much training as `diagnose` asks for, suspect labels of train;
+    see `diagnose_run`.
+    """
+    from multitask_bert.reports.diagnosis import diagnose_run
+    from multitask_bert.reports.diagnosis_page import PAGE, facts_of, summary_tables, write_diagnosis
+    from multitask_bert.reports.inspection_tables import print_tables
+
+    console = make_console()
+    diagnosis = diagnose_run(config, console.print)
+    write_diagnosis(diagnosis, folder)
+    for name, fact in facts_of(diagnosis).items():
+        console.print(f"{name}: {fact}")
+    for note in diagnosis.notes:
+        console.print(note)
+    print_tables(summary_tables(diagnosis))
+    console.print(f"The same with examples: {shown(folder) / PAGE}")
+
+
 def upload(config: ExperimentConfig, folder: Path) -> None:
     """Send to MLflow what an earlier run, or a sweep and its trials, could not send at the time."""
     from multitask_bert.tracking.mlflow.upload import upload_sweep

@@ -56,6 +56,11 @@ ACTIONS = {
         "any other folder, and write the page",
         needs_run_dir=True,
     ),
+    "diagnose": Action(
+        "sort the wrong predictions of a finished run, and look for label errors in its train split",
+        needs_run_dir=True,
+        reads=("data_root", "batching.encoding_processes", "diagnose", *EVALUATION),
+    ),
     "compare": Action("compare two runs on the test set that both predicted (run_dir=A,B)", needs_run_dir=True),
     "upload": Action("send to MLflow what an earlier run or sweep could not send", needs_run_dir=True),
 }

@@ -150,6 +150,8 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
     if config.action == "compare" and config.run_dir is not None:
         yield from _compared_run_problems(config.run_dir)
+    if config.diagnose.folds == 1:
+        yield "diagnose.folds=1: one model would be trained on nothing; choose 2 or more, or 0 to train none"
     if config.action == "predict":
         if config.input is None:
             yield "input: action=predict needs a file (text, .csv, .tsv or .jsonl), or input=- for standard input"

@@ -512,6 +512,22 @@ class ExportConfig:
 
 
 @dataclass
+class DiagnoseConfig:
+    """What `action=diagnose` trains to judge the labels of train; by default nothing."""
+
+    folds: int = setting(
+        0,
+        "models to train, each without one fold of train, whose labels it then judges; 0: none, else at least 2; takes "
+        "about as long as folds - 1 runs",
+        at_least=0,
+    )
+    data_map: bool = setting(
+        False,
+        "train once more, and record how probable each label of train is after each epoch; takes as long as the run",
+    )
+
+
+@dataclass
 class ExperimentConfig:
     """Everything that a run needs to know."""
 
@@ -558,6 +574,7 @@ class ExperimentConfig:
     logger: Dict[str, Any] = setting(dict, "by name: `_target_` and arguments of a RunLogger")
     study: StudyConfig = setting(StudyConfig, "the scores that conf/experiment expects")
     serve: ServeConfig = setting(ServeConfig, "action=serve: address and limits")
+    diagnose: DiagnoseConfig = setting(DiagnoseConfig, "action=diagnose: what it trains to judge labels")
 
 
 def run_name(config: ExperimentConfig) -> str:

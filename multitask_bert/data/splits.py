@@ -59,6 +59,19 @@ class InMemorySplit(EncodedSplit):
         return self.encoded[index]
 
 
+class SplitSubset(EncodedSplit):
+    """Some entries of a split, which stays where it is, in memory or on disk."""
+
+    def __init__(self, split: EncodedSplit, indices: Sequence[int]) -> None:
+        self.split, self.indices = split, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> EncodedExample:
+        return self.split[self.indices[index]]
+
+
 def as_split(dataset: Dataset[EncodedExample]) -> EncodedSplit:
     """The dataset itself if it is a split; any other torch dataset in the form of one."""
     return dataset if isinstance(dataset, EncodedSplit) else InMemorySplit(dataset)

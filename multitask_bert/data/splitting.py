@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from multitask_bert.data.text_keys import text_key
+from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 from multitask_bert.utils.seeding import generator_for
 
@@ -55,6 +56,28 @@ def split_off(
     for index, group in enumerate(groups.of_example):
         (part if group in chosen else rest).append(index)
     return ExampleSubset(examples, rest), ExampleSubset(examples, part)
+
+
+def deal_into_folds(examples: Iterable[Example], num_folds: int, *, seed: int, purpose: str) -> list[int]:
+    """The fold of each example, from 0; a text is in one fold only, and each stratum is spread evenly.
+
+    Raises:
+        InputError: there are fewer texts than folds.
+    """
+    groups = _Groups(examples)
+    if len(groups.labels) < num_folds:
+        raise InputError(
+            f"diagnose.folds={num_folds}: task {purpose} has only {len(groups.labels)} different training texts; "
+            f"choose fewer folds"
+        )
+    generator = generator_for(seed, "folds", purpose)
+    order = [
+        members[index]
+        for _, members in sorted(groups.of_stratum.items())
+        for index in generator.permutation(len(members))
+    ]
+    folds = {group: position % num_folds for position, group in enumerate(order)}
+    return [folds[group] for group in groups.of_example]
 
 
 class _Groups:

@@ -176,6 +176,12 @@ class Head(ABC):
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
         """The prediction that follows from the logits of one example (or window of it)."""
 
+    def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray | None:
+        """The probability of each value of one example's label (of each word, each label; NaN: missing) by its logits;
+        None: the type has no probabilities.
+        """
+        return None
+
     def join(self, predictions: Sequence[Prediction]) -> Prediction:
         """Combine the predictions for an example's windows into one."""
         (prediction,) = predictions

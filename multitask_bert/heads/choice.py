@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
+from multitask_bert.heads import options
 from multitask_bert.heads.base import Head
 from multitask_bert.heads.scoring import Comparison, only_known
 from multitask_bert.heads.segments import segment_log_softmax, segment_sizes
@@ -93,6 +94,10 @@ class ChoiceHead(Head):
         scores_M = np.exp(logits_M - logits_M.max())
         scores_M /= scores_M.sum()
         return Prediction(int(scores_M.argmax()), tuple(scores_M.tolist()))
+
+    def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray:
+        gold = target.values.index(1) if 1 in target.values else UNKNOWN
+        return options.probabilities_of([gold], logits_ML.T)
 
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """The number of the choice, its name where choices have names, its text, and the probability of each."""

@@ -61,6 +61,10 @@ class ClassificationHead(Head):
         scores_L /= scores_L.sum()
         return Prediction(self.labels.names[int(scores_L.argmax())], tuple(scores_L.tolist()))
 
+    def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray | None:
+        is_over_labels = self.num_outputs == len(self.labels)  # not in a type that derives from this one
+        return options.probabilities_of(target.values, logits_ML) if is_over_labels else None
+
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         return {"label": prediction.value, "probabilities": self.probabilities_by_label(prediction.scores)}
 

@@ -147,6 +147,14 @@ class MultilabelHead(Head):
         scores_L = np.exp(-np.logaddexp(0.0, -logits_ML[0].astype(np.float64)))  # sigmoid that cannot overflow
         return self._chosen(tuple(scores_L.tolist()), self.thresholds)
 
+    def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray:
+        import numpy as np
+
+        (cells,) = target.values
+        cells_L = np.array(cells)
+        logits_L = np.where(cells_L == 1, logits_ML[0], -logits_ML[0]).astype(np.float64)
+        return np.where(np.isnan(cells_L), np.nan, np.exp(-np.logaddexp(0.0, -logits_L)))
+
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         return {"labels": list(prediction.value), "probabilities": self.probabilities_by_label(prediction.scores)}
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.labels import LabelSet, about_quotes
+from multitask_bert.records import UNKNOWN
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
 OF_ALL_TYPES = (
@@ -99,6 +101,17 @@ def build(config: HeadConfig, num_features: int, num_outputs: int, dropout_rate:
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
+
+
+def probabilities_of(ids: Sequence[int], logits_ML: np.ndarray) -> np.ndarray:
+    """The probability of each id, one per row of logits; NaN where it is UNKNOWN."""
+    import numpy as np
+    from scipy.special import softmax
+
+    known_M = np.array([given != UNKNOWN for given in ids], dtype=bool)
+    safe_M = np.where(known_M, np.array(ids, dtype=np.int64), 0)
+    found_M = softmax(logits_ML.astype(np.float64), axis=-1)[np.arange(len(safe_M)), safe_M]
+    return np.where(known_M, found_M, np.nan)
 
 
 def _are_names(given: Any) -> bool:

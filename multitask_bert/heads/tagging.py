@@ -131,6 +131,9 @@ class TaggingHead(Head):
             tags = [self.labels.names[next(best)] if has else missing for has in has_tokens_W.tolist()]
         return Prediction(tuple(_with_parts(tags, encoded.word_starts)))
 
+    def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray:
+        return options.probabilities_of(target.values, logits_ML)
+
     def present(self, prediction: Prediction, encoded: EncodedExample) -> dict[str, Any]:
         """Words and tags (None where a word was not read), and for entities their begin and end in characters."""
         example = encoded.example

@@ -36,6 +36,7 @@ class KeptAnswer:
     gold: Any  # as `Head.spelled` gives it; None: the label is missing
     predicted: Any  # as in `Prediction.value`; None: it was not a number
     probabilities: Mapping[str, float]  # by label, the most likely first; empty for types without probabilities
+    scores: tuple[float, ...] = ()  # of a type without labels: as in `Prediction.scores`
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _shortened(text: str) -> str:
 def _answer(head: Head, gold: Any, prediction: Prediction) -> dict[str, Any]:
     answer = {"gold": gold, "predicted": prediction.value}
     labels, scores = head.labels, prediction.scores
-    if scores and len(scores) == len(labels):
+    if scores and len(scores) == len(labels) and not head.reads_windows:  # the scores of `span` are logits
         likely = sorted(range(len(scores)), key=lambda index: -scores[index])
         named = _names_in(gold) | _names_in(prediction.value)
         kept = [index for rank, index in enumerate(likely) if rank < NUM_PROBABILITIES or labels.names[index] in named]
@@ -221,7 +222,12 @@ def _example(record: dict[str, Any]) -> KeptExample:
         words=None if words is None else tuple(words),
         choices=None if choices is None else tuple(choices),
         answers={
-            name: KeptAnswer(_frozen(answer["gold"]), _frozen(answer["predicted"]), answer.get("probabilities", {}))
+            name: KeptAnswer(
+                _frozen(answer["gold"]),
+                _frozen(answer["predicted"]),
+                answer.get("probabilities", {}),
+                tuple(answer.get("scores", ())),
+            )
             for name, answer in record["heads"].items()
         },
     )
