@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.saving.best_model import BestModel
 from multitask_bert.train_state import TrainState
 from multitask_bert.training import run as running
+from multitask_bert.utils import files
 from tests.saving.stopped_runs import make_trainer
 
 MakeConfig = Callable[..., ExperimentConfig]
@@ -82,15 +83,17 @@ def test_a_run_that_cannot_write_a_file_says_so_and_can_be_resumed(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
-    write = shutil.copyfileobj
+    write = files.write_parts
 
-    def refuse(source: Any, target: Any) -> None:
-        if name in Path(target.name).name:
-            raise OSError(28, "No space left on device", target.name)
-        write(source, target)
+    def refuse(path: Path, parts: Iterable[bytes]) -> None:
+        write(path, without_space(parts, path) if path.name == name else parts)
+
+    def without_space(parts: Iterable[bytes], path: Path) -> Iterator[bytes]:
+        yield next(iter(parts))[:10]
+        raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfileobj", refuse)
+        patch.setattr(files, "write_parts", refuse)
         with pytest.raises(InputError) as caught:
             running.run_training(config, tmp_path, tags={})
     message = str(caught.value)
