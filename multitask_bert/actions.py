@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,7 @@ from multitask_bert.trust.yaml_files import read_tree
 from multitask_bert.utils import signals
 from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.files import shown
+from multitask_bert.utils.ranks import this_run
 from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 from multitask_bert.utils.versions import checkout
 
@@ -98,7 +100,7 @@ def train(
 
     config = replace(config, study=StudyConfig())  # the expected scores do not belong to the run
     files = config_files_of(folder) or config_files_of(folder.parent)  # of a seed's run, the job's folder
-    with holding(folder):
+    with holding(folder) if this_run().is_first else nullcontext():
         return run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
             started=started, config_files=files if before is None else before.get("config_files"),
@@ -141,8 +143,10 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
         cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
     )  # fmt: skip
-    data = processor.process(tokenizer, max_length=earlier.batching.max_length)
-    console = Console()
+    ranks = this_run()
+    with ranks.one_per_machine_first():
+        data = processor.process(tokenizer, max_length=earlier.batching.max_length)
+    console = Console(quiet=not ranks.is_first)
     console.show_data(data.reports)
     device = to_device(model, earlier)
     evaluator = Evaluator(model, earlier, pad_id=int(tokenizer.pad_token_id or 0), device=device)
@@ -154,7 +158,8 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
             metrics[name] = gather_metrics(results, head_weights(model))
             intervals = gather_intervals(results) if name == "test" else {}
             console.show_scores(title, results)
-    write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
+    if ranks.is_first:
+        write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
 
 
