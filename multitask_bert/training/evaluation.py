@@ -173,33 +173,9 @@ def predict_task(
     frequency_sums: dict[str, float] = {name: 0.0 for name, logits_1L in frequencies.items() if logits_1L is not None}
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
 
-    def run_batches() -> Iterator[tuple[int, dict[str, HeadResult]]]:
-        ranks = this_run()
-        if ranks.size > 1:
-            before_batch()  # also in a process without a batch
-        own = range(ranks.rank, len(batches), ranks.size)
-        loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batches[number]} for number in own])
-        for number, (batch,) in zip(own, loaded, strict=True):
-            before_batch()
-            moved = batch.to(device)
-            outputs = model(moved)
-            results = {}
-            for name, head in heads.items():
-                output, target = outputs[task, name], batch.targets[task, name]
-                of_frequencies = 0.0
-                if (logits_1L := frequencies.get(name)) is not None:
-                    expanded_ML = logits_1L.expand(len(target.value_M), -1)
-                    of_frequencies = float(head.loss(expanded_ML, moved.targets[task, name]).loss_sum)
-                logits_of_examples = logits_by_example(output, target, batch.num_examples)
-                results[name] = HeadResult(
-                    float(output.loss_sum), output.count, of_frequencies,
-                    [head.decode(logits, dataset[index])
-                     for index, logits in zip(batches[number], logits_of_examples, strict=True)],
-                )  # fmt: skip
-            yield number, results
-
     with evaluating(model):
-        for number, results in _of_all_processes(run_batches()):
+        own = _run_batches(model, task, dataset, batches, frequencies, pad_id, device, before_batch)
+        for number, results in _of_all_processes(own):
             for name, result in results.items():
                 loss_sums[name] += result.loss_sum
                 counts[name] += result.count
@@ -223,6 +199,42 @@ def predict_task(
         losses={name: loss_sums[name] / count for name, count in counts.items() if count},
         frequency_losses={name: total / counts[name] for name, total in frequency_sums.items() if counts[name]},
     )
+
+
+def _run_batches(
+    model: MultiTaskModel,
+    task: str,
+    dataset: Dataset[EncodedExample],
+    batches: Sequence[list[int]],
+    frequencies: Mapping[str, torch.Tensor | None],
+    pad_id: int,
+    device: torch.device,
+    before_batch: Callable[[], None],
+) -> Iterator[tuple[int, dict[str, HeadResult]]]:
+    """The number of each batch, and what each head gives for it; of several processes, of this one's share.
+
+    `frequencies`: by head, the logits_1L of the label frequencies in train, whose loss is asked for.
+    """
+    ranks = this_run()
+    if ranks.size > 1:
+        before_batch()  # also in a process without a batch
+    own = range(ranks.rank, len(batches), ranks.size)
+    loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batches[number]} for number in own])
+    for number, (batch,) in zip(own, loaded, strict=True):
+        before_batch()
+        moved = batch.to(device)
+        outputs = model(moved)
+        results = {}
+        for name, head in model.heads[task].items():
+            output, target = outputs[task, name], batch.targets[task, name]
+            frequency_loss_sum = 0.0
+            if (logits_1L := frequencies.get(name)) is not None:
+                of_frequencies = head.loss(logits_1L.expand(len(target.value_M), -1), moved.targets[task, name])
+                frequency_loss_sum = float(of_frequencies.loss_sum)
+            by_example = zip(batches[number], logits_by_example(output, target, batch.num_examples), strict=True)
+            predictions = [head.decode(logits, dataset[index]) for index, logits in by_example]
+            results[name] = HeadResult(float(output.loss_sum), output.count, frequency_loss_sum, predictions)
+        yield number, results
 
 
 def _of_all_processes(

@@ -128,6 +128,8 @@ def _train_once(
     except (KeyboardInterrupt, Stopped) as stop:
         this_run().may_tell()  # others that have lost this process need not
         _say_stopped(trainer, config, folder, console, f"stopped by {stop}" if str(stop) else "interrupted")
+        if trainer is not None and trainer.stop_reason is not None:
+            trainer.ranks.sums([0])  # the first process to end would have rank 0 killed, which still writes
         raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
     finally:
         if trainer is not None:

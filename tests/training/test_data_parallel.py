@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from safetensors.torch import load_file
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 from multitask_bert.data.batching import split_step
+from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.training.balancing import FixedWeights
+from multitask_bert.training.output import RunOutput
+from multitask_bert.training.trainer import Trainer
 from tests.composing import ROOT
 from tests.training import one_of_several
 from tests.training.recorded import assert_same_weights
@@ -42,7 +46,10 @@ CASES: dict[str, dict[str, Any]] = {
     "balancer": {"balancing": "tests.training.test_data_parallel.LastLosses"},
     "non_finite": {"on_non_finite": "skip", "balancing": "tests.training.test_data_parallel.InfiniteOnce"},
     "out_of_memory": {},
+    "stopped": {"update": "round"},
+    "stopped_alone": {"update": "round"},  # by one process; resumed by two
 }
+RANDOM = {"with_dropout": {"dropout": 0.1}, "stopped_with_dropout": {"dropout": 0.1}}
 
 
 def torchrun(*arguments: str | Path, processes: int = 2, **environment: str) -> subprocess.Popen[str]:
@@ -76,7 +83,7 @@ class InfiniteOnce(FixedWeights):
 
 
 def config_of(name: str, make_config: MakeConfig, root: Path) -> ExperimentConfig:
-    fields = dict(CASES[name])
+    fields = dict((CASES | RANDOM)[name])
     averaging, balancing, is_missing = (fields.pop(key, None) for key in ("averaging", "balancing", "missing"))
     config = make_config(**EXACT | {"max_steps": None if name == "uneven_end" else 6} | fields)
     config.name = name
@@ -126,8 +133,11 @@ def data_with_gaps(data_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def two(make_config: MakeConfig, data_with_gaps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have trained every case."""
     folder = tmp_path_factory.mktemp("two")
-    for name in CASES:
+    for name in CASES | RANDOM:
         OmegaConf.save(OmegaConf.create(to_dict(config_of(name, make_config, data_with_gaps))), folder / f"{name}.yaml")
+    alone = folder / "stopped_alone"
+    trainer = Trainer.from_config(config_of(alone.name, make_config, data_with_gaps), RunOutput(alone))
+    one_of_several.stop_and_save(trainer, alone)
     process = torchrun(Path(one_of_several.__file__), folder)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
@@ -153,6 +163,33 @@ def test_two_processes_train_as_one(
         for split in ("dev", "test"):
             assert seen[split] == pytest.approx(alone.seen[0][split], abs=1e-5)
         assert seen["predictions"] == alone.seen[0]["predictions"]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_can_be_resumed_by_one(
+    two: Path, make_config: MakeConfig, data_with_gaps: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(two / "stopped_before", tmp_path / "resumed")
+    config = config_of("padded_round", make_config, data_with_gaps)
+    one_of_several.train(replace(config, name="stopped", resume=True), folder, stops=False)
+    alone = Finished.read(folder, 1)
+    assert_same_weights(alone.weights[0], Finished.read(two / "padded_round", 2).weights[0])
+    assert [step for step, _ in alone.losses] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_of_two_processes_equals_an_uninterrupted_one(two: Path) -> None:
+    whole, resumed = (Finished.read(two / name, 2) for name in RANDOM)
+    for rank in range(2):
+        assert all(torch.equal(weight, resumed.weights[rank][key]) for key, weight in whole.weights[rank].items())
+        assert whole.seen[rank]["dev"] == resumed.seen[rank]["dev"]
+
+
+@pytest.mark.slow
+def test_processes_draw_dropout_of_their_own(two: Path) -> None:
+    saved = CheckpointStore(two / "stopped_before").read()
+    assert saved is not None
+    assert not torch.equal(saved.tensors["random.torch"], saved.tensors["random.rank1.torch"])
 
 
 @pytest.mark.slow
