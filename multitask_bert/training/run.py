@@ -124,6 +124,7 @@ def _train_once(
         assert trainer is not None
         trainer.best.publish(folder / "model")
         console.say(_saved_model(trainer, folder))
+        trainer.ranks.sums([0])  # as below
         raise
     except (KeyboardInterrupt, Stopped) as stop:
         this_run().may_tell()  # others that have lost this process need not

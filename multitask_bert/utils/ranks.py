@@ -127,22 +127,33 @@ class Ranks:
         key = f"{PREFIX}/{name}"
         return self.store.get(key).decode() if self.store.check([key]) else None
 
-    def may_tell(self, error: BaseException | None = None) -> bool:
-        """Whether this process is the one that tells the user why the run ends: the first that asks.
+    def may_tell(self, error: BaseException | None = None, text: str = "") -> bool:
+        """Whether this process is the one that tells the user why the run ends (`text`): the first that asks.
 
-        One that has only lost another waits for a moment, since that one may have more to say.
+        Others than rank 0, and longer one that has only lost another, wait for a moment: rank 0 knows the files, and
+        the one that is lost may have more to say.
         """
         if self.size == 1:
             return True
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of torchrun, which ends the others; it kills later
         try:
-            end = time.monotonic() + (SECONDS_TO_TELL if isinstance(error, PeerLostError) else 0.0)
-            while time.monotonic() < end and not self.store.add(self._told, 0):
-                time.sleep(0.2)
-            return bool(self.store.add(self._told, 1) == 1)
+            seconds = SECONDS_TO_TELL if isinstance(error, PeerLostError) else 0.0 if self.is_first else 1.0
+            if self.told(seconds) is not None:
+                return False
+            mine = f"rank {self.rank}: {text}"
+            return bool(self.store.compare_set(self._told, "", mine).decode() == mine)
         except RuntimeError:  # the process that held the store has ended
             return self.is_first or isinstance(error, PeerLostError)
+
+    def told(self, seconds: float = SECONDS_TO_TELL) -> str | None:
+        """What the process that tells has told, with its rank; None if none does within so many seconds."""
+        end = time.monotonic() + seconds
+        while not self.store.check([self._told]):
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.2)
+        return str(self.store.get(self._told).decode())
 
     @property
     def _told(self) -> str:

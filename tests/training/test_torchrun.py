@@ -129,6 +129,7 @@ def test_an_error_of_one_process_is_told_once_with_its_rank(tmp_path: Path) -> N
     assert len(errors) == 1, run.output
     assert errors[0].startswith("error: rank 1: ")
     assert f"{tmp_path}/rank1" in errors[0]
+    assert errors[0].removeprefix("error: ") in (tmp_path / "run" / "run.log").read_text()
 
 
 def test_more_processes_than_examples_in_a_step_are_refused(tmp_path: Path) -> None:
