@@ -25,11 +25,14 @@ HeadKey = tuple[str, str]  # task and head
 NUMBERS_PER_SUM = 2**24  # of gradients that are summed at once: 64 MB
 
 
-def sum_counts(ranks: Ranks, model: MultiTaskModel, counts: Mapping[HeadKey, int]) -> dict[HeadKey, int]:
-    """The counts of known targets over all processes, by the heads that any of them has examples of."""
+def sum_counts(
+    ranks: Ranks, model: MultiTaskModel, counts: Mapping[HeadKey, int], *others: int
+) -> tuple[dict[HeadKey, int], list[int]]:
+    """The counts of known targets over all processes, by the heads that any of them has examples of; and the sums of
+    other numbers."""
     keys = [(task, name) for task, heads in model.heads.items() for name in heads]
-    sums = ranks.sums([*(int(key in counts) for key in keys), *(counts.get(key, 0) for key in keys)])
-    return {key: sums[len(keys) + n] for n, key in enumerate(keys) if sums[n]}
+    sums = ranks.sums([*(int(key in counts) for key in keys), *(counts.get(key, 0) for key in keys), *others])
+    return {key: sums[len(keys) + n] for n, key in enumerate(keys) if sums[n]}, sums[2 * len(keys) :]
 
 
 def sum_losses(ranks: Ranks, total: Tensor, by_head: Mapping[HeadKey, Tensor], keys: Sequence[HeadKey]) -> Tensor:

@@ -100,8 +100,8 @@ def make_gradients(
     num_examples = sum(batch.num_examples for batch in micro_batches)
     num_tokens = sum(batch.num_tokens for batch in micro_batches)
     if ranks.size > 1:
-        counts = Counter(sum_counts(ranks, model, counts))
-        num_examples, num_tokens = ranks.sums([num_examples, num_tokens])
+        sums, (num_examples, num_tokens) = sum_counts(ranks, model, counts, num_examples, num_tokens)
+        counts = Counter(sums)
     divisors = {key: mean_counts.get(key, count) for key, count in counts.items()}
     rng_state = RngState(device)
     fits = True
