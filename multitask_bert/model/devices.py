@@ -28,6 +28,8 @@ def pick_device(name: str) -> torch.device:
             )
         torch.cuda.set_device(ranks.local_rank)
         return torch.device("cuda", ranks.local_rank)
+    if ranks.local_size > 1 and name.startswith("cuda:"):
+        raise InputError(f"trainer.device={name}: one device for {ranks.local_size} processes; set auto, or cuda")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 LONGEST_WAIT = timedelta(hours=2)  # for another process, which may be reading data; one that dies is noticed at once
 LONGEST_SUM = timedelta(seconds=120)  # of gradients over NCCL, which all processes begin together
-SECONDS_TO_TELL = 5.0  # for a process that has met an error to say so, before another says that it is lost
+SECONDS_TO_TELL = 3.0  # for a process that has met an error to say so, before another says that it is lost
 VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 PREFIX = "multitask_bert"  # of keys in the store
 
@@ -135,8 +135,6 @@ class Ranks:
         """
         if self.size == 1:
             return True
-        with contextlib.suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of torchrun, which ends the others; it kills later
         try:
             seconds = SECONDS_TO_TELL if isinstance(error, PeerLostError) else 0.0 if self.is_first else 1.0
             if self.told(seconds) is not None:
@@ -147,7 +145,9 @@ class Ranks:
             return self.is_first or isinstance(error, PeerLostError)
 
     def told(self, seconds: float = SECONDS_TO_TELL) -> str | None:
-        """What the process that tells has told, with its rank; None if none does within so many seconds."""
+        """What the process that tells has told, with its rank; None if none does within so many seconds. For a process
+        that ends."""
+        _ignore_sigterm()
         end = time.monotonic() + seconds
         while not self.store.check([self._told]):
             if time.monotonic() >= end:
@@ -222,7 +222,14 @@ def _noticing_loss() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        _ignore_sigterm()
         raise PeerLostError(
             "another process of this run has ended without a word (killed, or its machine is out of memory?), so all "
             f"of them end; resume the run from its last checkpoint ({str(error).splitlines()[0]})"
         ) from error
+
+
+def _ignore_sigterm() -> None:
+    """Ignore SIGTERM in a process that ends anyway: torchrun sends it once another has ended, and kills later."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -51,4 +51,6 @@ def asking(ask: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         for name, handler in before.items():
+            if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+                continue  # the process ends, and tells why
             signal.signal(getattr(signal, name), handler)

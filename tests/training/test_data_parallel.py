@@ -20,10 +20,15 @@ from safetensors.torch import load_file
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 from multitask_bert.data.batching import split_step
+from multitask_bert.errors import InputError
+from multitask_bert.model.devices import pick_device
 from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.training.balancing import FixedWeights
+from multitask_bert.training.data_parallel import check_start
+from multitask_bert.training.loop import make_stream
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
+from multitask_bert.utils.ranks import Ranks
 from tests.composing import ROOT
 from tests.training import one_of_several
 from tests.training.recorded import assert_same_weights
@@ -46,6 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
     "balancer": {"balancing": "tests.training.test_data_parallel.LastLosses"},
     "non_finite": {"on_non_finite": "skip", "balancing": "tests.training.test_data_parallel.InfiniteOnce"},
     "out_of_memory": {},
+    "workers": {"num_workers": 1},
     "stopped": {"update": "round"},
     "stopped_alone": {"update": "round"},  # by one process; resumed by two
 }
@@ -200,6 +206,44 @@ def test_processes_share_the_steps(two: Path) -> None:
     uneven = Finished.read(two / "uneven_end", 2).seen
     assert len(uneven[0]["heads"]) > len(uneven[1]["heads"])  # a step of one example is no work for rank 1
     assert Finished.read(two / "non_finite", 2).seen[1]["state"]["num_skipped"] > 0
+
+
+class WithAnother(Ranks):
+    """Rank 0 of two processes; the other has other data."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, {**value, "data": "other"}]
+
+
+def test_a_process_that_begins_with_other_data_is_refused(make_config: MakeConfig) -> None:
+    trainer = Trainer.from_config(make_config())
+    with pytest.raises(InputError, match="rank 1 has other data than rank 0"):
+        check_start(WithAnother(size=2), trainer.model, make_stream(trainer))
+
+
+def test_more_loader_processes_than_cores_are_warned_of(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for num_workers, is_warned in ((1, False), (2, True)):
+        trainer = Trainer.from_config(make_config(num_workers=num_workers))
+        with pytest.raises(InputError):
+            check_start(WithAnother(size=2, local_size=2), trainer.model, make_stream(trainer))
+        assert (
+            "batching.num_workers=2: 2 processes on this machine have 4 workers, on 4 cores" in caplog.text
+        ) is is_warned
+
+
+@pytest.mark.parametrize(
+    ("device", "problem"),
+    [("auto", "4 processes on a machine with 2 CUDA devices"), ("cuda:1", "one device for 4 processes")],
+)
+def test_processes_without_a_gpu_each_are_refused(device: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multitask_bert.model.devices.this_run", lambda: Ranks(size=4, local_size=4))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(InputError, match=problem):
+        pick_device(device)
 
 
 def tokens_of(part: dict[str, list[int]], lengths: dict[str, list[int]]) -> int:
