@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,7 @@ from multitask_bert.trust.yaml_files import read_tree
 from multitask_bert.utils import signals
 from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.files import shown
+from multitask_bert.utils.ranks import this_run
 from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 from multitask_bert.utils.versions import checkout
 
@@ -99,12 +101,12 @@ def train(
 
     config = replace(config, study=StudyConfig())  # the expected scores do not belong to the run
     files = config_files_of(folder) or config_files_of(folder.parent)  # of a seed's run, the job's folder
-    with holding(folder):
+    with holding(folder) if this_run().is_first else nullcontext():
         best = run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
             started=started, config_files=files if before is None else before.get("config_files"),
         )  # fmt: skip
-        if config.trainer.cosines_every is not None:
+        if config.trainer.cosines_every is not None and this_run().is_first:
             show_affinities(folder)
         return best
 
@@ -160,8 +162,12 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
         earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
         cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
     )  # fmt: skip
-    data = processor.process(tokenizer, max_length=earlier.batching.max_length, window_strides=window_strides(earlier))
-    console = Console()
+    ranks = this_run()
+    with ranks.one_per_machine_first():
+        data = processor.process(
+            tokenizer, max_length=earlier.batching.max_length, window_strides=window_strides(earlier)
+        )
+    console = Console(quiet=not ranks.is_first)
     console.show_data(data.reports)
     device = to_device(model, earlier)
     evaluator = Evaluator(model, earlier, pad_id=int(tokenizer.pad_token_id or 0), device=device)
@@ -173,11 +179,12 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
             metrics[name] = gather_metrics(results, head_weights(model))
             intervals = gather_intervals(results) if name == "test" else {}
             console.show_scores(title, results)
-            if (limit := config.trainer.keep_predictions) != 0:
+            if ranks.is_first and (limit := config.trainer.keep_predictions) != 0:
                 split = {"eval": "dev"}.get(name, name)
                 examples = {task: as_split(dataset).examples() for task, dataset in datasets.items()}
                 write_predictions(folder, split, model.heads, results, examples, limit=limit)
-    write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
+    if ranks.is_first:
+        write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert.command_line.ending import exit_on_bad_input
@@ -26,12 +26,15 @@ from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.utils.addresses import has_password, without_password
 from multitask_bert.utils.command import command
+from multitask_bert.utils.ranks import Ranks, are_several, this_run
 
 INSTEAD_OF_PASSWORD = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
     "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
 )
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
+SHARED_ACTIONS = ("train", "evaluate")  # those that several processes do together
+FOLDER = "folder"  # of the run, in the store of its processes
 REPLACED = ("model", "checkpoints", "results.json")  # in its folder, by a run
 
 
@@ -43,7 +46,13 @@ class RefuseEarly(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_bad_input(), _hydra_knows(config):
-            refuse_several_processes()
+            ranks = this_run()
+            if ranks.size > 1:
+                refuse_action_of_one_process(config)
+                continue_after_restart(config, ranks)
+            if not ranks.is_first:
+                follow_first(config, ranks)
+                return
             refuse_sweep_without_multirun(config.hydra.runtime.choices.get("sweep"))
             job = checked_config(without_hydra(config), config.hydra.runtime.choices.get(GROUP))
             refuse_passwords(config)
@@ -57,10 +66,11 @@ class RefuseEarly(Callback):
                 refuse_used_folder(Path(config.hydra.run.dir), resumes=job.resume)
             hold(Path(config.hydra.run.dir), f"hydra.run.dir={config.hydra.run.dir}")
             accept(job)
+            announce_folder(config, ranks)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_bad_input(), _hydra_knows(config):
-            refuse_several_processes()
+            refuse_several_processes_of_multirun()
             refuse_passwords(config)
             if config.get("resume") is True and config.get("run_dir") is None:
                 refuse_new_folder(config, "sweep")
@@ -80,17 +90,56 @@ def refuse_sweep_without_multirun(sweep: str | None) -> None:
         raise InputError(f"sweep={sweep}: a sweep needs -m, as in {command()} -m sweep={sweep} …")
 
 
-def refuse_several_processes() -> None:
-    """Refuse to be one of several processes of torchrun: each would train the same run.
+def refuse_several_processes_of_multirun() -> None:
+    """Refuse `-m` in one of several processes of torchrun: each would search by itself.
 
-    Slurm's variables are not looked at, since its tasks may be runs of their own.
+    Raises:
+        InputError: there are several.
     """
-    world_size = os.environ.get("WORLD_SIZE", "")
-    if world_size.isdecimal() and int(world_size) > 1:
+    if are_several():
         raise InputError(
-            f"WORLD_SIZE={world_size}: this is one of {world_size} processes, as torchrun starts them; a run is one "
-            f"process on one device so far, so start it with {command()}"
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: -m starts runs of one process each; start it with {command()} -m …"
         )
+
+
+def refuse_action_of_one_process(config: DictConfig) -> None:
+    """Refuse, in one of several processes, what only one can do.
+
+    Raises:
+        InputError: the action, or an option of it, is for one process.
+    """
+    action = str(config.get("action"))
+    asked = f"action={action}" if action not in SHARED_ACTIONS else "verify=true" if config.get("verify") else None
+    if asked is not None:
+        raise InputError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: {asked} is done by one process; start it with {command()}, "
+            f"without torchrun (several processes can do action={' or '.join(SHARED_ACTIONS)})"
+        )
+
+
+def continue_after_restart(config: DictConfig, ranks: Ranks) -> None:
+    """Where torchrun has started the processes anew (`--max-restarts`), resume the run in the folder it had."""
+    folder = ranks.recall(FOLDER) if ranks.restart and config.action == "train" else None
+    if folder is not None:
+        with read_write(config), open_dict(config):
+            config.resume = True
+            config.hydra.run.dir = folder
+
+
+def announce_folder(config: DictConfig, ranks: Ranks) -> None:
+    """Tell the other processes, those of a restart included, in which folder the run is."""
+    folder = ranks.of_first(str(Path(config.hydra.run.dir).absolute()))
+    if ranks.size > 1:
+        ranks.remember(FOLDER, folder)
+
+
+def follow_first(config: DictConfig, ranks: Ranks) -> None:
+    """Wait until rank 0 has accepted the command, and take the folder from it; Hydra writes no files here."""
+    with read_write(config), open_dict(config):
+        config.hydra.run.dir = ranks.of_first("")
+        config.hydra.output_subdir = None
+        root = {"level": "ERROR", "handlers": []}
+        config.hydra.job_logging = {"version": 1, "disable_existing_loggers": False, "root": root}
 
 
 def refuse_passwords(config: DictConfig) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NoReturn
 
@@ -19,6 +19,7 @@ from yaml import YAMLError
 from multitask_bert.command_line.explanations import GROUP_HINT, explain_hydra, explain_yaml
 from multitask_bert.errors import InputError
 from multitask_bert.utils import signals
+from multitask_bert.utils.ranks import PeerLostError, are_several, this_run
 from multitask_bert.utils.terminal import discard
 from multitask_bert.utils.visible import visible
 
@@ -82,7 +83,9 @@ def plain_errors() -> Iterator[None]:
 def show_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback (as `sys.excepthook`) with control characters visible: its message may quote data."""
     if sys.stderr is not None:
-        sys.stderr.write(visible("".join(traceback.format_exception(kind, error, trace))))
+        if not _may_tell(error, str(error)):
+            return
+        sys.stderr.write(visible(_of_rank("".join(traceback.format_exception(kind, error, trace)))))
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def errors_in_run_log() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        log.info("error: %s", error)
+        log.info("error: %s", _cause(error))
         if HydraConfig.get().mode != RunMode.RUN:
             raise
         raise PastHydra(error) from error
@@ -133,8 +136,32 @@ def exit_on_bad_input() -> Iterator[None]:
     try:
         yield
     except (InputError, PastHydra) as error:
-        _exit(str(error))
+        _exit(str(error), error.error if isinstance(error, PastHydra) else error)
 
 
-def _exit(problem: str) -> NoReturn:
-    sys.exit(f"error: {visible(problem)}")
+def _exit(problem: str, error: InputError | None = None) -> NoReturn:
+    """End with a message; of several processes that end, only one tells it."""
+    if not _may_tell(error, problem):
+        sys.exit(1)
+    sys.exit(f"error: {visible(_of_rank(problem))}")
+
+
+def _of_rank(problem: str) -> str:
+    """The text of an error; of several processes, with the rank of this one."""
+    return f"rank {os.environ.get('RANK')}: {problem}" if are_several() else problem
+
+
+def _may_tell(error: BaseException | None, text: str) -> bool:
+    try:
+        return this_run().may_tell(error, text)
+    except InputError:  # the processes have not met
+        return True
+
+
+def _cause(error: InputError) -> str:
+    """The text of an error; if this process has only lost another, what that one has told."""
+    told = None
+    if isinstance(error, PeerLostError):
+        with suppress(RuntimeError):  # the process that held torch's store has ended
+            told = this_run().told()
+    return told or str(error)

@@ -5,7 +5,7 @@ How a batch becomes tensors: collation.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,30 @@ def plan_batches(
             sorted_together = sorted_together[np.argsort(np.asarray(lengths)[sorted_together], kind="stable")]
         batches += _batches_in_order(sorted_together.tolist(), lengths, size, batching.max_tokens)
     return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def split_step(
+    step: Mapping[str, Sequence[int]], lengths: Mapping[str, Sequence[int]], num_parts: int
+) -> list[dict[str, list[int]]]:
+    """Split a step, indices by task, into parts of about as many tokens each, for as many processes.
+
+    The longest example goes first, each to the part with the fewest tokens so far. A part keeps the order of the step;
+    it may have no example of a task, or none at all.
+    """
+    examples = [(task, index) for task, indices in step.items() for index in indices]
+    num_tokens = [0] * num_parts
+    parts: list[list[int]] = [[] for _ in range(num_parts)]  # offsets into `examples`
+    for offset in sorted(range(len(examples)), key=lambda one: -lengths[examples[one][0]][examples[one][1]]):
+        task, index = examples[offset]
+        part = num_tokens.index(min(num_tokens))
+        num_tokens[part] += lengths[task][index]
+        parts[part].append(offset)
+    found: list[dict[str, list[int]]] = [{} for _ in range(num_parts)]
+    for part, offsets in enumerate(parts):
+        for offset in sorted(offsets):
+            task, index = examples[offset]
+            found[part].setdefault(task, []).append(index)
+    return found
 
 
 def plan_evaluation(lengths: Sequence[int], batch_size: int, max_tokens: int | None = None) -> list[list[int]]:

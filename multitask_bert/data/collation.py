@@ -28,7 +28,7 @@ class Collate:
         if self.layout == "padded":
             parts = [list(part) for _, part in itertools.groupby(examples, key=lambda example: example[0])]
         else:
-            parts = [examples]
+            parts = [examples] if examples else []  # none: of several processes, this one has no share of the step
         return [
             collate(micro_batch, pad_id=self.pad_id, layout=self.layout)
             for part in parts

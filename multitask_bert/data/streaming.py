@@ -5,6 +5,7 @@ The order is a pure function of config, sizes, seed and epoch: nothing depends o
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import math
@@ -17,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from multitask_bert.config.schema import BatchingConfig, MixingConfig
-from multitask_bert.data.batching import plan_batches
+from multitask_bert.data.batching import plan_batches, split_step
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader
 from multitask_bert.data.mixing import plan_epoch
 from multitask_bert.data.splits import EncodedSplit, as_split
 from multitask_bert.records import Batch, EncodedExample
+from multitask_bert.utils.ranks import this_run
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +94,8 @@ class TrainingStream:
         return self._planned[1]
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[list[Batch]]:
-        """The steps of an epoch from `start` on, each as its micro-batches."""
-        steps = self.plan(epoch)
+        """The steps of an epoch from `start` on, each as its micro-batches, or as this process's share of them."""
+        steps = [self._share(step) for step in self.plan(epoch)]
         while start < len(steps):
             limit = self.micro_batch_tokens
             for micro_batches in self._loader.load(steps[start:]):
@@ -103,8 +105,8 @@ class TrainingStream:
                     break  # the steps that were loaded ahead have micro-batches of the old size
 
     def step(self, epoch: int, index: int) -> list[Batch]:
-        """One step of an epoch, as its micro-batches."""
-        return self._loader.make(self.plan(epoch)[index])
+        """One step of an epoch, as `epoch` yields it."""
+        return self._loader.make(self._share(self.plan(epoch)[index]))
 
     @property
     def micro_batch_tokens(self) -> int | None:
@@ -136,6 +138,20 @@ class TrainingStream:
         """The ids of all tokens that any batch can hold, padding included, sorted."""
         ids = [np.array([self._pad_id]), *(split.used_ids() for split in self.splits.values())]
         return torch.from_numpy(np.unique(np.concatenate(ids)))
+
+    @property
+    def num_workers(self) -> int:
+        """The number of processes that work ahead."""
+        return self._loader.num_workers
+
+    def fingerprint(self) -> str:
+        """sha256 of the lengths of all examples, to compare the data of several processes."""
+        return hashlib.sha256(repr(sorted(self._lengths.items())).encode()).hexdigest()
+
+    def _share(self, step: Indices) -> Indices:
+        """This process's share of a step."""
+        ranks = this_run()
+        return step if ranks.size == 1 else split_step(step, self._lengths, ranks.size)[ranks.rank]
 
     def _add_epochs(self, min_steps: int) -> None:
         """Add epochs until there are `min_steps` steps; tasks with a number of epochs of their own add none."""

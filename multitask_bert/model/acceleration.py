@@ -12,6 +12,7 @@ import torch
 
 from multitask_bert.config.schema import BatchingConfig, TrainerConfig
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.utils.ranks import this_run
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def fit_batching(
         )
         layout = "padded"
     tokens = batching.micro_batch_tokens or tokens_that_fit(model, device, max_length=batching.max_length)
-    return replace(batching, layout=layout, micro_batch_tokens=tokens)
+    return replace(batching, layout=layout, micro_batch_tokens=this_run().smallest(tokens))
 
 
 def tokens_that_fit(model: MultiTaskModel, device: torch.device, *, max_length: int) -> int:
@@ -121,4 +122,4 @@ def _free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().available) // this_run().local_size

@@ -6,17 +6,30 @@ import torch
 from torch import Tensor
 
 from multitask_bert.errors import InputError
+from multitask_bert.utils.ranks import this_run
 
 # In errors that are not torch's own type: those of cuBLAS, of the driver, of the CPU's allocator
 OUT_OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "can't allocate memory")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto`: a CUDA device if there is one, else the CPU.
+    """The device of that name; `auto`: a CUDA device if there is one, else the CPU. Each process of a machine has a
+    CUDA device of its own.
 
     Raises:
         InputError: there is no such device.
     """
+    ranks = this_run()
+    if ranks.size > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        if ranks.local_size > (num_devices := torch.cuda.device_count()):
+            raise InputError(
+                f"{ranks.local_size} processes on a machine with {num_devices} CUDA devices: start one process per "
+                f"device, or set trainer.device=cpu"
+            )
+        torch.cuda.set_device(ranks.local_rank)
+        return torch.device("cuda", ranks.local_rank)
+    if ranks.local_size > 1 and name.startswith("cuda:"):
+        raise InputError(f"trainer.device={name}: one device for {ranks.local_size} processes; set auto, or cuda")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -18,6 +18,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.train_state import TrainState
 from multitask_bert.utils.files import CHECKSUMS, compare_checksums, partial_of, read_json, write_json
+from multitask_bert.utils.ranks import this_run
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +75,13 @@ class BestModel:
         return metrics[self.metric]
 
     def save(self, model: MultiTaskModel, tokenizer: Any, state: TrainState) -> None:
-        """Save these weights in place of the earlier ones.
+        """Save these weights in place of the earlier ones; of several processes, rank 0 does.
 
         Raises:
             InputError: the folder cannot be written.
         """
+        if not this_run().is_first:
+            return
         if self.folder is None:
             self._in_memory = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
             return
@@ -122,11 +125,15 @@ class BestModel:
         return None
 
     def restore(self, model: MultiTaskModel) -> None:
-        """Load the saved weights into the model.
+        """Load the saved weights into the model, and into that of every other process of the run.
 
         Raises:
             InputError: the saved model is damaged or missing.
         """
+        self._load(model)
+        this_run().copy_from_first(model.state_dict().values())
+
+    def _load(self, model: MultiTaskModel) -> None:
         if self.folder is not None:
             if (damage := self.damage()) is not None:
                 raise InputError(f"{self.folder}: the best model is lost ({damage}); resume=true makes it again")

@@ -7,7 +7,7 @@ that nothing of it is saved. The folders on disk are those of saving/store.py.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,15 +21,25 @@ from multitask_bert.saving.store import Checkpoint
 from multitask_bert.train_state import TrainState
 from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.optimization import Updater
+from multitask_bert.utils.ranks import Ranks
+from multitask_bert.utils.seeding import seed_rank
 
 # Prefixes of the tensors' names
 MODEL, AVERAGE, OPTIMIZER, ROWS, RANDOM = "model.", "average.", "optimizer.", "rows", "random."
 
 
 def capture(
-    model: MultiTaskModel, updater: Updater, state: TrainState, average: WeightAverage, **more: Any
+    model: MultiTaskModel,
+    updater: Updater,
+    state: TrainState,
+    average: WeightAverage,
+    others: Sequence[Mapping[str, Tensor]] = (),
+    **more: Any,
 ) -> Checkpoint:
-    """The state of a run as it is now; `more`: further entries of its `state`, of JSON types."""
+    """The state of a run as it is now.
+
+    `others`: `rng_tensors` of the processes from rank 1 on. `more`: further entries of its `state`, of JSON types.
+    """
     tensors = {MODEL + name: weight for name, weight in _weights(model, updater).items()}
     tensors |= {AVERAGE + name: weight for name, weight in average.tensors.items()}
     if updater.rows is not None:
@@ -43,9 +53,9 @@ def capture(
             else:
                 numbers.setdefault(str(index), {})[name] = value
     numpy_state: Any = np.random.get_state(legacy=False)
-    tensors |= {RANDOM + "torch": torch.get_rng_state(), RANDOM + "numpy": _as_bytes(numpy_state["state"]["key"])}
-    if (device := _device_of(updater)).type == "cuda":
-        tensors[RANDOM + "cuda"] = torch.cuda.get_rng_state(device)
+    tensors[RANDOM + "numpy"] = _as_bytes(numpy_state["state"]["key"])
+    for rank, states in enumerate([rng_tensors(_device_of(updater)), *others]):
+        tensors |= {_of_rank(name, rank): value for name, value in states.items()}
     entries = {
         "train": asdict(state),
         "optimizer": {"numbers": numbers, "param_groups": optimizer["param_groups"]},
@@ -65,10 +75,41 @@ def capture(
     return Checkpoint(tensors, entries | more)
 
 
+def rng_tensors(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that dropout draws from, on the host and on the device."""
+    states = {"torch": torch.get_rng_state()}
+    return states if device.type == "cpu" else states | {"cuda": torch.cuda.get_rng_state(device)}
+
+
+def share_checkpoint(ranks: Ranks, checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """The checkpoint that rank 0 has read; None if it has found none."""
+    if ranks.size == 1:
+        return checkpoint
+    if checkpoint is None:
+        described = None
+    else:
+        described = {name: (one.shape, one.dtype) for name, one in checkpoint.tensors.items()}, checkpoint.state
+    described = ranks.of_first(described)
+    if described is None:
+        return None
+    if checkpoint is None:
+        empty = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in described[0].items()}
+        checkpoint = Checkpoint(empty, described[1])
+    ranks.copy_from_first(checkpoint.tensors.values())
+    return checkpoint
+
+
 def restore(
-    checkpoint: Checkpoint, model: MultiTaskModel, updater: Updater, state: TrainState, average: WeightAverage
+    checkpoint: Checkpoint,
+    model: MultiTaskModel,
+    updater: Updater,
+    state: TrainState,
+    average: WeightAverage,
+    ranks: Ranks = Ranks(),  # noqa: B008 - it cannot be changed
 ) -> None:
     """Put the state of a checkpoint into a run that has not begun.
+
+    A process that the checkpoint has no random state of, since there were fewer, draws anew from seed and step.
 
     Raises:
         InputError: the checkpoint is of other initial weights or of another model.
@@ -102,9 +143,18 @@ def restore(
         "bit_generator": "MT19937", "state": {"key": key, "pos": numpy_state["pos"]},
         "has_gauss": numpy_state["has_gauss"], "gauss": numpy_state["gauss"],
     })  # fmt: skip
-    torch.set_rng_state(tensors[RANDOM + "torch"])
-    if RANDOM + "cuda" in tensors and (device := _device_of(updater)).type == "cuda":
-        torch.cuda.set_rng_state(tensors[RANDOM + "cuda"], device)
+    if _of_rank("torch", ranks.rank) not in tensors:
+        seed_rank(entries["config"]["seed"], ranks.rank, state.step)
+        return
+    torch.set_rng_state(tensors[_of_rank("torch", ranks.rank)])
+    cuda_state = tensors.get(_of_rank("cuda", ranks.rank))
+    if cuda_state is not None and (device := _device_of(updater)).type == "cuda":
+        torch.cuda.set_rng_state(cuda_state, device)
+
+
+def _of_rank(name: str, rank: int) -> str:
+    """The name of a process's random state among the tensors."""
+    return RANDOM + (f"rank{rank}.{name}" if rank else name)
 
 
 def _weights(model: MultiTaskModel, updater: Updater) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
 from multitask_bert.records import POOLED, EncodedExample, Example, Prediction, TaskResult, task_of
 from multitask_bert.training.collapse import collapse_of
 from multitask_bert.utils.bootstrap import interval_of_counts
+from multitask_bert.utils.ranks import this_run
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,16 @@ class Evaluator:
             empty_cache(self.device)
 
 
+@dataclass(frozen=True)
+class HeadResult:
+    """What a head gives for a batch of an evaluation."""
+
+    loss_sum: float
+    count: int  # of known targets
+    frequency_loss_sum: float  # of the label frequencies in train; 0.0 if it was not asked for
+    predictions: list[Prediction]  # by example
+
+
 @dataclass
 class Predicted:
     """What a task's heads predict for a split, before it is scored."""
@@ -150,7 +161,10 @@ def predict_task(
     tune: bool,
     before_batch: Callable[[], None],
 ) -> Predicted:
-    """One pass over a data set; the options are those of `evaluate_task`."""
+    """One pass over a data set; the options are those of `evaluate_task`.
+
+    Of several processes, each takes a share of the batches, and all get the result of the whole.
+    """
     heads = model.heads[task]
     batches = plan_evaluation(as_split(dataset).lengths(), batch_size, max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
@@ -158,21 +172,16 @@ def predict_task(
     frequencies = {name: _frequency_logits(head, device) for name, head in heads.items()} if tune else {}
     frequency_sums: dict[str, float] = {name: 0.0 for name, logits_1L in frequencies.items() if logits_1L is not None}
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
-    loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batch} for batch in batches])
+
     with evaluating(model):
-        for indices, (batch,) in zip(batches, loaded, strict=True):
-            before_batch()
-            moved = batch.to(device)
-            outputs = model(moved, max_tokens=max_tokens)
-            for name, head in heads.items():
-                output, target = outputs[task, name], batch.targets[task, name]
-                loss_sums[name] += float(output.loss_sum)
-                counts[name] += output.count
-                if (logits_1L := frequencies.get(name)) is not None:
-                    of_frequencies = head.loss(logits_1L.expand(len(target.value_M), -1), moved.targets[task, name])
-                    frequency_sums[name] += float(of_frequencies.loss_sum)
-                for index, logits in zip(indices, logits_by_example(output, target, batch.num_examples), strict=True):
-                    found[name][index] = head.decode(logits, dataset[index])
+        own = _run_batches(model, task, dataset, batches, frequencies, max_tokens, pad_id, device, before_batch)
+        for number, results in _of_all_processes(own):
+            for name, result in results.items():
+                loss_sums[name] += result.loss_sum
+                counts[name] += result.count
+                if name in frequency_sums:
+                    frequency_sums[name] += result.frequency_loss_sum
+                found[name].update(zip(batches[number], result.predictions, strict=True))
     windows: list[range] = []  # by example, the indices of its windows
     examples: list[Example] = []
     for group in group_windows(as_split(dataset)):
@@ -190,6 +199,67 @@ def predict_task(
         losses={name: loss_sums[name] / count for name, count in counts.items() if count},
         frequency_losses={name: total / counts[name] for name, total in frequency_sums.items() if counts[name]},
     )
+
+
+def _run_batches(
+    model: MultiTaskModel,
+    task: str,
+    dataset: Dataset[EncodedExample],
+    batches: Sequence[list[int]],
+    frequencies: Mapping[str, torch.Tensor | None],
+    max_tokens: int | None,
+    pad_id: int,
+    device: torch.device,
+    before_batch: Callable[[], None],
+) -> Iterator[tuple[int, dict[str, HeadResult]]]:
+    """The number of each batch, and what each head gives for it; of several processes, of this one's share.
+
+    `frequencies`: by head, the logits_1L of the label frequencies in train, whose loss is asked for.
+    """
+    ranks = this_run()
+    if ranks.size > 1:
+        before_batch()  # also in a process without a batch
+    own = range(ranks.rank, len(batches), ranks.size)
+    loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batches[number]} for number in own])
+    for number, (batch,) in zip(own, loaded, strict=True):
+        before_batch()
+        moved = batch.to(device)
+        outputs = model(moved, max_tokens=max_tokens)
+        results = {}
+        for name, head in model.heads[task].items():
+            output, target = outputs[task, name], batch.targets[task, name]
+            frequency_loss_sum = 0.0
+            if (logits_1L := frequencies.get(name)) is not None:
+                of_frequencies = head.loss(logits_1L.expand(len(target.value_M), -1), moved.targets[task, name])
+                frequency_loss_sum = float(of_frequencies.loss_sum)
+            by_example = zip(batches[number], logits_by_example(output, target, batch.num_examples), strict=True)
+            predictions = [head.decode(logits, dataset[index]) for index, logits in by_example]
+            results[name] = HeadResult(float(output.loss_sum), output.count, frequency_loss_sum, predictions)
+        yield number, results
+
+
+def _of_all_processes(
+    results: Iterator[tuple[int, dict[str, HeadResult]]],
+) -> Iterable[tuple[int, dict[str, HeadResult]]]:
+    """The results of all batches, in the order of their numbers, from those of this process.
+
+    Raises:
+        torch.OutOfMemoryError: a batch of any process did not fit.
+    """
+    ranks = this_run()
+    if ranks.size == 1:
+        return results
+    own: list[tuple[int, dict[str, HeadResult]]] | None
+    try:
+        own = list(results)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        own = None
+    shares = ranks.gather(own)
+    if any(share is None for share in shares):
+        raise torch.OutOfMemoryError("a batch does not fit")
+    return sorted((result for share in shares if share is not None for result in share), key=lambda one: one[0])
 
 
 @torch.inference_mode()

@@ -26,8 +26,9 @@ from multitask_bert.saving.resume import checkpoint_to_resume
 from multitask_bert.saving.store import FAILED, Checkpoint, CheckpointStore
 from multitask_bert.tracking.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.averaging import WeightAverage
-from multitask_bert.training.checkpoint import capture, restore
+from multitask_bert.training.checkpoint import capture, restore, rng_tensors, share_checkpoint
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
+from multitask_bert.training.data_parallel import check_start
 from multitask_bert.training.evaluation import gather_metrics
 from multitask_bert.training.gradient_cosines import GradientCosines
 from multitask_bert.training.optimization import Updater
@@ -58,7 +59,9 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     checkpoint = None
     if config.resume and trainer.checkpoints is not None:
         checkpoint = checkpoint_to_resume(trainer.checkpoints, config, trainer.best)
+    checkpoint = share_checkpoint(trainer.ranks, checkpoint)
     _tell_start(trainer, checkpoint)
+    check_start(trainer.ranks, model, stream)
     model.train()
     freeze(model, config.optimizer)
     with training_used_rows(model.encoder, stream.used_ids(), config.optimizer) as rows:
@@ -104,7 +107,10 @@ class TrainingLoop:
             self._advance(started)
             self._log_if_due()
             self._measure_cosines_if_due()
+            self.trainer.agree_to_stop()
             is_evaluated = self._evaluate_if_due()
+            if is_evaluated:
+                self.trainer.agree_to_stop()  # a signal may have come meanwhile
             self._save_if_due(is_evaluated=is_evaluated)
             if self._is_over():
                 break
@@ -120,8 +126,8 @@ class TrainingLoop:
         rates = self._rates()
         self.updater.step()
         self.trainer.balancer.after_step(losses.by_head)
-        self.state.num_examples += sum(batch.num_examples for batch in micro_batches)
-        self.state.num_tokens += sum(batch.num_tokens for batch in micro_batches)
+        self.state.num_examples += losses.num_examples
+        self.state.num_tokens += losses.num_tokens
         self._report({"train_loss": losses.total, **self._losses_by_task(losses), **rates})
 
     def _advance(self, started: float) -> None:
@@ -284,6 +290,7 @@ class TrainingLoop:
         """Write a checkpoint; `has_failed`: to look into, not to resume from, so that it replaces none of those."""
         trainer = self.trainer
         trainer.log_steps()
+        others = trainer.ranks.gather(rng_tensors(trainer.device))[1:]
         if trainer.folder is None or not trainer.saves_checkpoints:
             return
         log_file = trainer.folder / METRICS_FILE
@@ -291,7 +298,7 @@ class TrainingLoop:
         assert store is not None
         store.write(
             capture(
-                trainer.model, self.updater, self.state, self.average,
+                trainer.model, self.updater, self.state, self.average, others,
                 config=self._config_tree, num_bytes_logged=log_file.stat().st_size if log_file.is_file() else 0,
                 balancer=trainer.balancer.state_dict(), micro_batch_tokens=self.stream.micro_batch_tokens,
                 best={task: result.summary() for task, result in trainer.results.get("best", {}).items()},
@@ -305,7 +312,7 @@ class TrainingLoop:
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint, and make the evaluation that was due there."""
         trainer, state = self.trainer, self.state
-        restore(checkpoint, trainer.model, self.updater, state, self.average)
+        restore(checkpoint, trainer.model, self.updater, state, self.average, trainer.ranks)
         trainer.balancer.load_state_dict(checkpoint.state["balancer"])
         if "micro_batch_tokens" in checkpoint.state:  # absent from older checkpoints
             self.stream.limit(checkpoint.state["micro_batch_tokens"])

@@ -39,7 +39,7 @@ PACKAGES = (
     "torch", "transformers", "tokenizers", "numpy", "safetensors", "evaluate", "datasets", "hydra-core", "omegaconf",
 )  # fmt: skip
 INPUTS = ("weights", "tokenizer", "data")  # must be the same, or there is no point in training again
-CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision")
+CIRCUMSTANCES = ("code", "packages", "python", "hardware", "threads", "precision", "processes")
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def describe(trainer: Trainer) -> dict[str, Any]:
         "hardware": _hardware(trainer.device),
         "threads": torch.get_num_threads(),
         "precision": trainer.config.trainer.precision,
+        **({"processes": trainer.ranks.size} if trainer.ranks.size > 1 else {}),
         "weights": hash_of_weights(trainer.model.encoder),
         "tokenizer": fingerprint_of(trainer.tokenizer),
         "data": {

@@ -16,6 +16,7 @@ from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.config.schema import ExperimentConfig, run_name
 from multitask_bert.data.splits import as_split
 from multitask_bert.errors import InputError
+from multitask_bert.records import TaskResult
 from multitask_bert.saving.example_counts import write_test_counts
 from multitask_bert.saving.predictions import write_predictions
 from multitask_bert.saving.resume import refuse_changed_config
@@ -42,6 +43,7 @@ from multitask_bert.utils import signals
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.command import command
 from multitask_bert.utils.files import remove_half_written, shown
+from multitask_bert.utils.ranks import this_run
 
 BEST_PER_HEAD_COLUMNS = ("head", "score of the best model", "own best", "at step", "cost of the joint choice")
 
@@ -67,31 +69,35 @@ def run_training(
         InputError: bad input; or weights, tokenizer or data are not those of `before`.
     """
     started = time.perf_counter() if started is None else started
-    console = Console()
-    restart = read_restart(folder)
+    ranks = this_run()
+    console = Console(quiet=not ranks.is_first)
+    restart = ranks.of_first(read_restart(folder) if ranks.is_first else None)
     if restart is not None:
         config = restarted(config, restart)
-    if config.resume and (began_with := read_reproduction(folder)) is not None:
+    if config.resume and ranks.is_first and (began_with := read_reproduction(folder)) is not None:
         refuse_changed_config(began_with, config)
-    if config.resume and (folder / RESULTS).is_file():
+    if ranks.of_first(config.resume and (folder / RESULTS).is_file()):
         console.say(f"{shown(folder)}: this run is complete; there is nothing to resume")
-        CheckpointStore(folder).remove()  # as the run did itself, unless it was killed meanwhile
+        if ranks.is_first:
+            CheckpointStore(folder).remove()  # as the run did itself, unless it was killed meanwhile
         return float(read_results(folder)["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
     console.say(describe_recipe(config))
-    if config.resume:
+    if config.resume and ranks.is_first:
         remove_half_written(folder)
-    output = RunOutput(folder, name=name, tags=tags, console=console, watcher=watcher)
+    output = RunOutput(folder if ranks.is_first else None, name=name, tags=tags, console=console, watcher=watcher)
     try:
-        return _train_once(config, output, started, before, config_files)
-    except CollapsedError as error:
-        restart = prepare_restart(folder, config, str(error))
+        return _train_once(config, folder, output, started, before, config_files)
+    except CollapsedError as error:  # of several processes, all learn of it from the same scores
+        restart = ranks.of_first(prepare_restart(folder, config, str(error)) if ranks.is_first else None)
+        assert restart is not None
         console.say(f"{error}; restarting with scheduler.warmup_ratio={restart.warmup_ratio:g}")
-        return _train_once(restarted(config, restart), output, started, before, config_files)
+        return _train_once(restarted(config, restart), folder, output, started, before, config_files)
 
 
 def _train_once(
     config: ExperimentConfig,
+    folder: Path,
     output: RunOutput,
     started: float,
     before: Mapping[str, Any] | None,
@@ -102,8 +108,7 @@ def _train_once(
     Raises:
         CollapsedError: a head learns nothing, and the config asks for a restart.
     """
-    assert output.folder is not None
-    folder, console = output.folder, output.console
+    console = output.console
     trainer: Trainer | None = None
     try:
         with signals.asking(_stop_at_once):
@@ -112,23 +117,25 @@ def _train_once(
             make_trainer = instantiate({"_target_": config.trainer._target_, "_partial_": True})
             trainer = make_trainer(config, output)
             assert trainer is not None
-            with _writing_to(folder):
-                write_reproduction(config, folder)
-            described = {**provenance.describe(trainer), "config_files": dict(config_files or {})}
-            with _writing_to(folder):
-                provenance.write_start(folder, described)
-            if before is not None:
-                provenance.refuse_other_inputs(before, described)
+            if trainer.ranks.is_first:
+                _write_start(trainer, folder, before, config_files)
             with signals.asking(trainer.ask_to_stop):
                 state = trainer.train()
-            _finish(trainer, folder, started)
+            metrics, tested = _test(trainer)
+            on_dev = _best_on_dev(trainer)
+            if trainer.ranks.is_first:
+                _finish(trainer, folder, started, metrics, tested, on_dev)
     except NonFiniteLossError:
         assert trainer is not None
         trainer.best.publish(folder / "model")
         console.say(_saved_model(trainer, folder))
+        trainer.ranks.sums([0])  # as below
         raise
     except (KeyboardInterrupt, Stopped) as stop:
+        this_run().may_tell()  # others that have lost this process need not
         _say_stopped(trainer, config, folder, console, f"stopped by {stop}" if str(stop) else "interrupted")
+        if trainer is not None and trainer.stop_reason is not None:
+            trainer.ranks.sums([0])  # the first process to end would have rank 0 killed, which still writes
         raise SystemExit(signals.exit_status(str(stop) or "SIGINT")) from None
     finally:
         if trainer is not None:
@@ -143,8 +150,25 @@ def _train_once(
     return state.best_score
 
 
-def _finish(trainer: Trainer, folder: Path, started: float) -> None:
-    """Evaluate the best model on test and write the results; last `results.json`, which marks the run as complete."""
+def _write_start(
+    trainer: Trainer, folder: Path, before: Mapping[str, Any] | None, config_files: Mapping[str, str] | None
+) -> None:
+    """Write what the run is made from, before it trains.
+
+    Raises:
+        InputError: that is not what the run `before` was made from.
+    """
+    with _writing_to(folder):
+        write_reproduction(trainer.config, folder)
+    described = {**provenance.describe(trainer), "config_files": dict(config_files or {})}
+    with _writing_to(folder):
+        provenance.write_start(folder, described)
+    if before is not None:
+        provenance.refuse_other_inputs(before, described)
+
+
+def _test(trainer: Trainer) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """Evaluate the best model on test: the scores of dev and test, and those of each head's own best model."""
     state = trainer.state
     metrics, tested = {"eval": state.best_metrics}, {}
     if state.pruned:
@@ -152,6 +176,19 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
     elif trainer.test_datasets:
         metrics["test"] = trainer.evaluate(test=True)
         tested = trainer.evaluate_best_per_head()
+    return metrics, tested
+
+
+def _finish(
+    trainer: Trainer,
+    folder: Path,
+    started: float,
+    metrics: dict[str, dict[str, float]],
+    tested: dict[str, Any],
+    on_dev: Mapping[str, TaskResult],
+) -> None:
+    """Write the model and the results; last `results.json`, which marks the run as complete."""
+    state = trainer.state
     trainer.best.publish(folder / "model")
     results = {
         "metrics": metrics,
@@ -180,7 +217,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "data": [asdict(report) for report in trainer.output.data_reports],
     }
     with _writing_to(folder):
-        _keep_predictions(trainer, folder)
+        _keep_predictions(trainer, folder, on_dev)
         if "test" in metrics:
             write_test_counts(folder, trainer.results["test"])
         provenance.write_end(folder, trainer.model, metrics)
@@ -193,17 +230,24 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
     trainer.checkpoints.remove()
 
 
-def _keep_predictions(trainer: Trainer, folder: Path) -> None:
-    """Write the predictions of the best model on dev and test, as its evaluations made them.
+def _best_on_dev(trainer: Trainer) -> Mapping[str, TaskResult]:
+    """What the best model gives on dev, if its predictions are kept.
 
-    A run that was resumed after its best step has those on dev no more, and makes them again.
+    A run that was resumed after its best step has no predictions of that model any more, and makes them again.
     """
+    best: Mapping[str, TaskResult] = trainer.results.get("best", {})
+    if trainer.config.trainer.keep_predictions == 0:
+        return best
+    if trainer.eval_datasets and not all(name in best and best[name].predictions for name in trainer.eval_datasets):
+        return trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
+    return best
+
+
+def _keep_predictions(trainer: Trainer, folder: Path, on_dev: Mapping[str, TaskResult]) -> None:
+    """Write the predictions of the best model on dev and test, as its evaluations made them."""
     if (limit := trainer.config.trainer.keep_predictions) == 0:
         return
-    best = trainer.results.get("best", {})
-    if trainer.eval_datasets and not all(name in best and best[name].predictions for name in trainer.eval_datasets):
-        best = trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
-    found = (("dev", best, trainer.eval_datasets), ("test", trainer.results.get("test", {}), trainer.test_datasets))
+    found = (("dev", on_dev, trainer.eval_datasets), ("test", trainer.results.get("test", {}), trainer.test_datasets))
     for split, results, datasets in found:
         if results:
             examples = {name: as_split(dataset).examples() for name, dataset in datasets.items()}

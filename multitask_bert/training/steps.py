@@ -6,6 +6,7 @@ What may fail is known before the update, and leaves everything as it was: see t
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from multitask_bert.model.devices import AsyncScalar, is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch
 from multitask_bert.training.balancing import Balancer
+from multitask_bert.training.data_parallel import HeadKey, sum_counts, sum_gradients, sum_losses
 from multitask_bert.training.optimization import Updater
-
-HeadKey = tuple[str, str]  # task and head
+from multitask_bert.utils.ranks import this_run
 
 
 def steps_at(shares: Sequence[float], num_steps: int) -> list[int]:
@@ -37,18 +38,23 @@ class NonFiniteStepError(Exception):
 
 
 class DoesNotFitError(Exception):
-    """The micro-batches of a step do not fit into the device's memory; nothing has changed."""
+    """The micro-batches of a step do not fit into the device's memory; nothing has changed.
 
-    def __init__(self, micro_batches: Sequence[Batch]) -> None:
+    `fits_here`: those of this process do, but not those of another.
+    """
+
+    def __init__(self, micro_batches: Sequence[Batch], *, fits_here: bool = False) -> None:
         super().__init__("out of memory")
-        self._largest = max(micro_batches, key=lambda batch: batch.input_ids_BS.numel())
+        self._largest = None if fits_here else max(micro_batches, key=lambda batch: batch.input_ids_BS.numel())
 
     def reduced_limit(self) -> int:
-        """The `micro_batch_tokens` to try next: half of what did not fit.
+        """The `micro_batch_tokens` to try next: half of what did not fit; of several processes, the smallest.
 
         Raises:
             InputError: a single example did not fit.
         """
+        if self._largest is None:
+            return this_run().smallest(sys.maxsize)
         num_tokens = self._largest.input_ids_BS.numel()
         if self._largest.num_examples == 1:
             shorter = "a smaller batching.max_length" if self._largest.first_N is None else "batching.windows=false"
@@ -56,15 +62,17 @@ class DoesNotFitError(Exception):
                 f"out of memory: one example of {num_tokens} tokens does not fit into the device's memory; set "
                 f"trainer.precision=bf16, trainer.gradient_checkpointing=true or {shorter}"
             )
-        return num_tokens // 2
+        return this_run().smallest(num_tokens // 2)
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """The losses of a step, on the device."""
+    """The losses of a step, on the device, and its size; over all processes."""
 
     total: Tensor  # scalar: what was minimised
     by_head: dict[HeadKey, Tensor]  # scalars, without the heads' weights
+    num_examples: int
+    num_tokens: int  # without padding
 
 
 def make_gradients(
@@ -79,7 +87,8 @@ def make_gradients(
     """Run all micro-batches forward and backward, and clip the gradients.
 
     Losses are sums, divided once for the whole step, so that 1 x 8 and 4 x 2 are the same step: by the mean count of a
-    batch (see `TrainingStream.mean_counts`), else by the step's own.
+    batch (see `TrainingStream.mean_counts`), else by the step's own. Of several processes, each has micro-batches of
+    its own; gradients and losses are then those of all, and all succeed or fail together.
 
     Raises:
         NonFiniteStepError: a loss, or the gradient, is infinite or not a number.
@@ -88,19 +97,33 @@ def make_gradients(
     counts: Counter[HeadKey] = Counter()
     for batch in micro_batches:
         counts.update({key: target.num_known for key, target in batch.targets.items()})
+    ranks = this_run()
+    num_examples = sum(batch.num_examples for batch in micro_batches)
+    num_tokens = sum(batch.num_tokens for batch in micro_batches)
+    if ranks.size > 1:
+        sums, (num_examples, num_tokens) = sum_counts(ranks, model, counts, num_examples, num_tokens)
+        counts = Counter(sums)
     divisors = {key: mean_counts.get(key, count) for key, count in counts.items()}
     rng_state = RngState(device)
+    fits = True
     error: NonFiniteStepError | DoesNotFitError
     try:
         total, by_head, total_on_host = _run_micro_batches(model, micro_batches, updater, balancer, divisors, device)
     except RuntimeError as failure:
         if not is_out_of_memory(failure):
             raise
-        error = DoesNotFitError(micro_batches)  # raised below: `failure` keeps alive what filled the memory
-    else:
+        fits = False  # looked at below: `failure` keeps alive what filled the memory
+    if ranks.smallest(fits):
+        if ranks.size > 1:
+            losses = sum_losses(ranks, total, by_head, list(divisors))
+            total, by_head = losses[0], dict(zip(divisors, losses[1:], strict=True))
+            total_on_host = AsyncScalar(total)
+            sum_gradients(ranks, updater.weights)
         if math.isfinite(total_on_host.get()) and updater.clip():
-            return StepLosses(total, by_head)
+            return StepLosses(total, by_head, num_examples, num_tokens)
         error = NonFiniteStepError(by_head)
+    else:
+        error = DoesNotFitError(micro_batches, fits_here=fits)
     updater.clear_gradients()
     rng_state.restore()
     raise error

@@ -28,7 +28,8 @@ from multitask_bert.training.loop import Stopped, training_loop
 from multitask_bert.training.optimization import check_optimizer
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.preparation import prepare, to_device
-from multitask_bert.utils.seeding import seed_everything
+from multitask_bert.utils.ranks import this_run
+from multitask_bert.utils.seeding import seed_everything, seed_rank
 
 Datasets = dict[str, Dataset[EncodedExample]]  # by task
 
@@ -51,7 +52,8 @@ class Trainer:
         test_datasets: Datasets | None = None,
         output: RunOutput | None = None,
     ) -> None:
-        # What is trained, and on what
+        # What is trained, by whom, and on what
+        self.ranks = this_run()
         self.config = config
         self.model, self.tokenizer = model, tokenizer
         self.device = to_device(model, config)
@@ -78,12 +80,14 @@ class Trainer:
         higher = not is_lower_better(metric) if higher is None else higher
         self.best = BestModel(self.folder, metric=metric, is_higher_better=higher)
         self.best_per_head = BestPerHead(self.folder, self.state, keeps=config.trainer.keep_best_per_head)
+        self._has_folder = self.ranks.of_first(self.folder is not None)  # rank 0 writes for all
         self.checkpoints = (
             None if self.folder is None else CheckpointStore(self.folder, num_kept=config.trainer.keep_last)
         )
         # By "eval" and "test", the newest, and "best", eval at the best step; then by task.
         self.results: dict[str, dict[str, TaskResult]] = {}
-        self.stop_reason: str | None = None  # the signal by which the run was asked to end
+        self.stop_reason: str | None = None  # the signal by which the run was asked to end, once all processes know
+        self._asked_to_stop: str | None = None  # the signal that this process got
         self._is_finished = False
 
     @classmethod
@@ -100,7 +104,8 @@ class Trainer:
         make_balancer(config.balancing, config_weights(config))  # refused before anything slower is loaded
         check_optimizer(config.optimizer)
         seed_everything(config.seed)
-        preparation = prepare(config)
+        with this_run().one_per_machine_first():
+            preparation = prepare(config)
         data, heads = preparation.data, preparation.heads
         check_custom_metrics(heads)
         output.console.show_data(data.reports)
@@ -126,6 +131,7 @@ class Trainer:
             Stopped: the run was asked to end (`ask_to_stop`), and its state is saved.
         """
         seed_everything(self.config.seed)
+        seed_rank(self.config.seed, self.ranks.rank)
         with training_loop(self) as loop:
             loop.run()
         self.console.end_training()
@@ -169,11 +175,18 @@ class Trainer:
 
     def ask_to_stop(self, reason: str) -> None:
         """End after the current step, with a checkpoint to resume from; for signal handlers and other threads."""
-        self.stop_reason = reason
+        self._asked_to_stop = reason
+        if self.ranks.size == 1:
+            self.stop_reason = reason
+
+    def agree_to_stop(self) -> None:
+        """Between two steps: where one of several processes was asked to stop, let all of them know."""
+        if self.ranks.size > 1 and self.ranks.largest(self._asked_to_stop is not None):
+            self.stop_reason = next(reason for reason in self.ranks.gather(self._asked_to_stop) if reason is not None)
 
     @property
     def saves_checkpoints(self) -> bool:
-        return self.checkpoints is not None and self.checkpoints.num_kept > 0
+        return self._has_folder and self.config.trainer.keep_last > 0
 
     def close(self) -> None:
         """End the loggers; safe to call twice."""

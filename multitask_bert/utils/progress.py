@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from multitask_bert.utils.clock import seconds_since
+from multitask_bert.utils.ranks import this_run
 from multitask_bert.utils.terminal import make_console
 from multitask_bert.utils.visible import on_one_line
 
@@ -32,9 +33,8 @@ def tracked(
     named = TextColumn("{task.description}", markup=False)
     columns = named, BarColumn(), MofNCompleteColumn(), TextColumn("examples"), TimeRemainingColumn()
     console = make_console(sys.stderr)
-    with Progress(
-        *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
-    ) as progress:
+    is_shown = console.is_terminal and this_run().is_first
+    with Progress(*columns, console=console, transient=True, auto_refresh=False, disable=not is_shown) as progress:
         bar = progress.add_task(what, total=total, visible=False)
         for item in items:
             yield item

@@ -16,6 +16,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_rank(seed: int, rank: int, step: int = 0) -> None:
+    """Seed torch's generators, from which dropout is drawn, for one of several processes; rank 0 keeps its own."""
+    if rank:
+        torch.manual_seed(int(generator_for(seed, "rank", rank, step).integers(2**63)))
+
+
 def generator_for(seed: int, *purpose: str | int) -> np.random.Generator:
     """A separate generator for one purpose: `generator_for(1, "shuffle", "ner", 0)` is the same in every process."""
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()

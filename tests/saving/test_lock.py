@@ -1,4 +1,4 @@
-"""One process at a time writes into a run's folder: a second one is refused, and so are several of torchrun."""
+"""One process at a time writes into a run's folder; a second one, and several that cannot meet, are refused."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from omegaconf import OmegaConf
 
+from multitask_bert.command_line.early_refusals import refuse_action_of_one_process
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import LOCK_FILE, hold, holding
+from multitask_bert.utils.ranks import this_run
 from tests.composing import ROOT, error_of, run_line
 
 HOLDER = """
@@ -77,14 +80,41 @@ def test_a_second_run_is_refused_before_it_writes_anything(
     assert len(ran) == 1
 
 
-@pytest.mark.parametrize("arguments", [["tasks=ner"], ["-m", "tasks=ner", "seed=1,2"]])
-def test_one_of_several_processes_of_torchrun_is_refused(
-    arguments: list[str], ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def _one_of_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment of one of two processes, which lacks the address at which they meet."""
+    this_run.cache_clear()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    yield
+    this_run.cache_clear()
+
+
+@pytest.mark.usefixtures("_one_of_two")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["tasks=ner"], "several processes, but RANK, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT is not"),
+        (["-m", "tasks=ner", "seed=1,2"], "-m starts runs of one process each; start it with python run.py -m"),
+    ],
+)
+def test_one_of_several_processes_that_cannot_work_together_is_refused(
+    arguments: list[str], problem: str, ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert error_of(*arguments).startswith("error: WORLD_SIZE=2: this is one of 2 processes, as torchrun starts them;")
+    assert problem in error_of(*arguments)
     assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.usefixtures("_one_of_two")
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [({"action": "predict"}, "action=predict"), ({"action": "train", "verify": True}, "verify=true")],
+)
+def test_several_processes_refuse_what_one_process_does(asked: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError, match=f"WORLD_SIZE=2: {named} is done by one process"):
+        refuse_action_of_one_process(OmegaConf.create(asked))
+    for action in ("train", "evaluate"):
+        refuse_action_of_one_process(OmegaConf.create({"action": action}))
 
 
 def test_a_single_process_of_torchrun_is_a_run(

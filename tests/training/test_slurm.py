@@ -1,10 +1,12 @@
-"""The batch script for Slurm, run by a real bash, with a fake `scontrol` that records its arguments."""
+"""The batch scripts for Slurm, run by a real bash, with fake commands of Slurm; `scontrol` records its arguments."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ import pytest
 from tests.composing import ROOT
 
 SCRIPT = ROOT / "docs" / "slurm" / "train.sbatch"
+SEVERAL = SCRIPT.with_name("train_on_several_nodes.sbatch")
 SHORT = ["tasks=sentiment", "model=tiny", "logger=none", "trainer.max_steps=50", "batching.batch_size=4"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bash") is None, reason="this system has no bash")]
 
@@ -35,11 +38,13 @@ class Cluster:
         path.chmod(0o755)
         return path
 
-    def start(self, *arguments: str, python: str | Path = sys.executable) -> subprocess.Popen[str]:
-        own = {"SLURM_JOB_ID": "17", "PYTHON": str(python), "RUNS": str(self.folder)}
+    def start(
+        self, *arguments: str, python: str | Path = sys.executable, script: Path = SCRIPT, **more: str
+    ) -> subprocess.Popen[str]:
+        own = {"SLURM_JOB_ID": "17", "PYTHON": str(python), "RUNS": str(self.folder), **more}
         path = f"{self.commands}:{os.environ['PATH']}"
         return subprocess.Popen(
-            ["bash", str(SCRIPT), *arguments], cwd=ROOT, env={**os.environ, "PATH": path, **own}, text=True,
+            ["bash", str(script), *arguments], cwd=ROOT, env={**os.environ, "PATH": path, **own}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -117,8 +122,60 @@ def test_the_run_gets_its_settings_and_resume(cluster: Cluster) -> None:
     assert output.splitlines() == told
 
 
-def test_the_script_is_one_that_bash_and_shellcheck_accept() -> None:
-    assert subprocess.run(["bash", "-n", str(SCRIPT)], capture_output=True).stderr == b""
+def add_nodes(cluster: Cluster) -> dict[str, str]:
+    """Fake commands of Slurm that run two tasks here; returns the variables that Slurm sets for the job."""
+    cluster.add_command(
+        "scontrol", f'if [ "$1" = show ]; then echo localhost; else echo "$@" >> {cluster.folder}/asked; fi'
+    )
+    cluster.add_command(
+        "srun",
+        f"""rm -f {cluster.folder}/pids
+        while [[ $1 == --* ]]; do shift; done
+        for number in 0 1; do
+            SLURM_PROCID=$number SLURM_LOCALID=$number SLURM_NTASKS=2 SLURM_NNODES=1 "$@" &
+            echo $! >> {cluster.folder}/pids
+        done
+        status=0
+        for pid in $(cat {cluster.folder}/pids); do wait "$pid" || status=$?; done
+        exit $status
+        """,
+    )
+    cluster.add_command("scancel", f'[ "$2" = 17.0 ] && kill "-${{1#--signal=}}" $(cat {cluster.folder}/pids)')
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "1", "PORT": str(free.getsockname()[1])}
+
+
+def test_the_processes_of_several_nodes_save_when_time_is_up_and_are_queued_again(cluster: Cluster) -> None:
+    folder = cluster.folder / "slurm-17"
+    metrics = folder / "metrics.jsonl"
+    several = add_nodes(cluster)
+    arguments = [*SHORT, "trainer.max_steps=150", "trainer.log_every=1"]
+    job = cluster.start(*arguments, script=SEVERAL, **several)
+    wait_until(lambda: metrics.is_file() and "train_loss" in metrics.read_text())
+    job.send_signal(signal.SIGUSR1)
+    output, _ = job.communicate(timeout=300)
+    assert (job.returncode, cluster.asked) == (75, "requeue 17\n"), output
+    assert output.count("stopped by SIGUSR1 at step") == 1
+    job = cluster.start(*arguments, script=SEVERAL, **several)
+    output, _ = job.communicate(timeout=300)
+    assert (job.returncode, cluster.asked) == (0, "requeue 17\n"), output
+    assert output.count("resuming from step") == 1
+    assert json.loads((folder / "provenance.json").read_text())["processes"] == 2
+
+
+def test_a_task_of_srun_has_the_variables_of_torchrun(cluster: Cluster) -> None:
+    names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS"]
+    tells = cluster.add_command("tells", f'echo {" ".join(f"${name}" for name in names)} "$@"')
+    several = add_nodes(cluster)
+    output, _ = cluster.start("tasks=a b", script=SEVERAL, python=tells, **several).communicate(timeout=60)
+    rest = f"localhost {several['PORT']} 1 run.py tasks=a b hydra.run.dir={cluster.folder}/slurm-17 resume=true"
+    assert sorted(output.splitlines()) == [f"0 2 0 2 {rest}", f"1 2 1 2 {rest}"]
+
+
+@pytest.mark.parametrize("script", [SCRIPT, SEVERAL])
+def test_a_script_is_one_that_bash_and_shellcheck_accept(script: Path) -> None:
+    assert subprocess.run(["bash", "-n", str(script)], capture_output=True).stderr == b""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    assert subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True).stdout == ""
+    assert subprocess.run(["shellcheck", str(script)], capture_output=True, text=True).stdout == ""
