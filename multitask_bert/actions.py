@@ -223,6 +223,7 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
     with listen(config.serve) as listener:  # a port in use is told before the model is loaded
         from multitask_bert.inference.predictor import Predictor
         from multitask_bert.serving.app import make_app
+        from multitask_bert.serving.examples import examples_of_test_sets
 
         tree = tree_of_run(Path(config.run_dir))
         predictor = Predictor.load(
@@ -233,7 +234,9 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
             precision=precision_of(tree),
         )
         name = tree.get("name") or "+".join(predictor.tasks)
-        run_server(make_app(predictor, config.serve, name=name), listener, config.serve, name=name)
+        examples = examples_of_test_sets(Path(config.run_dir), predictor)
+        app = make_app(predictor, config.serve, name=name, examples=examples)
+        run_server(app, listener, config.serve, name=name)
 
 
 def export(config: ExperimentConfig, folder: Path) -> None:
