@@ -201,6 +201,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
                 precision=precision_of(tree),
+                backend=config.backend,
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
@@ -232,6 +233,7 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
             batch_size=config.batching.eval_batch_size,
             max_tokens=config.batching.eval_max_tokens,
             precision=precision_of(tree),
+            backend=config.backend,
         )
         name = tree.get("name") or "+".join(predictor.tasks)
         examples = examples_of_test_sets(Path(config.run_dir), predictor)

@@ -24,6 +24,7 @@ FORMATS = {
     "onnx": "a graph for onnxruntime",
     "onnx_int8": "the same in 8 bits",
 }
+BACKENDS = {"torch": "", "onnx": "the graph of action=export format=onnx, on the CPU"}
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 
 
@@ -542,6 +543,7 @@ class ExperimentConfig:
         only_for=("predict", "export"),
     )
     format: Optional[str] = setting(None, "form of the model", choices=FORMATS, only_for=("export",))
+    backend: str = setting("torch", "what computes", choices=BACKENDS, only_for=("predict", "serve"))
     export: ExportConfig = setting(ExportConfig, "details of action=export")
     model: ModelConfig = setting(ModelConfig, "conf/model: the shared encoder")
     tasks: Dict[str, TaskConfig] = setting(dict, "conf/tasks, by name: sources and heads")
