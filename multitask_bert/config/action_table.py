@@ -42,7 +42,7 @@ ACTIONS = {
         reads=("serve", "backend", *EVALUATION),
     ),
     "export": Action(
-        "write a finished run's model for other programs, in format=hf, onnx or onnx_int8",
+        "write a finished run's model for other programs, in format=hf, onnx, onnx_int8 or mlflow",
         needs_run_dir=True,
         reads=("format", "output", "export", "data_root", "batching.encoding_processes", *EVALUATION[1:]),  # on the CPU
     ),
