@@ -208,6 +208,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
                 batch_size=config.batching.eval_batch_size,
                 max_tokens=config.batching.eval_max_tokens,
                 precision=precision_of(tree),
+                backend=config.backend,
             )
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
@@ -230,6 +231,7 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
     with listen(config.serve) as listener:  # a port in use is told before the model is loaded
         from multitask_bert.inference.predictor import Predictor
         from multitask_bert.serving.app import make_app
+        from multitask_bert.serving.examples import examples_of_test_sets
 
         tree = tree_of_run(Path(config.run_dir))
         predictor = Predictor.load(
@@ -238,9 +240,12 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
             batch_size=config.batching.eval_batch_size,
             max_tokens=config.batching.eval_max_tokens,
             precision=precision_of(tree),
+            backend=config.backend,
         )
         name = tree.get("name") or "+".join(predictor.tasks)
-        run_server(make_app(predictor, config.serve, name=name), listener, config.serve, name=name)
+        examples = examples_of_test_sets(Path(config.run_dir), predictor)
+        app = make_app(predictor, config.serve, name=name, examples=examples)
+        run_server(app, listener, config.serve, name=name)
 
 
 def export(config: ExperimentConfig, folder: Path) -> None:

@@ -34,15 +34,15 @@ ACTIONS = {
     "predict": Action(
         "write what each head of a finished run's model predicts for the texts in input=FILE",
         needs_run_dir=True,
-        reads=("input", "output", *EVALUATION),
+        reads=("input", "output", "backend", *EVALUATION),
     ),
     "serve": Action(
         "answer requests over HTTP with a finished run's model, and show a page to try it",
         needs_run_dir=True,
-        reads=("serve", *EVALUATION),
+        reads=("serve", "backend", *EVALUATION),
     ),
     "export": Action(
-        "write a finished run's model for other programs, in format=hf, onnx or onnx_int8",
+        "write a finished run's model for other programs, in format=hf, onnx, onnx_int8 or mlflow",
         needs_run_dir=True,
         reads=("format", "output", "export", "data_root", "batching.encoding_processes", *EVALUATION[1:]),  # on the CPU
     ),

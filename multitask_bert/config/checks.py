@@ -159,6 +159,10 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             yield f"output={config.output}: this is the input; name another file"
     if config.action == "export" and config.format is None:
         yield f"format: action=export needs one of {', '.join(FORMATS)}"
+    if config.export.name is not None and config.format != "mlflow":
+        yield f"export.name={config.export.name}: only format=mlflow is registered"
+    if config.export.alias is not None and config.export.name is None:
+        yield f"export.alias={config.export.alias}: belongs to a registered name; give it as export.name"
     if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
         yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
     if config.model.keep_heads and config.model.pretrained is None:

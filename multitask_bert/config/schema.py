@@ -23,7 +23,9 @@ FORMATS = {
     "hf": "folders for transformers",
     "onnx": "a graph for onnxruntime",
     "onnx_int8": "the same in 8 bits",
+    "mlflow": "a model for MLflow",
 }
+BACKENDS = {"torch": "", "onnx": "the graph of action=export format=onnx, on the CPU"}
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 
 
@@ -509,6 +511,10 @@ class ExportConfig:
     license: Optional[str] = setting(
         None, "identifier of the licence that you give the model, for the card, as apache-2.0; null: none is stated"
     )
+    name: Optional[str] = setting(
+        None, "mlflow: register a version under this name where the run was logged; null: write the folder only"
+    )
+    alias: Optional[str] = setting(None, "mlflow: alias of the registered version, as champion; null: none")
 
 
 @dataclass
@@ -558,6 +564,7 @@ class ExperimentConfig:
         only_for=("predict", "export"),
     )
     format: Optional[str] = setting(None, "form of the model", choices=FORMATS, only_for=("export",))
+    backend: str = setting("torch", "what computes", choices=BACKENDS, only_for=("predict", "serve"))
     export: ExportConfig = setting(ExportConfig, "details of action=export")
     model: ModelConfig = setting(ModelConfig, "conf/model: the shared encoder")
     tasks: Dict[str, TaskConfig] = setting(dict, "conf/tasks, by name: sources and heads")

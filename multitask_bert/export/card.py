@@ -27,7 +27,7 @@ HUB_TASKS = {
     "classification": "text-classification", "multilabel": "text-classification", "regression": "text-classification",
     "tagging": "token-classification", "span": "question-answering", "choice": "multiple-choice",
 }  # fmt: skip
-LIBRARIES = {"hf": "transformers", "onnx": "onnx", "onnx_int8": "onnx"}
+LIBRARIES = {"hf": "transformers", "onnx": "onnx", "onnx_int8": "onnx", "mlflow": "mlflow"}
 OWN_CLASS = "PooledTextClassifier"
 
 
@@ -144,6 +144,16 @@ def _usage(facts: Facts, export_format: str) -> str:
             "```\n\n"
             'With multitask_bert installed, `Predictor.load(FOLDER, backend="onnx")` takes files and batches.'
         )
+    if export_format == "mlflow":
+        return (
+            "```\n"
+            "mlflow models serve -m FOLDER --env-manager local -h 127.0.0.1 -p 5001\n"
+            "curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{\"inputs\": [\"Amina anaishi "
+            "Arusha.\"]}'\n"
+            "```\n\n"
+            'From Python: `mlflow.pyfunc.load_model("FOLDER").predict(["Amina anaishi Arusha."])`. The folder brings '
+            "the code of multitask_bert; `requirements.txt` has the versions of other packages."
+        )
     return "\n\n".join(_hf_usage(facts, *owner, inside=len(facts.owners) == 1) for owner in facts.owners)
 
 
@@ -247,7 +257,7 @@ def _limits(facts: Facts, export_format: str) -> Iterator[str]:
         if name in owners:
             yield f"`{name}` has learned nothing: {facts.results['collapsed'][name]['best_model']}."
     heads = [facts.model.heads[task][name] for task, name in facts.owners]
-    if any(head.config.constrained for head in heads):
+    if export_format != "mlflow" and any(head.config.constrained for head in heads):
         yield "Tags are chosen word by word here; the run's own are the best valid sequence (`constrained: true`)."
     if export_format.startswith("onnx") and any(head.reads_windows for head in heads):
         yield "`predict.py` truncates a long context; the run reads it in overlapping windows."

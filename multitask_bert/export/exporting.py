@@ -23,6 +23,7 @@ from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.splits import EncodedSplit
 from multitask_bert.errors import InputError
 from multitask_bert.export.card import CARD, Facts, card, read_facts
+from multitask_bert.export.mlflow_model import register, store_of, write_mlflow
 from multitask_bert.inference.onnx_model import EXPORTS, INSTALL
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.saving.run_folder import RESULTS, config_to_evaluate, existing_run
@@ -75,6 +76,7 @@ def export_run(config: ExperimentConfig) -> Path:
     refuse_missing_packages(config.format)
     target = Path(config.output) if config.output else run_dir / EXPORTS / config.format
     refuse_other_folder(target)
+    store = None if config.export.name is None else store_of(run_dir)
     model, tokenizer = MultiTaskModel.load(run_dir / "model")
     run = Run(run_dir, config_to_evaluate(run_dir, config), config, model.eval(), tokenizer)
     with writing(target) as folder:
@@ -87,6 +89,8 @@ def export_run(config: ExperimentConfig) -> Path:
         write_json(folder / PROVENANCE, {key: one for key, one in facts.provenance.items() if key != "config_files"})
         write_json(folder / EXPORT, {"format": config.format, "run": run_dir.name})
         write_json(folder / CHECKSUMS, checksums_of(folder))
+    if store is not None:
+        log.info("registered as %s", register(target, store, config.export))
     return target
 
 
@@ -176,4 +180,8 @@ def _onnx_int8(run: Run, folder: Path, facts: Facts) -> None:
         )
 
 
-WRITERS = {"hf": _hf, "onnx": _onnx, "onnx_int8": _onnx_int8}
+def _mlflow(run: Run, folder: Path, facts: Facts) -> None:
+    write_mlflow(run.folder / "model", folder, precision=run.config.trainer.precision)
+
+
+WRITERS = {"hf": _hf, "onnx": _onnx, "onnx_int8": _onnx_int8, "mlflow": _mlflow}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from multitask_bert.config.schema import BatchingConfig
+from multitask_bert.config.schema import BACKENDS, BatchingConfig
 from multitask_bert.data.batching import plan_evaluation
 from multitask_bert.data.collation import collate
 from multitask_bert.errors import InputError
@@ -29,7 +29,6 @@ from multitask_bert.records import EncodedExample, Prediction
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("torch", "onnx")
 MAX_BATCHES_AHEAD = 64  # that are read, so that inputs of similar length share a batch
 # By `Example.input_type` of a task's training examples: the types of input (see inputs.KEYS) that it reads.
 READ_BY = {"text": ("text", "words"), "pair": ("pair",), "choices": ("choices",)}

@@ -115,7 +115,10 @@ def test_missing_package_is_refused_with_the_command_that_installs_it(
 
 @pytest.mark.parametrize(
     ("export_format", "message"),
-    [(None, "format: action=export needs one of hf, onnx"), ("gguf", "format=gguf: choose one of hf, onnx, onnx_int8")],
+    [
+        (None, "format: action=export needs one of hf, onnx"),
+        ("gguf", "format=gguf: choose one of hf, onnx, onnx_int8, mlflow"),
+    ],
 )
 def test_unknown_format_is_refused_with_the_choices(run: Path, export_format: str | None, message: str) -> None:
     config = ExperimentConfig(action="export", run_dir=str(run), format=export_format)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig, ExportConfig
 from multitask_bert.errors import InputError
 from multitask_bert.export.exporting import export_run
@@ -19,6 +20,7 @@ from multitask_bert.export.logits import Logits
 from multitask_bert.export.onnx_graph import write_graph
 from multitask_bert.inference.onnx_model import GRAPH, session_of
 from multitask_bert.inference.predictor import Predictor
+from multitask_bert.model.multitask import MultiTaskModel
 from tests.export.run_of_all_heads import TEXTS, make_model, make_run, tasks
 from tests.model.tiny_encoders import SHAPES
 
@@ -126,6 +128,31 @@ def test_predictor_on_onnxruntime_gives_the_outputs_of_torch(run: Path, exported
         assert without_numbers(found) == without_numbers(expected)
         assert numbers_in(found) == pytest.approx(numbers_in(expected), abs=2e-4)
     assert len({str(one["predictions"]["feelings"]) for one in expected[: len(TEXTS)]}) > 2
+
+
+@pytest.mark.slow
+def test_action_predict_on_onnxruntime_writes_what_the_graph_says(run: Path, exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    asked = {"input": str(tmp_path / "texts.txt"), "output": str(tmp_path / "said.jsonl"), "backend": "onnx"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MultiTaskModel, "load", None)  # the torch model is not read
+        actions.predict(ExperimentConfig(action="predict", run_dir=str(run), **asked), tmp_path)
+        said = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert said == list(Predictor.load(exported, backend="onnx").predict(TEXTS))
+
+
+@pytest.mark.parametrize("action", ["predict", "serve"])
+def test_backend_without_its_graph_is_refused_with_the_command_that_writes_it(
+    action: str, tmp_path: Path, tokenizer: Any
+) -> None:
+    make_run(tmp_path / "run", tokenizer, names=("moods",))
+    (tmp_path / "texts.txt").write_text("Juma\n", encoding="utf-8")
+    config = ExperimentConfig(
+        action=action, run_dir=str(tmp_path / "run"), input=str(tmp_path / "texts.txt"), backend="onnx"
+    )
+    config.serve.port = 0
+    with pytest.raises(InputError, match=r"run: there is no model\.onnx.* action=export run_dir=.*run format=onnx"):
+        getattr(actions, action)(config, tmp_path)
 
 
 @pytest.mark.slow

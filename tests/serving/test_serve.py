@@ -31,6 +31,7 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.serving.app import make_app
+from multitask_bert.serving.examples import examples_of_test_sets
 from multitask_bert.serving.page import page_of
 from multitask_bert.serving.server import listen
 from tests.conftest import TINY
@@ -265,6 +266,11 @@ def test_the_command_serves_a_run_until_it_is_asked_to_stop(
                 time.sleep(0.1)
         assert status == 200
         assert answer["outputs"] == list(Predictor.load(run).predict(["Amina anaishi Arusha"]))
+        facts = re.search(r'id="facts">(.*?)</script>', client.ask("GET", "/")[1].decode())
+        assert facts is not None
+        offered = json.loads(facts[1])["examples"]
+        assert offered == examples_of_test_sets(run, Predictor.load(run))
+        assert len(offered) > 1
         os.kill(server.pid, signal.SIGTERM)
         said, _ = server.communicate(timeout=30)
     finally:
