@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -103,10 +103,18 @@ def train(
         best = run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
             started=started, config_files=files if before is None else before.get("config_files"),
+            draw=pictures_of(config),
         )  # fmt: skip
         if config.trainer.cosines_every is not None:
             show_affinities(folder)
         return best
+
+
+def pictures_of(config: ExperimentConfig) -> Callable[[Path], list[Path]] | None:
+    """What draws the pictures of a run; None: the config asks for none, or the run is one of a sweep's many."""
+    from multitask_bert.reports.pictures import draw_pictures
+
+    return partial(draw_pictures, config) if config.trainer.pictures and TRIAL not in os.environ else None
 
 
 def show_affinities(folder: Path) -> None:

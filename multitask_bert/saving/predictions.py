@@ -36,6 +36,7 @@ class KeptAnswer:
     gold: Any  # as `Head.spelled` gives it; None: the label is missing
     predicted: Any  # as in `Prediction.value`; None: it was not a number
     probabilities: Mapping[str, float]  # by label, the most likely first; empty for types without probabilities
+    scores: tuple[float, ...] = ()  # of types that have one for each of an example's choices, not for labels
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,12 @@ def _example(record: dict[str, Any]) -> KeptExample:
         words=None if words is None else tuple(words),
         choices=None if choices is None else tuple(choices),
         answers={
-            name: KeptAnswer(_frozen(answer["gold"]), _frozen(answer["predicted"]), answer.get("probabilities", {}))
+            name: KeptAnswer(
+                _frozen(answer["gold"]),
+                _frozen(answer["predicted"]),
+                answer.get("probabilities", {}),
+                _frozen(answer.get("scores", ())),
+            )
             for name, answer in record["heads"].items()
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
 from multitask_bert.config.schema import ExperimentConfig, run_name
 from multitask_bert.data.splits import as_split
 from multitask_bert.errors import InputError
+from multitask_bert.records import TaskResult
 from multitask_bert.saving.predictions import write_predictions
 from multitask_bert.saving.resume import refuse_changed_config
 from multitask_bert.saving.run_folder import (
@@ -30,6 +31,7 @@ from multitask_bert.saving.run_folder import (
 from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.console import Console
 from multitask_bert.training import provenance
+from multitask_bert.training.calibration import calibrated_heads, describe_calibration
 from multitask_bert.training.collapse import CollapsedError, prepare_restart, read_restart, restarted
 from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.loop import Stopped
@@ -42,6 +44,8 @@ from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.command import command
 from multitask_bert.utils.files import remove_half_written, shown
 
+# Draws the pictures of a run that is complete but for them, from its folder, and returns their files; raises nothing.
+Draw = Callable[[Path], Sequence[Path]]
 BEST_PER_HEAD_COLUMNS = ("head", "score of the best model", "own best", "at step", "cost of the joint choice")
 
 
@@ -55,12 +59,13 @@ def run_training(
     before: Mapping[str, Any] | None = None,
     config_files: Mapping[str, str] | None = None,
     started: float | None = None,
+    draw: Draw | None = None,
 ) -> float:
     """Train, evaluate the best model on dev and test, and save all results in `folder`; return the best score.
 
     `tags`, `name`, `watcher`: see `RunOutput`; the model of a run that the watcher prunes is not evaluated on test.
     `before`: the provenance of a run to reproduce. `config_files`: the files that the config was composed from, by
-    name. `started`: when the run began, by `time.perf_counter`; None: now.
+    name. `started`: when the run began, by `time.perf_counter`; None: now. `draw`: None: no pictures are drawn.
 
     Raises:
         InputError: bad input; or weights, tokenizer or data are not those of `before`.
@@ -82,11 +87,11 @@ def run_training(
         remove_half_written(folder)
     output = RunOutput(folder, name=name, tags=tags, console=console, watcher=watcher)
     try:
-        return _train_once(config, output, started, before, config_files)
+        return _train_once(config, output, started, before, config_files, draw)
     except CollapsedError as error:
         restart = prepare_restart(folder, config, str(error))
         console.say(f"{error}; restarting with scheduler.warmup_ratio={restart.warmup_ratio:g}")
-        return _train_once(restarted(config, restart), output, started, before, config_files)
+        return _train_once(restarted(config, restart), output, started, before, config_files, draw)
 
 
 def _train_once(
@@ -95,6 +100,7 @@ def _train_once(
     started: float,
     before: Mapping[str, Any] | None,
     config_files: Mapping[str, str] | None,
+    draw: Draw | None,
 ) -> float:
     """One attempt at a run: train, evaluate the best model on test, write the files; return the best score.
 
@@ -121,6 +127,9 @@ def _train_once(
             with signals.asking(trainer.ask_to_stop):
                 state = trainer.train()
             _finish(trainer, folder, started)
+            if draw is not None and not state.pruned:
+                for path in draw(folder):
+                    trainer.reporter.log_artifact(path)
     except NonFiniteLossError:
         assert trainer is not None
         trainer.best.publish(folder / "model")
@@ -152,6 +161,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         metrics["test"] = trainer.evaluate(test=True)
         tested = trainer.evaluate_best_per_head()
     trainer.best.publish(folder / "model")
+    on_dev = _best_on_dev(trainer)
     results = {
         "metrics": metrics,
         "test_intervals": gather_intervals(trainer.results.get("test", {})),
@@ -164,6 +174,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         },
         "best_by_head": state.best_by_head,
         "test_of_own_best": tested,
+        **_calibration(trainer, on_dev),
         "steps": state.step,
         "skipped_steps": state.num_skipped,
         "stopped_early": state.stopped_early,
@@ -179,7 +190,7 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
         "data": [asdict(report) for report in trainer.output.data_reports],
     }
     with _writing_to(folder):
-        _keep_predictions(trainer, folder)
+        _keep_predictions(trainer, folder, on_dev)
         provenance.write_end(folder, trainer.model, metrics)
         write_results(folder, results)
     for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
@@ -190,17 +201,34 @@ def _finish(trainer: Trainer, folder: Path, started: float) -> None:
     trainer.checkpoints.remove()
 
 
-def _keep_predictions(trainer: Trainer, folder: Path) -> None:
-    """Write the predictions of the best model on dev and test, as its evaluations made them.
+def _best_on_dev(trainer: Trainer) -> Mapping[str, TaskResult]:
+    """The results of the best model on dev, with predictions if these are kept or calibrated.
 
-    A run that was resumed after its best step has those on dev no more, and makes them again.
+    A run that was resumed after its best step has no predictions on dev any more, and makes them again.
     """
+    best = trainer.results.get("best", {})
+    has_all = all(name in best and best[name].predictions for name in trainer.eval_datasets)
+    if has_all or (trainer.config.trainer.keep_predictions == 0 and not calibrated_heads(trainer.model)):
+        return best
+    return trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
+
+
+def _calibration(trainer: Trainer, on_dev: Mapping[str, TaskResult]) -> dict[str, Any]:
+    """The entry `calibration` of the results; none if no head calibrates."""
+    if not calibrated_heads(trainer.model):
+        return {}
+    splits = {
+        "dev": (on_dev, trainer.eval_datasets),
+        "test": (trainer.results.get("test", {}), trainer.test_datasets),
+    }
+    return {"calibration": describe_calibration(trainer.model, splits)}
+
+
+def _keep_predictions(trainer: Trainer, folder: Path, on_dev: Mapping[str, TaskResult]) -> None:
+    """Write the predictions of the best model on dev and test, as its evaluations made them."""
     if (limit := trainer.config.trainer.keep_predictions) == 0:
         return
-    best = trainer.results.get("best", {})
-    if trainer.eval_datasets and not all(name in best and best[name].predictions for name in trainer.eval_datasets):
-        best = trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
-    found = (("dev", best, trainer.eval_datasets), ("test", trainer.results.get("test", {}), trainer.test_datasets))
+    found = (("dev", on_dev, trainer.eval_datasets), ("test", trainer.results.get("test", {}), trainer.test_datasets))
     for split, results, datasets in found:
         if results:
             examples = {name: as_split(dataset).examples() for name, dataset in datasets.items()}
