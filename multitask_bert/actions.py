@@ -32,6 +32,7 @@ from multitask_bert.saving.lock import hold, holding
 from multitask_bert.saving.resume import config_to_resume, refuse_other_folder
 from multitask_bert.saving.run_folder import (
     HYDRA_CONFIG,
+    PICTURES,
     RESULTS,
     SWEEP,
     config_files_of,
@@ -152,6 +153,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.data.splits import as_split
     from multitask_bert.heads import window_strides
     from multitask_bert.model.multitask import MultiTaskModel
+    from multitask_bert.reports.pictures import draw_pictures
     from multitask_bert.saving.predictions import write_predictions
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
@@ -187,6 +189,8 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
                 write_predictions(folder, split, model.heads, results, examples, limit=limit)
     write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
+    if config.trainer.pictures and draw_pictures(earlier, folder):
+        console.say(f"Pictures     {folder / PICTURES}")
 
 
 def predict(config: ExperimentConfig, folder: Path) -> None:

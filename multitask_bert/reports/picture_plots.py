@@ -35,7 +35,7 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def confusion_plot(name: str, confusion: Confusion) -> Plot:
+def confusion_plot(name: str, set_name: str, confusion: Confusion) -> Plot:
     """Gold labels by row, predicted ones by column; the colour is the share of the row."""
     shown, num_more = shown_confusion(confusion)
     size = len(shown.names)
@@ -55,6 +55,10 @@ def confusion_plot(name: str, confusion: Confusion) -> Plot:
     axes.set_xlabel("predicted")
     axes.set_ylabel("gold")
     axes.tick_params(length=0)
+    num_labels = len(confusion.names) - (NONE in confusion.names)
+    _set_title(
+        axes, f"{name} on {set_name}" + (f": {num_labels - num_more} of {num_labels} labels" if num_more else "")
+    )
     caption = f"Number of {confusion.unit}; the colour is the share of the gold label."
     if confusion.unit == "entities":
         caption += f" {NONE}: the other side has no entity that spans exactly these words."
@@ -62,8 +66,8 @@ def confusion_plot(name: str, confusion: Confusion) -> Plot:
         caption += f" {NONE}: the word was truncated away."
     if num_more:
         caption += (
-            f" Shown are the {size - 1 - (NONE in shown.names)} labels with most confusions of "
-            f"{len(confusion.names) - (NONE in confusion.names)}; the other {num_more} are one row and column."
+            f" Shown are the {num_labels - num_more} labels of {num_labels} that take part in most confusions; the "
+            f"other {num_more} are one row and column."
         )
     return Plot(f"{name}.confusion", "Confusion matrix", caption, png_of(figure))
 
@@ -84,7 +88,7 @@ def shown_confusion(confusion: Confusion, most: int = MAX_CONFUSED) -> tuple[Con
     return Confusion(confusion.unit, tuple(names), counts_GP), len(others)
 
 
-def reliability_plot(name: str, measured: Reliability) -> Plot:
+def reliability_plot(name: str, set_name: str, measured: Reliability) -> Plot:
     """Accuracy by confidence, with the number of answers in each bin below."""
     figure = Figure(figsize=(4.2, 4.4))
     axes, below = figure.subplots(2, 1, height_ratios=(3.2, 1), sharex=True)
@@ -102,6 +106,7 @@ def reliability_plot(name: str, measured: Reliability) -> Plot:
     below.bar(edges, measured.count_K, 1 / num_bins, align="edge", color=GREY, edgecolor="white")
     below.set(xlabel="confidence", ylabel="answers")
     total, error = int(measured.count_K.sum()), measured.expected_calibration_error
+    _set_title(axes, f"{name} on {set_name}: expected calibration error {error:.4f}")
     caption = (
         f"Expected calibration error {error:.4f}, of {total:,} answers in {num_bins} bins of equal width "
         f"(Naeini et al. 2015; Guo et al. 2017). A bar below the dashed line: the head is too confident."
@@ -109,7 +114,7 @@ def reliability_plot(name: str, measured: Reliability) -> Plot:
     return Plot(f"{name}.reliability", "Reliability diagram", caption, png_of(figure))
 
 
-def label_bars(name: str, counts: Sequence[LabelCounts], unit: str) -> Plot:
+def label_bars(name: str, set_name: str, counts: Sequence[LabelCounts], unit: str) -> Plot:
     """Precision and recall of each label, with its support."""
     shown = sorted(counts, key=lambda one: -one.gold)
     if len(counts) > MAX_BARS:
@@ -120,14 +125,17 @@ def label_bars(name: str, counts: Sequence[LabelCounts], unit: str) -> Plot:
     for offset, color, label in ((-0.19, BLUE, "precision"), (0.19, ORANGE, "recall")):
         axes.barh(rows + offset, [getattr(one, label) or 0.0 for one in shown], 0.36, color=color, label=label)
     for row, one in enumerate(shown):
-        axes.text(1.01, row, f"{one.gold:,}", va="center", fontsize="small", color="#5a6775")
-    axes.text(1.01, -0.85, unit, va="center", fontsize="small", color="#5a6775")
+        axes.text(1.02, row, f"{one.gold:,}", va="center", fontsize="small", color="#5a6775")
+    axes.text(1.02, -0.85, unit, va="center", fontsize="small", color="#5a6775")
     axes.set_yticks(rows, [_short(one.name) for one in shown])
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize="small")
     axes.tick_params(axis="y", length=0)
+    is_part = len(shown) < len(counts)
+    of_all = f": {len(shown)} of {len(counts)} labels, those with the lowest F1" if is_part else ""
+    _set_title(axes, f"{name} on {set_name}{of_all}", pad=24)
     caption = f"On the right the support: the number of {unit} with this gold label."
-    if len(counts) > MAX_BARS:
+    if is_part:
         caption += f" Shown are the {MAX_BARS} labels with the lowest F1 of {len(counts)}; the table has all."
     return Plot(f"{name}.labels", "Precision and recall per label", caption, png_of(figure))
 
@@ -152,6 +160,11 @@ def curves_plot(losses: Mapping[str, Curve], scores: Mapping[str, Curve]) -> Plo
     if max(len(losses), len(scores)) > MAX_LINES:
         caption += f" Shown are the first {MAX_LINES} of {len(losses)} tasks and {len(scores)} heads."
     return Plot("curves", "Training curves", caption, png_of(figure))
+
+
+def _set_title(axes: Axes, title: str, pad: int = 8) -> None:
+    """A title for those who see the image alone."""
+    axes.set_title(title, loc="left", fontsize="small", color="#5a6775", pad=pad)
 
 
 def _finish_curves(axes: Axes) -> None:

@@ -59,8 +59,9 @@ class HeadSection:
 
 
 def draw_pictures(config: ExperimentConfig, folder: Path) -> list[Path]:
-    """Draw what a run has left in its folder; return the files, the page last. Empty if that fails: it is only logged,
-    since the run itself is done.
+    """Draw what a run has left in its folder; return the files, the page last; empty if there is nothing to draw.
+
+    An error is logged and not raised, since the run itself is done.
     """
     try:
         return _draw(config, folder)
@@ -72,12 +73,15 @@ def draw_pictures(config: ExperimentConfig, folder: Path) -> list[Path]:
 def _draw(config: ExperimentConfig, folder: Path) -> list[Path]:
     from multitask_bert.reports import picture_plots
 
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     calibrations = read_results(folder).get("calibration", {}) if (folder / RESULTS).is_file() else {}
     with picture_plots.drawing():
         curves = [picture_plots.curves_plot(*found)] if any(found := read_curves(config, folder)) else []
         sections = [_section(figures, calibrations.get(figures.name)) for figures in read_figures(folder)]
+        sections = [section for section in sections if section.plots]
     plots = [*curves, *(plot for section in sections for plot in section.plots)]
+    if not plots:
+        return []
+    (folder / FOLDER).mkdir(exist_ok=True)
     files = [folder / FOLDER / f"{plot.name}.png" for plot in plots]
     for plot, file in zip(plots, files, strict=True):
         write_bytes(file, plot.png)
@@ -161,11 +165,11 @@ def _section(figures: HeadFigures, calibration: Mapping[str, Any] | None) -> Hea
 
     plots = []
     if figures.confusion is not None:
-        plots.append(picture_plots.confusion_plot(figures.name, figures.confusion))
+        plots.append(picture_plots.confusion_plot(figures.name, figures.set, figures.confusion))
     if figures.reliability is not None:
-        plots.append(picture_plots.reliability_plot(figures.name, figures.reliability))
+        plots.append(picture_plots.reliability_plot(figures.name, figures.set, figures.reliability))
     if figures.labels:
-        plots.append(picture_plots.label_bars(figures.name, figures.labels, figures.unit))
+        plots.append(picture_plots.label_bars(figures.name, figures.set, figures.labels, figures.unit))
     fact = f"On {figures.set}: {figures.num_examples:,} labelled examples." + _calibrated(calibration)
     return HeadSection(figures.name, fact, plots, _table(figures))
 
