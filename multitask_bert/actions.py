@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,6 +33,7 @@ from multitask_bert.saving.lock import hold, holding
 from multitask_bert.saving.resume import config_to_resume, refuse_other_folder
 from multitask_bert.saving.run_folder import (
     HYDRA_CONFIG,
+    PICTURES,
     RESULTS,
     SWEEP,
     config_files_of,
@@ -105,10 +106,18 @@ def train(
         best = run_training(
             config, folder, tags=run_tags(config), name=logged_name(config, folder), watcher=watcher, before=before,
             started=started, config_files=files if before is None else before.get("config_files"),
+            draw=pictures_of(config),
         )  # fmt: skip
         if config.trainer.cosines_every is not None and this_run().is_first:
             show_affinities(folder)
         return best
+
+
+def pictures_of(config: ExperimentConfig) -> Callable[[Path], list[Path]] | None:
+    """What draws the pictures of a run; None: the config asks for none, or the run is one of a sweep's many."""
+    from multitask_bert.reports.pictures import draw_pictures
+
+    return partial(draw_pictures, config) if config.trainer.pictures and TRIAL not in os.environ else None
 
 
 def show_affinities(folder: Path) -> None:
@@ -146,6 +155,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.data.splits import as_split
     from multitask_bert.heads import window_strides
     from multitask_bert.model.multitask import MultiTaskModel
+    from multitask_bert.reports.pictures import draw_pictures
     from multitask_bert.saving.predictions import write_predictions
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
@@ -186,6 +196,8 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     if ranks.is_first:
         write_results(folder, {"run_dir": str(run_dir), "metrics": metrics, "test_intervals": intervals})
     console.say(f"Results      {folder / RESULTS}")
+    if ranks.is_first and config.trainer.pictures and draw_pictures(earlier, folder):
+        console.say(f"Pictures     {folder / PICTURES}")
 
 
 def predict(config: ExperimentConfig, folder: Path) -> None:

@@ -124,7 +124,7 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
     Raises:
         InputError: bad config or data; or another run is being written to the folder.
     """
-    from multitask_bert.actions import calm_libraries, run_tags
+    from multitask_bert.actions import calm_libraries, pictures_of, run_tags
     from multitask_bert.training.run import run_training
 
     calm_libraries()
@@ -136,7 +136,7 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
     folder = Path(folder).absolute()
     with holding(folder):
         save_config(config, folder)
-        run_training(config, folder, tags=run_tags(config))
+        run_training(config, folder, tags=run_tags(config), draw=pictures_of(config))
     return Run(folder, read_results(folder))
 
 

@@ -178,6 +178,7 @@ class Prediction:
     value: Any  # a label's name, a tuple of them, a tuple of tags (one per word), a number, an answer or a choice
     scores: tuple[float, ...] = ()  # by label or choice: probabilities; `span`: see heads/span.py
     span: Offset | None = None  # `span`: the answer's begin and end in characters of the second text
+    uncalibrated: tuple[float, ...] = ()  # of heads that calibrate: `scores` at temperature 1
 
 
 @dataclass

@@ -87,7 +87,10 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
-    """Config of a run over `people` and `mood` with the tiny encoder; keywords are fields of trainer or batching."""
+    """Config of a run over `people` and `mood` with the tiny encoder; keywords are fields of trainer or batching.
+
+    Pictures, which take longer than the training, are drawn with `pictures=True`.
+    """
 
     def make(
         tasks: str = "people+mood", *, seed: int = 1, dropout: float | None = None, **fields: Any
@@ -109,7 +112,7 @@ def make_config(data_root: Path) -> Callable[..., ExperimentConfig]:
             tasks={name: files[name] for name in tasks.split("+")},
             model=ModelConfig(tokenizer=PACKAGED, architecture=dict(TINY), dropout=dropout),
             batching=BatchingConfig(**{"batch_size": 8, "max_length": 32, **batching}),
-            trainer=TrainerConfig(**{"num_epochs": 2, "device": "cpu", **fields}),
+            trainer=TrainerConfig(**{"num_epochs": 2, "device": "cpu", "pictures": False, **fields}),
         )
 
     return make

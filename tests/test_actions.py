@@ -73,7 +73,10 @@ def test_the_embedded_default_is_in_mlflow_with_params_metrics_tags_and_files(em
     assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 20
     assert {"eval_ner_ner_head_f1", "test_sentiment_sentiment_head_f1", "eval_mean_f1"} <= set(run.data.metrics)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"provenance.json", "reproduce.yaml", "results.json"}
+    assert files == {"pictures", "pictures.html", "provenance.json", "reproduce.yaml", "results.json"}
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "pictures")}
+    assert pictures == {f"pictures/{path.name}" for path in (outputs / "run" / "pictures").iterdir()}
+    assert "pictures/ner.ner_head.confusion.png" in pictures
 
 
 def test_without_a_terminal_the_output_is_plain_lines(embedded_run: tuple[Path, str]) -> None:

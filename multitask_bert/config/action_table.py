@@ -28,7 +28,7 @@ ACTIONS = {
     "evaluate": Action(
         "score the model of a finished run again",
         needs_run_dir=True,
-        reads=("data_root", "batching.encoding_processes", "trainer.keep_predictions", *EVALUATION),
+        reads=("data_root", "batching.encoding_processes", "trainer.keep_predictions", "trainer.pictures", *EVALUATION),
     ),
     "inspect": Action("show what is in the data of the tasks, before training: a table and a page"),
     "predict": Action(

@@ -205,6 +205,12 @@ def _task_problems(where: str, name: str, task: TaskConfig) -> Iterator[str]:
         if not NAME.fullmatch(head_name):
             yield f"{where}.heads.{head_name}: a head's name {NAME_RULE}"
     source = task.source
+    for head_name, head in task.heads.items():
+        if head.calibrate and head.share is None and source.dev is None and source.fraction_of("dev") == 0:
+            yield (
+                f"{where}.heads.{head_name}.calibrate=true: needs a dev set; name a file in {where}.source.dev, or set "
+                f"{where}.source.dev_fraction over 0"
+            )
     if max(source.dev_fraction, source.test_fraction) < 1 <= source.dev_fraction + source.test_fraction:
         yield f"{where}.source: dev_fraction and test_fraction together leave nothing to train on"
     for set_name in source.tests or ():

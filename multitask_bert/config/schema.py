@@ -208,6 +208,9 @@ class HeadConfig:
     class_weights: Any = setting(
         None, "classification, tagging: factor of the loss by label | balanced (by counts in train)"
     )
+    calibrate: bool = setting(
+        False, "classification, choice: fit a temperature on dev, so that probabilities are as often right as they say"
+    )
     options: Dict[str, Any] = setting(dict, "a head type of your own: its settings")
     label_smoothing: float = setting(
         0.0, "classification, tagging, choice: share of the target spread over all labels", at_least=0, below=1
@@ -402,6 +405,9 @@ class TrainerConfig:
         "examples of each dev and test set of which the run keeps text, labels and predictions, in predictions/; "
         "null: all; 0: none",
         at_least=0,
+    )
+    pictures: bool = setting(
+        True, "draw confusions, calibration, scores per label and training curves at the end: pictures.html"
     )
     log_every: int = setting(
         10, "steps between calls of the loggers (metrics.jsonl has a line for each step all the same)", at_least=1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import options
-from multitask_bert.heads.base import Head
+from multitask_bert.heads.calibration import SoftmaxHead
 from multitask_bert.heads.scoring import Comparison, only_known
 from multitask_bert.heads.segments import segment_log_softmax, segment_sizes
 from multitask_bert.labels import LabelSet, without_zeros
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 
 
-class ChoiceHead(Head):
+class ChoiceHead(SoftmaxHead):
     """Dropout and a linear layer with one output over each pooled pair, as `BertForMultipleChoice`.
 
     A label is the number of the right choice, from 0. The number of choices may differ between examples.
     """
 
     known_metrics = ("accuracy",)
-    own_options = ("label_smoothing",)
+    own_options = ("label_smoothing", "calibrate")
     reads_choices = True
     fewest_labels = 0
 
@@ -88,12 +88,11 @@ class ChoiceHead(Head):
         return HeadOutput(logits_ML, total, target.num_known)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
-        import numpy as np
+        best, scores, uncalibrated = self.decide(logits_ML[:, 0])
+        return Prediction(best, scores, uncalibrated=uncalibrated)
 
-        logits_M = logits_ML[:, 0].astype(np.float64)
-        scores_M = np.exp(logits_M - logits_M.max())
-        scores_M /= scores_M.sum()
-        return Prediction(int(scores_M.argmax()), tuple(scores_M.tolist()))
+    def index_of(self, gold: Any) -> int | None:
+        return None if gold is None else int(gold)
 
     def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray:
         gold = target.values.index(1) if 1 in target.values else UNKNOWN

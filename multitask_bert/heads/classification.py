@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitask_bert.config.schema import HeadConfig
 from multitask_bert.heads import options
-from multitask_bert.heads.base import Head
+from multitask_bert.heads.calibration import SoftmaxHead
 from multitask_bert.heads.scoring import PER_LABEL, Comparison, only_known
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import UNKNOWN, EncodedExample, Example, Prediction, Target, Tokens
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class ClassificationHead(Head):
+class ClassificationHead(SoftmaxHead):
     """Dropout and a linear layer over the pooled text, as in `BertForSequenceClassification`."""
 
     known_metrics = (
         "f1", "f1_weighted", "f1_micro", "precision", "recall", "accuracy", "matthews_correlation", PER_LABEL,
     )  # fmt: skip
     knows_metrics_of_label = True
-    own_options = ("class_weights", "label_smoothing", "names", "unknown_labels")
+    own_options = ("class_weights", "label_smoothing", "names", "unknown_labels", "calibrate")
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -54,12 +54,11 @@ class ClassificationHead(Head):
         return Target(token_indices=(0,), values=(self.labels.ids[value],), num_known=1)
 
     def decode(self, logits_ML: np.ndarray, encoded: EncodedExample) -> Prediction:
-        import numpy as np
+        best, scores, uncalibrated = self.decide(logits_ML[0])
+        return Prediction(self.labels.names[best], scores, uncalibrated=uncalibrated)
 
-        logits_L = logits_ML[0].astype(np.float64)
-        scores_L = np.exp(logits_L - logits_L.max())
-        scores_L /= scores_L.sum()
-        return Prediction(self.labels.names[int(scores_L.argmax())], tuple(scores_L.tolist()))
+    def index_of(self, gold: Any) -> int | None:
+        return self.labels.ids.get(gold)
 
     def label_probabilities(self, logits_ML: np.ndarray, target: Target) -> np.ndarray | None:
         is_over_labels = self.num_outputs == len(self.labels)  # not in a type that derives from this one

@@ -36,7 +36,7 @@ class KeptAnswer:
     gold: Any  # as `Head.spelled` gives it; None: the label is missing
     predicted: Any  # as in `Prediction.value`; None: it was not a number
     probabilities: Mapping[str, float]  # by label, the most likely first; empty for types without probabilities
-    scores: tuple[float, ...] = ()  # of a type without labels: as in `Prediction.scores`
+    scores: tuple[float, ...] = ()  # of types that have one for each of an example's choices, not for labels
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ CHANGEABLE_KEYS = (
     "data_root", "name", "logger", "model.recipe",
     "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
     "trainer.log_every", "trainer.keep_predictions", "trainer.cosines_every", "trainer.on_non_finite",
-    "batching.num_workers", "batching.encoding_processes",
+    "trainer.pictures", "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from multitask_bert.utils.files import finite, read_json, short_name, shown, wri
 log = logging.getLogger(__name__)
 
 RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
+PICTURES = "pictures.html"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # the config of a job, as Hydra saves it
 HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # the config of Hydra itself
@@ -167,6 +168,8 @@ def describe_outputs(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         "Best model": f"{short / 'model'}",
         "Every step": f"{short / 'metrics.jsonl'}",
     }
+    if (folder / PICTURES).is_file():
+        found["Pictures"] = f"{short / PICTURES}"
     if "tensorboard" in config.logger:
         found["TensorBoard"] = f"tensorboard --logdir {short}"
     if "mlflow" in config.logger:

@@ -45,6 +45,14 @@ class EventFile:
 
         self._add(step=0, summary=text(tag, markdown))  # type: ignore[no-untyped-call]
 
+    def add_png(self, tag: str, png: bytes, step: int) -> None:
+        """Add an image as it is, without decoding it."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))  # after signature and IHDR
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._add(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
+
     def flush(self) -> None:
         """Write the pending events; if that fails they are dropped, and the file stays readable.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from multitask_bert.saving.run_folder import (
 from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.console import Console
 from multitask_bert.training import provenance
+from multitask_bert.training.calibration import calibrated_heads, describe_calibration
 from multitask_bert.training.collapse import CollapsedError, prepare_restart, read_restart, restarted
 from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.loop import Stopped
@@ -45,6 +46,8 @@ from multitask_bert.utils.command import command
 from multitask_bert.utils.files import remove_half_written, shown
 from multitask_bert.utils.ranks import this_run
 
+# Draws the pictures of a run that is complete but for them, from its folder, and returns their files; raises nothing.
+Draw = Callable[[Path], Sequence[Path]]
 BEST_PER_HEAD_COLUMNS = ("head", "score of the best model", "own best", "at step", "cost of the joint choice")
 
 
@@ -58,12 +61,13 @@ def run_training(
     before: Mapping[str, Any] | None = None,
     config_files: Mapping[str, str] | None = None,
     started: float | None = None,
+    draw: Draw | None = None,
 ) -> float:
     """Train, evaluate the best model on dev and test, and save all results in `folder`; return the best score.
 
     `tags`, `name`, `watcher`: see `RunOutput`; the model of a run that the watcher prunes is not evaluated on test.
     `before`: the provenance of a run to reproduce. `config_files`: the files that the config was composed from, by
-    name. `started`: when the run began, by `time.perf_counter`; None: now.
+    name. `started`: when the run began, by `time.perf_counter`; None: now. `draw`: None: no pictures are drawn.
 
     Raises:
         InputError: bad input; or weights, tokenizer or data are not those of `before`.
@@ -87,12 +91,12 @@ def run_training(
         remove_half_written(folder)
     output = RunOutput(folder if ranks.is_first else None, name=name, tags=tags, console=console, watcher=watcher)
     try:
-        return _train_once(config, folder, output, started, before, config_files)
+        return _train_once(config, folder, output, started, before, config_files, draw)
     except CollapsedError as error:  # of several processes, all learn of it from the same scores
         restart = ranks.of_first(prepare_restart(folder, config, str(error)) if ranks.is_first else None)
         assert restart is not None
         console.say(f"{error}; restarting with scheduler.warmup_ratio={restart.warmup_ratio:g}")
-        return _train_once(restarted(config, restart), folder, output, started, before, config_files)
+        return _train_once(restarted(config, restart), folder, output, started, before, config_files, draw)
 
 
 def _train_once(
@@ -102,6 +106,7 @@ def _train_once(
     started: float,
     before: Mapping[str, Any] | None,
     config_files: Mapping[str, str] | None,
+    draw: Draw | None,
 ) -> float:
     """One attempt at a run: train, evaluate the best model on test, write the files; return the best score.
 
@@ -125,6 +130,9 @@ def _train_once(
             on_dev = _best_on_dev(trainer)
             if trainer.ranks.is_first:
                 _finish(trainer, folder, started, metrics, tested, on_dev)
+            if trainer.ranks.is_first and draw is not None and not state.pruned:
+                for path in draw(folder):
+                    trainer.reporter.log_artifact(path)
     except NonFiniteLossError:
         assert trainer is not None
         trainer.best.publish(folder / "model")
@@ -202,6 +210,7 @@ def _finish(
         },
         "best_by_head": state.best_by_head,
         "test_of_own_best": tested,
+        **_calibration(trainer, on_dev),
         "steps": state.step,
         "skipped_steps": state.num_skipped,
         "stopped_early": state.stopped_early,
@@ -231,16 +240,26 @@ def _finish(
 
 
 def _best_on_dev(trainer: Trainer) -> Mapping[str, TaskResult]:
-    """What the best model gives on dev, if its predictions are kept.
+    """The results of the best model on dev, with predictions if these are kept or calibrated.
 
-    A run that was resumed after its best step has no predictions of that model any more, and makes them again.
+    A run that was resumed after its best step has no predictions on dev any more, and makes them again.
     """
-    best: Mapping[str, TaskResult] = trainer.results.get("best", {})
-    if trainer.config.trainer.keep_predictions == 0:
+    best = trainer.results.get("best", {})
+    has_all = all(name in best and best[name].predictions for name in trainer.eval_datasets)
+    if has_all or (trainer.config.trainer.keep_predictions == 0 and not calibrated_heads(trainer.model)):
         return best
-    if trainer.eval_datasets and not all(name in best and best[name].predictions for name in trainer.eval_datasets):
-        return trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
-    return best
+    return trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
+
+
+def _calibration(trainer: Trainer, on_dev: Mapping[str, TaskResult]) -> dict[str, Any]:
+    """The entry `calibration` of the results; none if no head calibrates."""
+    if not calibrated_heads(trainer.model):
+        return {}
+    splits = {
+        "dev": (on_dev, trainer.eval_datasets),
+        "test": (trainer.results.get("test", {}), trainer.test_datasets),
+    }
+    return {"calibration": describe_calibration(trainer.model, splits)}
 
 
 def _keep_predictions(trainer: Trainer, folder: Path, on_dev: Mapping[str, TaskResult]) -> None:

@@ -274,6 +274,15 @@ def test_values_at_the_edge_are_accepted() -> None:
             ["tasks=ner", "tasks.ner.source.dev_fraction=0.5", "tasks.ner.source.test_fraction=0.5"],
             "tasks.ner.source: dev_fraction and test_fraction together leave nothing to train on",
         ),
+        (
+            [
+                "tasks=sentiment",
+                "tasks.sentiment.heads.sentiment_head.calibrate=true",
+                "tasks.sentiment.source.dev_fraction=0",
+                "tasks.sentiment.source.test_fraction=0",
+            ],
+            "tasks.sentiment.heads.sentiment_head.calibrate=true: needs a dev set; name a file in ",
+        ),
         (["batching.stride=128"], "batching.stride=128: must be below batching.max_length=128"),
         (["action=evaluate"], "run_dir: action=evaluate needs the folder of an earlier run"),
         (["action=predict", "input=a.txt"], "run_dir: action=predict needs the folder of an earlier run"),
