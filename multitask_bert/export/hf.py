@@ -25,7 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from multitask_bert.errors import InputError
-from multitask_bert.export.logits import Logits, are_equal, random_inputs
+from multitask_bert.export.logits import Logits, are_equal, random_inputs, temperature_of
 from multitask_bert.export.templates.modeling_pooled_text import PooledTextClassifier, PooledTextConfig
 from multitask_bert.heads import Head
 from multitask_bert.model.families import num_positions
@@ -163,7 +163,11 @@ def _config(model: MultiTaskModel, head: Head) -> Any:
 
 
 def _to_units(last: nn.Linear, head: Head) -> None:
-    """Regression: the last layer gives values in units of the data, not of the range."""
+    """Let the last layer give what a user reads: numbers in units of the data, logits at the head's temperature."""
+    if (temperature := temperature_of(head)) != 1:
+        with torch.no_grad():
+            last.weight.div_(temperature)
+            last.bias.div_(temperature)
     if head.config.type == "regression" and head.config.range is not None:
         low, high = head.config.range
         with torch.no_grad():

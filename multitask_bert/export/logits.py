@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from multitask_bert.heads import Head
+from multitask_bert.heads.calibration import SoftmaxHead
 from multitask_bert.model.families import num_positions
 from multitask_bert.model.multitask import MultiTaskModel
 
@@ -12,7 +14,9 @@ TOLERANCE = 1e-4  # within which logits are equal
 
 
 class Logits(nn.Module):
-    """The logits of every head that has weights of its own: logits_BSL of heads over tokens, logits_BL of others."""
+    """The logits of every head that has weights of its own: logits_BSL of heads over tokens, logits_BL of others, at
+    the head's temperature.
+    """
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
@@ -45,7 +49,12 @@ class Logits(nn.Module):
         if pooling == "pooler":
             pooled_BH = self.model.encoder.pool(pooled_BH)
         logits_BL: Tensor = module(pooled_BH)
-        return logits_BL
+        return logits_BL / temperature_of(self.model.heads[task][name])
+
+
+def temperature_of(head: Head) -> float:
+    """By what a head divides its logits before the softmax (`calibrate: true`); what is exported has them divided."""
+    return head.temperature if isinstance(head, SoftmaxHead) else 1.0
 
 
 def random_inputs(model: MultiTaskModel) -> dict[str, Tensor]:

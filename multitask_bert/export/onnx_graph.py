@@ -14,6 +14,7 @@ import torch
 from multitask_bert.data.words import word_pattern
 from multitask_bert.errors import InputError
 from multitask_bert.export.logits import Logits, are_equal, random_inputs
+from multitask_bert.heads.calibration import TEMPERATURE
 from multitask_bert.inference.onnx_model import GRAPH, SETTINGS, name_of, session_of
 from multitask_bert.model.encoder import ENCODER_CONFIG
 from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel
@@ -96,7 +97,11 @@ def settings_of(model: MultiTaskModel, tokenizer: Any) -> dict[str, Any]:
             "clip": head.config.clip,
             "max_answer_length": head.config.max_answer_length,
         }
-    buffers = {name: buffer.tolist() for name, buffer in model.head_modules.named_buffers()}
+    buffers = {
+        name: buffer.tolist()
+        for name, buffer in model.head_modules.named_buffers()
+        if not name.endswith(f".{TEMPERATURE}")  # the graph's logits are divided by it already
+    }
     return {
         "max_length": model.max_length,
         "pad_id": int(tokenizer.pad_token_id or 0),

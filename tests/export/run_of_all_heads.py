@@ -63,7 +63,8 @@ def tasks() -> dict[str, TaskConfig]:
             {"head": HeadConfig("regression", column="label", range=[0.0, 5.0])},
         ),
         "moods": TaskConfig(
-            source("csv", "moods.csv", text="text"), {"head": HeadConfig("classification", column="label")}
+            source("csv", "moods.csv", text="text"),
+            {"head": HeadConfig("classification", column="label", calibrate=True)},
         ),
         "people": TaskConfig(source("conll", "people.txt"), {"head": HeadConfig("tagging", column="1")}),
     }
