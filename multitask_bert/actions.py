@@ -315,8 +315,10 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
     assert config.run_dir is not None
     sweep_folder = Path(config.run_dir)
-    if not (sweep_folder / SWEEP).is_file() and runs_in(sweep_folder):
-        return report_runs(sweep_folder, folder)
+    if not (sweep_folder / SWEEP).is_file():
+        if runs_in(sweep_folder):
+            return report_runs(sweep_folder, folder)
+        raise InputError(f"run_dir={sweep_folder}: holds neither a sweep nor finished runs; name a folder above theirs")
     study = study_of(sweep_folder)
     if is_ranked(study):
         make_console().print(table_of(study))

@@ -114,5 +114,5 @@ def test_the_report_of_a_folder_of_runs_is_written_by_the_action(
     assert "Runs: one: test_ner_h_f1 0.5000 [0.4500, 0.5500]" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.html", "runs.md", "runs.csv"}
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="not the folder of a sweep"):
+    with pytest.raises(InputError, match="holds neither a sweep nor finished runs"):
         actions.report(ExperimentConfig(action="report", run_dir=str(tmp_path / "none")), tmp_path / "out")
