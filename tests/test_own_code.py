@@ -17,11 +17,12 @@ PAGES = ROOT / "docs" / "own"
 BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.S)
 COMMAND = re.compile(r"```\nMULTITASK_BERT_ALLOW=(\w+) PYTHONPATH=\. python run\.py (.*)\n```")
 MAX_LINES = 40
+pytestmark = pytest.mark.slow  # whole commands
+
 BASE = ["model=tiny", "trainer=quick", "trainer.max_steps=4"]
 INCOMPLETE = """
 from multitask_bert.heads.base import Head
 
-pytestmark = pytest.mark.slow  # whole commands
 class HalfHead(Head):
     def decode(self, logits_ML, encoded): ...
 """

@@ -135,6 +135,6 @@ def test_a_single_run_shares_nothing() -> None:
 
 
 def test_a_trial_that_cannot_be_composed_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("multitask_bert.sweeps.trials.as_overrides", lambda values: ["no.such.key=1"])
+    monkeypatch.setattr("multitask_bert.sweeps.trials.overrides_of", lambda *_: ["no.such.key=1"])
     error = refusal(*QUICK, "hydra.sweeper.max_failures=0")
     assert "max_failures=0: 1 trials failed, the last (0) with ConfigCompositionException" in error

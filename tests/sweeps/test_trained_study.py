@@ -23,7 +23,7 @@ def test_two_copies_of_one_task_neither_help_nor_hurt_each_other(data_root: Path
     command = (
         "--config-dir", "conf", "-m", "sweep=transfer", "tasks=first+second", f"data_root={data_root}", "model=tiny",
         "trainer=quick", "trainer.max_steps=4", "logger=none", "hydra.sweeper.seeds=2", "hydra.sweeper.study=copies",
-        "hydra.sweeper.measure=false",
+        "hydra.sweeper.measure=false", "hydra.sweeper.controls=[recipe]",
     )  # fmt: skip
     run_line(*command)
     folder = Path("outputs/sweeps/copies")

@@ -33,7 +33,7 @@ class PooledTextClassifier(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: PooledTextConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(AutoConfig.for_model(**config.encoder))
+        self.encoder = AutoModel.from_config(AutoConfig.for_model(**config.encoder), trust_remote_code=False)
         width, layers = self.encoder.config.hidden_size, []
         if config.head_hidden_size is not None:
             activation = {"tanh": nn.Tanh, "gelu": nn.GELU}[config.head_activation]()
