@@ -315,6 +315,8 @@ def report(config: ExperimentConfig, folder: Path) -> None:
 
     assert config.run_dir is not None
     sweep_folder = Path(config.run_dir)
+    if not sweep_folder.is_dir():
+        raise InputError(f"run_dir={sweep_folder}: there is no such folder")
     if not (sweep_folder / SWEEP).is_file():
         if runs_in(sweep_folder):
             return report_runs(sweep_folder, folder)

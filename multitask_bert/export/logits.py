@@ -22,6 +22,7 @@ class Logits(nn.Module):
         super().__init__()
         self.model = model
         self.takes_token_types = model.encoder.takes_token_types
+        self.temperatures = {owner: temperature_of(model.heads[owner[0]][owner[1]]) for owner in model.owners}
 
     def forward(
         self, input_ids_BS: Tensor, attention_mask_BS: Tensor, token_type_BS: Tensor | None = None
@@ -49,7 +50,7 @@ class Logits(nn.Module):
         if pooling == "pooler":
             pooled_BH = self.model.encoder.pool(pooled_BH)
         logits_BL: Tensor = module(pooled_BH)
-        return logits_BL / temperature_of(self.model.heads[task][name])
+        return logits_BL / self.temperatures[task, name]
 
 
 def temperature_of(head: Head) -> float:

@@ -223,6 +223,8 @@ def resolve(name: str, field: str) -> str:
             raise InputError(f"{field}={name}: the package {package} has no folder {inside}")
         return str(folder)
     path = Path(expand_user_path(name))
+    if (path / "model" / ENCODER_CONFIG).is_file():
+        raise InputError(f"{field}={name}: this is the folder of a run; its model is {field}={path / 'model'}")
     if path.is_dir():
         return str(path)
     if path.is_absolute() or name.startswith((".", "~", "$")) or name.count("/") > 1:

@@ -17,7 +17,7 @@ from multitask_bert.heads.scoring import comparable_metric, gain
 from multitask_bert.records import Prediction
 from multitask_bert.reports.run_settings import UNSET, differing, settings_of, task_names
 from multitask_bert.saving.predictions import KeptAnswer, KeptExample, read_heads, read_predictions, sets_of
-from multitask_bert.saving.run_folder import refuse_no_run
+from multitask_bert.saving.run_folder import refuse_no_run, refuse_unfinished
 
 BETTER, WORSE, CANNOT_TELL, SAME = "better", "worse", "cannot tell", "no difference"
 NO_METRIC = "no metric with intervals"
@@ -119,8 +119,9 @@ def refuse_other_examples(
         InputError: they were not; names the first example that differs.
     """
     way_out = (
-        f"score both on the same files: action=evaluate run_dir={b} (with tasks=… or data_root=…), and compare the "
-        f"folder of that evaluation"
+        "where a test set is split off from train, it depends on the seed: give the task a test file "
+        "(tasks.<task>.source.test=FILE) and train both with it; where the files differ, score both on the same: "
+        "action=evaluate with data_root=… or tasks=…, and compare the folders of these evaluations"
     )
     for number, (one, other) in enumerate(zip(of_a, of_b, strict=False), start=1):
         if _identity(one, heads) != _identity(other, heads):
@@ -148,6 +149,7 @@ def _differences(of_a: dict[str, str], of_b: dict[str, str]) -> list[tuple[str, 
 def _test_sets(folder: Path) -> set[str]:
     found = {name for name in sets_of(folder) if name.partition(".")[0] == "test"}
     if not found:
+        refuse_unfinished(folder)
         raise InputError(
             f"run_dir={folder}: it has no predictions/test.jsonl: it has no test set, or trainer.keep_predictions was "
             f"0, or it is older than these files; make them with action=evaluate run_dir={folder}, and compare the "

@@ -17,7 +17,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.reports.comparison import shown_answers
 from multitask_bert.reports.wrong_predictions import HeadErrors, find_errors
 from multitask_bert.saving.predictions import KeptAnswer, KeptExample, read_heads, read_predictions, sets_of
-from multitask_bert.saving.run_folder import read_results, refuse_no_run
+from multitask_bert.saving.run_folder import read_results, refuse_no_run, refuse_unfinished
 
 if TYPE_CHECKING:
     from multitask_bert.training.label_judgement import Judged, JudgedLabel
@@ -122,6 +122,7 @@ def read_errors(run_dir: Path) -> list[HeadErrors]:
     """
     names = sets_of(run_dir)
     if not names:
+        refuse_unfinished(run_dir)
         raise InputError(
             f"run_dir={run_dir}: it has no predictions/: trainer.keep_predictions was 0, or it is older than these "
             f"files; make them with action=evaluate run_dir={run_dir}, and diagnose the folder of that evaluation"

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from multitask_bert.config.checks import check
+from multitask_bert.config.overrides import as_word
 from multitask_bert.config.schema import ExperimentConfig, run_name
 from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.errors import InputError
@@ -23,6 +24,7 @@ from multitask_bert.trust.downloads import download_problems
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.trust.yaml_files import read_tree, refuse_long_references
 from multitask_bert.utils.addresses import without_password
+from multitask_bert.utils.command import command
 from multitask_bert.utils.files import finite, read_json, short_name, shown, write_bytes, write_json
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,19 @@ def refuse_no_run(folder: Path) -> None:
     """
     if not (folder / HYDRA_CONFIG).is_file():
         raise InputError(f"run_dir={folder}: not the folder of a run (it has no .hydra/config.yaml)")
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Check that a run is finished.
+
+    Raises:
+        InputError: it was stopped, killed, or ended with an error, or is still running.
+    """
+    if not (folder / RESULTS).is_file():
+        raise InputError(
+            f"run_dir={folder}: this run is not finished (it has no {RESULTS}); wait for it, or continue it: "
+            f"{command()} {as_word('run_dir', shown(folder))} resume=true"
+        )
 
 
 def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentConfig:

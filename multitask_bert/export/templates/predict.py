@@ -80,4 +80,6 @@ def starts(offsets: list[tuple[int, int]], words: list[tuple[int, int]]) -> Any:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
     print(json.dumps(predict(*sys.argv[1:]), ensure_ascii=False, indent=1))
