@@ -80,6 +80,15 @@ def test_only_a_model_of_an_earlier_run_is_described_as_such(tmp_path: Path, fol
     assert [describe_earlier_model(ModelConfig(name)) for name in others] == [None] * 4
 
 
+def test_the_folder_of_a_run_in_place_of_its_model_is_refused_with_the_models_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "encoder_config.json").write_text(json.dumps(TINY))
+    with pytest.raises(
+        InputError, match=rf"this is the folder of a run; its model is model\.pretrained={tmp_path}/model"
+    ):
+        load(ModelConfig(str(tmp_path)))
+
+
 def test_a_damaged_model_of_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder_config.json").write_text(json.dumps(TINY))
     (tmp_path / "model.safetensors").write_bytes(b"no weights")

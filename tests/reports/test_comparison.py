@@ -146,7 +146,7 @@ def test_runs_tested_on_other_examples_are_refused_with_the_way_out(tmp_path: Pa
     a = run_of(tmp_path / "a", {"t": [RIGHT, RIGHT]})
     other_text = refusal(a, run_of(tmp_path / "b", {"t": [RIGHT, RIGHT]}, texts="other"))
     assert "t, test: the runs were tested on other examples: example 1 is t.tsv:0" in other_text
-    assert f"action=evaluate run_dir={tmp_path / 'b'}" in other_text
+    assert "it depends on the seed: give the task a test file (tasks.<task>.source.test=FILE)" in other_text
     other_label = refusal(a, run_of(tmp_path / "c", {"t": [RIGHT, ("no", "no")]}))
     assert "tested on other labels: example 2 is t.tsv:1" in other_label
     shorter = refusal(a, run_of(tmp_path / "d", {"t": [RIGHT]}))
@@ -158,6 +158,8 @@ def test_what_is_no_run_or_has_no_test_predictions_is_refused(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     assert "empty: not the folder of a run" in refusal(a, tmp_path / "empty")
     only_dev = run_of(tmp_path / "dev", {"t": [RIGHT]}, split="dev")
+    assert f"run_dir={only_dev}: this run is not finished" in refusal(a, only_dev)
+    (only_dev / "results.json").write_text("{}", encoding="utf-8")
     assert f"make them with action=evaluate run_dir={only_dev}" in refusal(a, only_dev)
     assert "no head with a labelled test set in common" in refusal(a, run_of(tmp_path / "u", {"u": [RIGHT]}))
 

@@ -239,6 +239,8 @@ def test_what_is_no_run_or_has_no_predictions_is_refused_with_the_way_out(tmp_pa
     assert "empty: not the folder of a run" in refusal(tmp_path / "empty")
     (tmp_path / "old" / ".hydra").mkdir(parents=True)
     (tmp_path / "old" / ".hydra" / "config.yaml").write_text("action: train\n", encoding="utf-8")
+    assert f"run_dir={tmp_path / 'old'}: this run is not finished" in refusal(tmp_path / "old")
+    (tmp_path / "old" / "results.json").write_text("{}", encoding="utf-8")
     assert f"make them with action=evaluate run_dir={tmp_path / 'old'}" in refusal(tmp_path / "old")
 
 
