@@ -9,6 +9,7 @@ prints how long the sum of the model's gradients takes. Run it on a machine that
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -95,11 +96,9 @@ def environment(num_threads: int) -> dict[str, str]:
 def watch_memory(process: psutil.Popen, peak: list[int]) -> None:
     """Keep the largest sum of the memory of a process and its children in `peak`."""
     while process.poll() is None:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one has ended since it was listed
             found = [process, *process.children(recursive=True)]
             peak[0] = max(peak[0], sum(one.memory_info().rss for one in found))
-        except psutil.NoSuchProcess:
-            pass
         time.sleep(0.2)
 
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
     from hydra.plugins.launcher import Launcher
 
+    from multitask_bert.inference.predictor import Predictor
     from multitask_bert.sweeps.spec import Check
     from multitask_bert.training.output import Watcher
 
@@ -212,16 +213,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         tree = tree_of_run(Path(config.run_dir))
         sources = task_sources(tree)
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
-            from multitask_bert.inference.predictor import Predictor
-
-            predictor = Predictor.load(
-                config.run_dir,
-                device=config.trainer.device,
-                batch_size=config.batching.eval_batch_size,
-                max_tokens=config.batching.eval_max_tokens,
-                precision=precision_of(tree),
-                backend=config.backend,
-            )
+            predictor = load_predictor(config, tree)
             with open_output(config.output) as output:
                 count = write_lines(predictor.predict(read(predictor.model.heads)), output)
     except BrokenPipeError:  # the reader has closed it, as in `| head`
@@ -241,19 +233,11 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
 
     assert config.run_dir is not None
     with listen(config.serve) as listener:  # a port in use is told before the model is loaded
-        from multitask_bert.inference.predictor import Predictor
         from multitask_bert.serving.app import make_app
         from multitask_bert.serving.examples import examples_of_test_sets
 
         tree = tree_of_run(Path(config.run_dir))
-        predictor = Predictor.load(
-            config.run_dir,
-            device=config.trainer.device,
-            batch_size=config.batching.eval_batch_size,
-            max_tokens=config.batching.eval_max_tokens,
-            precision=precision_of(tree),
-            backend=config.backend,
-        )
+        predictor = load_predictor(config, tree)
         name = tree.get("name") or "+".join(predictor.tasks)
         examples = examples_of_test_sets(Path(config.run_dir), predictor)
         app = make_app(predictor, config.serve, name=name, examples=examples)
@@ -444,6 +428,21 @@ def tree_of_run(run_dir: Path) -> Any:
         share_groups(tree.get("share"), tree["tasks"])
         share_heads(tree["tasks"])
     return tree
+
+
+def load_predictor(config: ExperimentConfig, tree: Any) -> Predictor:
+    """The model of the run `config.run_dir`, in the precision of its scores; `tree`: that run's config."""
+    from multitask_bert.inference.predictor import Predictor
+
+    assert config.run_dir is not None
+    return Predictor.load(
+        config.run_dir,
+        device=config.trainer.device,
+        batch_size=config.batching.eval_batch_size,
+        max_tokens=config.batching.eval_max_tokens,
+        precision=precision_of(tree),
+        backend=config.backend,
+    )
 
 
 def precision_of(tree: Any) -> str:

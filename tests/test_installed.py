@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -80,4 +81,6 @@ def test_the_installed_command_has_the_same_help_and_completion(unpacked: Path, 
 def test_the_installed_command_trains_into_the_current_folder(unpacked: Path, tmp_path: Path) -> None:
     run_installed(unpacked, tmp_path, "trainer=quick", "model=tiny", "trainer.max_steps=3", "logger=none")
     (results,) = tmp_path.glob("outputs/*/*/results.json")
+    assert json.loads(results.read_text(encoding="utf-8"))["steps"] == 3
     run_installed(unpacked, tmp_path, "action=evaluate", f"run_dir={results.parent}")
+    assert len(list(tmp_path.glob("outputs/*/*/results.json"))) == 2
