@@ -1,6 +1,6 @@
 # make run    install what is pinned, then train and evaluate on the embedded default
 # make test   install, then all tests
-# make unit   install, then the quick tests: all but whole runs, sweeps, servers and kills
+# make unit   install, then the quick tests: all but whole runs, exports, drawings, sweeps, servers and kills
 # make check  install, then lint, types and tests
 # make docs   install, then build the site of docs/ in site/; a broken link fails
 PYTHON ?= python3

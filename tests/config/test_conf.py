@@ -30,6 +30,7 @@ def combinations() -> list[tuple[str, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", combinations(), ids=",".join)
 def test_every_option_composes_and_passes_the_checks(overrides: tuple[str, ...]) -> None:
     config = config_of(*overrides)

@@ -18,6 +18,8 @@ from multitask_bert.errors import InputError
 from multitask_bert.records import Example
 from tests.data.task_files import GOOD_FILES, HEADS, SOURCES
 
+pytestmark = pytest.mark.slow
+
 # Pieces that mean something to one format or another, so that random files get past the first check.
 PIECES = [
     b"text", b"label", b"id", b"tokens", b"tags", b"entities", b"data", b"start", b"end", b'"', b'""', b"'", b"\t",

@@ -39,12 +39,14 @@ def task_config(name: str) -> TaskConfig:
     return task
 
 
+@pytest.mark.slow
 def test_every_task_of_the_hub_has_a_layout() -> None:
     one_of_each = [f"{family}_{languages[0]}" for family, languages in FAMILIES.items()]
     from_hub = {name for name in (*IN_FILES, *one_of_each) if task_config(name).source.format == "datasets"}
     assert from_hub == LAYOUTS.keys()
 
 
+@pytest.mark.slow
 def test_the_tasks_of_a_family_of_the_hub_differ_in_the_language_alone() -> None:
     for family in HUB_FAMILIES:
         tasks = {language: task_config(f"{family}_{language}") for language in FAMILIES[family]}
@@ -106,6 +108,7 @@ SIZES: dict[str, tuple[tuple[int, int, int], dict[str, int]]] = {  # train, dev,
 }
 
 
+@pytest.mark.slow
 def test_every_task_of_public_files_has_its_sizes_checked() -> None:
     with_downloads = {name for name in IN_FILES if task_config(name).source.downloads}
     of_families = {f"{family}_{language}" for family, languages in FAMILIES.items() for language in languages}
@@ -114,6 +117,7 @@ def test_every_task_of_public_files_has_its_sizes_checked() -> None:
     assert checked == FAMILIES.keys() - set(HUB_FAMILIES)
 
 
+@pytest.mark.slow
 def test_the_families_of_public_files_have_their_languages_and_verified_downloads() -> None:
     assert {family: len(languages) for family, languages in FAMILIES.items() if family not in HUB_FAMILIES} == {
         "afrisenti": 14, "masakhaner1": 10, "masakhaner2": 20, "masakhapos": 20,

@@ -17,6 +17,8 @@ from multitask_bert.export.exporting import export_run
 from multitask_bert.utils.files import compare_checksums
 from tests.export.run_of_all_heads import make_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:

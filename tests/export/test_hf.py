@@ -19,6 +19,8 @@ from multitask_bert.inference.predictor import Predictor
 from tests.export.run_of_all_heads import MAX_LENGTH, NAMES, TEXTS, TOWNS, make_model, make_run, tasks
 from tests.model.tiny_encoders import SHAPES
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [(text, TEXTS[-index]) for index, text in enumerate(TEXTS)]
 FAMILIES = [*SHAPES, "deberta-v2"]
 

@@ -37,8 +37,8 @@ INPUTS: list[Any] = [*TEXTS[:5], {"text": TEXTS[5], "id": 7}, {"words": TEXTS[6]
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore the environment and the import path after a test.
 
-    MLflow changes both: a model that is loaded leaves its own copy of the package first on the path, which processes that
-    a later test starts would import, and not find once the folder is gone.
+    MLflow changes both: a model that is loaded leaves its own copy of the package first on the path. Processes that a
+    later test starts would import it, or not find it once the folder is gone.
     """
     before = dict(os.environ)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -29,6 +29,8 @@ from tests.reports.sweep_studies import (
     table,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def study() -> optuna.Study:

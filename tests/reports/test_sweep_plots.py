@@ -32,6 +32,8 @@ from tests.reports.sweep_studies import (
     read_page,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:

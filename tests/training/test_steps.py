@@ -23,6 +23,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 EXACT: dict[str, Any] = {"dropout": 0.0, "max_steps": 4, "num_epochs": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["task", "round"])
 @pytest.mark.parametrize("options", [
     {"layout": "packed"},

@@ -223,6 +223,7 @@ def test_a_best_score_that_is_not_a_number_is_warned_of_once(
     assert warnings == ["step 1: eval_mean_f1 is not a number; this model counts as the best until one is"]
 
 
+@pytest.mark.slow
 def test_training_learns_what_is_there_to_learn(make_config: MakeConfig) -> None:
     config = make_config(num_epochs=15)
     config.optimizer.lr = 5e-3

@@ -211,6 +211,7 @@ def with_tasks(config: ExperimentConfig, folder: Path, *names: str) -> Experimen
     return replace(config, tasks={name: tasks[name] for name in names})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 def test_a_run_in_windows_reads_long_texts_whole_and_its_model_predicts_as_it_was_scored(
     make_config: MakeConfig, folder: Path, tmp_path: Path, tokenizer: Any, layout: str
@@ -239,6 +240,7 @@ def test_a_run_in_windows_reads_long_texts_whole_and_its_model_predicts_as_it_wa
         assert found["predictions"]["mood"]["mood"]["label"] in ("good", "bad")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 @pytest.mark.parametrize("update", ["task", "round"])
 def test_a_run_on_short_texts_is_the_same_to_the_bit_with_windows_on_and_off(
@@ -256,6 +258,7 @@ def test_a_run_on_short_texts_is_the_same_to_the_bit_with_windows_on_and_off(
     assert len(traces[0][0]) > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 def test_tasks_with_and_without_windows_share_a_run(
     make_config: MakeConfig, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str
