@@ -61,6 +61,11 @@ class SourceConfig:
     test_fraction: float = setting(
         0.1, "share of train that becomes test where no test file is named; 0: no test set", at_least=0, below=1
     )
+    max_train_examples: Optional[int] = setting(
+        None,
+        "train on no more than these, drawn at random by `seed`, smaller draws within larger ones; null: all",
+        at_least=1,
+    )
     encoding: str = setting("utf-8", "of text files, as Python names it")
     text: Optional[str] = setting(None, "column (field, parallel: file) with the text; null where `words` names words")
     text_pair: Optional[str] = setting(None, "column with the second text; null: single texts")

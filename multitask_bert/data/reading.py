@@ -15,7 +15,7 @@ from multitask_bert.data import readers, storage
 from multitask_bert.data.caching import temporary_folder
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.readers.text import read_text
-from multitask_bert.data.splitting import split_off, stratum_of
+from multitask_bert.data.splitting import draw, split_off, stratum_of
 from multitask_bert.data.storage import spool
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.errors import InputError
@@ -112,6 +112,7 @@ class TaskReader:
             self._add_missing_splits(name, splits)
             if "dev" not in splits and self.tasks[name].source.has_dev:
                 raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
+            self._draw_train(name, splits)
         return {split: splits[split] for split in (*SPLITS, *self.tasks[name].source.test_splits) if split in splits}
 
     def _add_missing_splits(self, name: str, splits: dict[str, Sequence[Example]]) -> None:
@@ -131,6 +132,14 @@ class TaskReader:
                     f"{split} cannot be split off from train, where {describe(splits['train'])}, of each of which one "
                     f"must stay; name a file in source.{split}, or check `column` and the format"
                 )
+
+    def _draw_train(self, name: str, splits: dict[str, Sequence[Example]]) -> None:
+        number = self.tasks[name].source.max_train_examples
+        if number is None or "train" not in splits:
+            return
+        num_found = len(splits["train"])
+        splits["train"] = draw(splits["train"], number, seed=self.seed, purpose=name)
+        log.info("task %s: %d of %d training examples were drawn", name, len(splits["train"]), num_found)
 
     def _read_files(self, name: str, paths: Mapping[str, Path | None]) -> dict[str, Sequence[Example]]:
         task = self.tasks[name]

@@ -1,4 +1,4 @@
-"""Step 1 of the flow, for a missing dev or test file: a part of train is split off, seeded and stratified."""
+"""Step 1 of the flow: dev and test sets split off from train, folds, and draws of fewer training examples; all seeded."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ def split_off(
     for index, group in enumerate(groups.of_example):
         (part if group in chosen else rest).append(index)
     return ExampleSubset(examples, rest), ExampleSubset(examples, part)
+
+
+def draw(examples: Sequence[Example], number: int, *, seed: int, purpose: str) -> Sequence[Example]:
+    """As many of the examples, in the order of the file; all where there are no more. A smaller draw is part of a larger."""
+    if len(examples) <= number:
+        return examples
+    return ExampleSubset(examples, sorted(generator_for(seed, "draw", purpose).permutation(len(examples))[:number]))
 
 
 def deal_into_folds(examples: Iterable[Example], num_folds: int, *, seed: int, purpose: str) -> list[int]:

@@ -144,3 +144,16 @@ def test_a_head_with_few_labels_in_dev_gives_a_warning(
         make_processor(task, cache=Cache(tmp_path / "cache")).process(tokenizer, max_length=16)
         assert "only 3 dev example(s) have a label for heads.score" in caplog.text
         assert "heads.mood" not in caplog.text
+
+
+def test_a_run_on_fewer_training_examples_has_the_same_dev_and_test_sets(tmp_path: Path, tokenizer: Any) -> None:
+    files = {"train": "text,label\n" + "".join(f"text {n},{('good', 'bad')[n % 2]}\n" for n in range(40))}
+
+    def where(**options: int) -> list[list[str]]:
+        data = make_processor(make_task(tmp_path, "csv", files, **options)).process(tokenizer, max_length=16)
+        return [[example.where for example in split["mine"].examples()] for split in (data.train, data.dev, data.test)]
+
+    (train, *others), (fewer, *others_of_fewer) = where(), where(max_train_examples=7)
+    assert (len(train), len(fewer)) == (32, 7)
+    assert set(fewer) < set(train)
+    assert others == others_of_fewer

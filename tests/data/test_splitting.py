@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.data.splitting import split_off
+from multitask_bert.data.splitting import draw, split_off
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
 
@@ -184,3 +184,13 @@ def test_numbers_and_answers_are_split_off_though_each_occurs_only_once(label: A
     values = [(label if label is None or isinstance(label, tuple) else label + n) for n in range(40)]
     rest, part = split_once(texts(*((f"text {n}", value) for n, value in enumerate(values))), 0.25)
     assert (len(rest), len(part)) == (30, 10)
+
+
+def test_a_draw_has_the_asked_number_in_the_order_of_the_file_and_lies_within_a_larger_draw() -> None:
+    examples = numbered({"glad": 40, "sad": 20})
+    small, large = (list(draw(examples, number, seed=1, purpose="mine")) for number in (10, 30))
+    assert (len(small), len(large)) == (10, 30)
+    assert [example for example in large if example in small] == small
+    assert [example for example in examples if example in large] == large
+    assert list(draw(examples, 10, seed=2, purpose="mine")) != small
+    assert draw(examples, 60, seed=1, purpose="mine") is examples
