@@ -1,4 +1,4 @@
-"""Step 1 of the flow: dev and test sets split off from train, folds, and draws of fewer training examples; all seeded."""
+"""Step 1 of the flow: what is drawn from train by a seed: dev and test sets, folds, fewer examples to train on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def split_off(
 
 
 def draw(examples: Sequence[Example], number: int, *, seed: int, purpose: str) -> Sequence[Example]:
-    """As many of the examples, in the order of the file; all where there are no more. A smaller draw is part of a larger."""
+    """So many of the examples, or all, in the order of the file; a smaller draw lies within a larger one."""
     if len(examples) <= number:
         return examples
     return ExampleSubset(examples, sorted(generator_for(seed, "draw", purpose).permutation(len(examples))[:number]))

@@ -24,7 +24,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write the three files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     facts, tables = facts_of(comparison), tables_of(comparison, NUM_FLIPS["page"])
-    write_bytes(folder / PAGE, render("tables.html", title=TITLE, facts=facts, notes=comparison.notes, tables=tables))
+    page = render("tables.html", title=TITLE, facts=facts, notes=comparison.notes, plots=[], tables=tables)
+    write_bytes(folder / PAGE, page)
     write_bytes(folder / MARKDOWN, markdown_page(TITLE, facts | _numbered(comparison.notes), tables))
     write_json(folder / VALUES, finite(asdict(comparison)))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from multitask_bert.errors import InputError
 from multitask_bert.reports.pages import TextTable, render
+from multitask_bert.reports.run_curves import curves_of, draw_curves
 from multitask_bert.reports.run_settings import UNSET, differing, settings_of, task_names
 from multitask_bert.reports.text_files import csv_file, markdown_page
 from multitask_bert.saving.run_folder import HYDRA_CONFIG, RESULTS, read_results
@@ -66,10 +67,14 @@ def read_runs(folder: Path) -> list[FinishedRun | SkippedRun]:
 
 
 def write_run_table(runs: Sequence[FinishedRun | SkippedRun], of_folder: Path, folder: Path) -> None:
-    """Write the page, Markdown and CSV in `folder`; `of_folder`: where the runs are."""
+    """Write the page, Markdown, CSV and curves, if there are any, in `folder`; `of_folder`: where the runs are."""
     title, facts, tables = f"Runs in {of_folder}", {"Runs": f"{len(finished(runs)):,}"}, tables_of(runs)
+    curves = curves_of(finished(runs))
+    plots = [] if curves is None else [draw_curves(curves)]
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / PAGE, render("tables.html", title=title, facts=facts, notes=[], tables=tables))
+    write_bytes(folder / PAGE, render("tables.html", title=title, facts=facts, notes=[], plots=plots, tables=tables))
+    for plot in plots:
+        write_bytes(folder / f"{plot.name}.png", plot.png)
     write_bytes(folder / MARKDOWN, markdown_page(title, facts, tables))
     write_bytes(folder / CSV, _csv(finished(runs)))
 

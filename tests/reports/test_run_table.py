@@ -12,6 +12,7 @@ import pytest
 from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
+from multitask_bert.reports.run_curves import Curves, curves_of
 from multitask_bert.reports.run_table import FinishedRun, SkippedRun, read_runs, runs_in, tables_of, write_run_table
 from tests.reports.sweep_studies import check_page
 
@@ -104,6 +105,30 @@ def test_names_and_settings_never_become_html_markdown_or_a_formula(tmp_path: Pa
     assert (rows[0]["test_ner_h_f1"], rows[0]["test_ner_h_f1_low"], rows[0]["test_ner_h_x_f1_low"]) == (
         "0.5", "0.45", "",
     )  # fmt: skip
+
+
+def learned(**settings: str) -> FinishedRun:
+    """A finished run; its score is 0.5 and a tenth of its seed."""
+    scores = {"test_ner_h_f1": (0.5 + 0.1 * int(settings["seed"]), 0.4, 0.7)}
+    return FinishedRun("-".join(settings.values()), settings, scores, best="", steps=1, seconds=1.0)
+
+
+def test_runs_that_differ_in_one_number_and_in_seeds_give_a_curve_with_the_seeds_at_one_value() -> None:
+    runs = [learned(seed=seed, size=size) for size in ("500", "50", "100") for seed in ("1", "2")]
+    both = pytest.approx([0.6, 0.7])
+    assert curves_of([*runs, learned(seed="1", size="null")]) == Curves(
+        "size", {"test_ner_h_f1": {500.0: both, 50.0: both, 100.0: both}}, num_left_out=1
+    )
+    assert curves_of(runs[:4]) is None  # two values make no curve
+    assert curves_of([*runs, learned(seed="1", size="50", rate="2")]) is None  # two settings differ
+
+
+def test_a_curve_stands_on_the_page_and_as_a_picture(tmp_path: Path) -> None:
+    for size in (50, 100, 1000):
+        run_of(tmp_path / "runs" / str(size), trainer={"max_steps": size})
+    write_run_table(read_runs(tmp_path / "runs"), tmp_path / "runs", tmp_path / "out")
+    assert "Scores by trainer.max_steps" in (tmp_path / "out" / "runs.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_report_of_a_folder_of_runs_is_written_by_the_action(
