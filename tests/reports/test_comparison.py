@@ -12,7 +12,7 @@ import pytest
 
 from multitask_bert.config.checks import check
 from multitask_bert.config.overrides import quote_compared_runs, read_value
-from multitask_bert.config.schema import ExperimentConfig, HeadConfig
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, ModelConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
@@ -170,7 +170,7 @@ def test_what_is_no_run_or_has_no_test_predictions_is_refused(tmp_path: Path) ->
         ("a", "action=compare needs two runs, as in run_dir=A,B, not 1"),
         ("a,b,c", "not 3; a table of many runs is made by action=report"),
         ("a,./a", "these are one run"),
-        (None, "run_dir: action=compare needs"),
+        (None, "run_dir: action=compare needs the folders of two runs"),
     ],
 )
 def test_anything_but_two_runs_is_refused_before_anything_is_read(run_dir: str | None, told: str) -> None:
@@ -179,13 +179,25 @@ def test_anything_but_two_runs_is_refused_before_anything_is_read(run_dir: str |
 
 
 def test_two_runs_need_no_quotes_on_the_command_line() -> None:
-    arguments = ["action=compare", "run_dir=out/a b,out/c+d"]
-    quoted = quote_compared_runs(arguments)
-    assert quoted[0] == arguments[0]
-    assert str(read_value(quoted[1].removeprefix("run_dir="))) == "out/a b,out/c+d"
-    assert quote_compared_runs(quoted) == quoted
+    for given in ("out/a b,out/c+d", "[out/a b,out/c+d]"):
+        arguments = ["action=compare", f"run_dir={given}"]
+        quoted = quote_compared_runs(arguments)
+        assert quoted[0] == arguments[0]
+        assert str(read_value(quoted[1].removeprefix("run_dir="))) == "out/a b,out/c+d"
+        assert quote_compared_runs(quoted) == quoted
     sweep = ["-m", "action=evaluate", "run_dir=a,b"]
     assert quote_compared_runs(sweep) == sweep
+
+
+@pytest.mark.parametrize("action", ["serve", "predict", "diagnose"])
+def test_other_actions_refuse_two_runs(action: str, tmp_path: Path) -> None:
+    quoted = quote_compared_runs([f"action={action}", "run_dir=a,b"])[1]
+    two = str(read_value(quoted.removeprefix("run_dir=")))
+    with pytest.raises(InputError, match=rf"run_dir=a,b: there is no such folder, and action={action} works on one"):
+        check(ExperimentConfig(action=action, run_dir=two, input="-"))
+    (tmp_path / "a,b").mkdir()  # one folder of such a name
+    model = ModelConfig("bert")
+    check(ExperimentConfig(action=action, run_dir=str(tmp_path / "a,b"), input="-", model=model))
 
 
 def test_texts_and_labels_never_become_html_or_markdown(tmp_path: Path) -> None:
