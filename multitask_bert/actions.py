@@ -347,13 +347,13 @@ def diagnose(config: ExperimentConfig, folder: Path) -> None:
     see `diagnose_run`.
     """
     from multitask_bert.reports.diagnosis import diagnose_run
-    from multitask_bert.reports.diagnosis_page import PAGE, facts_of, summary_tables, write_diagnosis
+    from multitask_bert.reports.diagnosis_page import PAGE, summary_facts, summary_tables, write_diagnosis
     from multitask_bert.reports.inspection_tables import print_tables
 
     console = make_console()
     diagnosis = diagnose_run(config, console.print)
     write_diagnosis(diagnosis, folder)
-    for name, fact in facts_of(diagnosis).items():
+    for name, fact in summary_facts(diagnosis).items():
         console.print(f"{name}: {fact}")
     for note in diagnosis.notes:
         console.print(note)
