@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from multitask_bert.config.schema import ServeConfig
@@ -79,8 +78,14 @@ def make_app(predictor: Predictor, config: ServeConfig, *, name: str, examples: 
         await asyncio.to_thread(batcher.close)
 
     app = FastAPI(title=f"multitask_bert: {name}", lifespan=lifespan, docs_url=None, redoc_url=None)
-    if config.host in LOOPBACK:  # else a web page could reach the server under a host name of its own (DNS rebinding)
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
+
+    @app.middleware("http")
+    async def refuse_other_hosts(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        host = request.headers.get("host", "")
+        # Else a web page could reach the server under a host name of its own (DNS rebinding).
+        if config.host in LOOPBACK and _name_of(host) not in LOOPBACK:
+            return JSONResponse({"error": f"the host {host} is not served; ask for {' or '.join(LOOPBACK)}"}, 400)
+        return await proceed(request)
 
     @app.middleware("http")
     async def count(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -162,7 +167,9 @@ async def read_request(request: Request, config: ServeConfig) -> PredictRequest:
     form = 'send {"inputs": ["a text", …], "tasks": […]}; tasks may be left out'
     try:
         content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise HTTPException(400, f"the request: lists or objects are nested too deeply; {form}") from None
+    except ValueError as error:
         raise HTTPException(400, f"the request is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise HTTPException(422, f"the request: must be an object; {form}")
@@ -219,6 +226,11 @@ def read_inputs(raw: Sequence[Any], tasks: tuple[str, ...], predictor: Predictor
             )
         inputs.append(item)
     return inputs
+
+
+def _name_of(host: str) -> str:
+    """The name or address in a Host header, without port and brackets."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
 
 
 def _path(location: Sequence[int | str]) -> str:
