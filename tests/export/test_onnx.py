@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,6 +175,31 @@ def test_script_in_the_folder_predicts_as_we_do_without_torch_and_transformers(r
     assert [one["answers/head"] for one in found[len(TEXTS) :]] == answers
     values = [one["predictions"]["likeness"]["head"]["value"] for one in predictor.predict(pairs)]
     assert [one["likeness/head"] for one in found[len(TEXTS) :]] == pytest.approx(values, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((["a", "b"],), "give predict one text or a pair"),
+        ((), "give predict one text or a pair"),
+        (("a", "b", "c"), "give predict one text or a pair"),
+        (("a", "b"), "a pair was given, but every head of this model needs one text"),
+    ],
+)
+def test_script_in_the_folder_refuses_what_no_head_reads(
+    given: tuple[Any, ...], message: str, tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "onnx.json").write_text(
+        '{"max_length": 9, "heads": {"moods/head": {"num_texts": 1}}}', encoding="utf-8"
+    )
+    session = SimpleNamespace(InferenceSession=lambda *given, **options: None)  # nothing is computed
+    monkeypatch.setitem(sys.modules, "onnxruntime", session)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    script = tmp_path / "predict.py"
+    script.write_bytes((files("multitask_bert") / "export" / "templates" / "predict.py").read_bytes())
+    with pytest.raises((TypeError, ValueError), match=message):
+        runpy.run_path(str(script))["predict"](*given)
 
 
 @pytest.mark.slow
