@@ -258,6 +258,11 @@ def test_folder_without_a_graph_is_refused_with_the_command_that_makes_one(tmp_p
         Predictor.load(tmp_path, backend="onnx")
 
 
+def test_backend_on_cpus_refuses_another_device(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trainer\.device=cuda: backend=onnx computes on the CPU; leave it out"):
+        Predictor.load(tmp_path, backend="onnx", device="cuda")
+
+
 def test_unknown_backend_is_refused_with_the_choices(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="backend=tensorrt: choose one of torch, onnx"):
         Predictor.load(tmp_path, backend="tensorrt")
