@@ -38,8 +38,7 @@ INPUTS: list[Any] = [
     {"words": TEXTS[0].split()},
     "",
 ]
-# ALBERT's pooler is a bare linear layer, on which no head of ours can be trained.
-GRAPHS = [(family, "mean" if family == "albert" else "pooler") for family in (*SHAPES, "deberta-v2")]
+GRAPHS = [(family, "pooler") for family in (*SHAPES, "deberta-v2")]
 GRAPHS += [("bert", "mean"), ("bert", "max"), ("bert", "cls")]
 WITHOUT_US = """
 import sys
