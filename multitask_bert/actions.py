@@ -170,7 +170,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     if has_tasks:
         model.add_tasks(earlier.tasks)
     processor = DataProcessor(
-        earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
+        earlier.tasks, data_root=earlier.data_root, seed=earlier.seed_of_splits, known_heads=model.heads,
         cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
     )  # fmt: skip
     ranks = this_run()

@@ -51,6 +51,18 @@ def compared_folders(run_dir: str) -> list[Path]:
     return [Path(part.strip()) for part in run_dir.split(",") if part.strip()]
 
 
+def notes_on_tests_by_seed(config: ExperimentConfig) -> list[str]:
+    """A note for several seeds, where some test sets are split off from train by the seed; empty where none is."""
+    sources = {name: task.source for name, task in config.tasks.items() if task.source.format != "samples"}
+    names = [name for name, source in sources.items() if source.fraction_of("test") > 0]
+    if not names or config.split_seed is not None:
+        return []
+    return [
+        f"each seed splits another test set off from train for {', '.join(names)}; split_seed={config.seed} keeps it "
+        f"the same for all seeds"
+    ]
+
+
 def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     """One line per setting that has no effect because of another one, or that leaves nothing to learn.
 

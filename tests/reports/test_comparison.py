@@ -146,7 +146,8 @@ def test_runs_tested_on_other_examples_are_refused_with_the_way_out(tmp_path: Pa
     a = run_of(tmp_path / "a", {"t": [RIGHT, RIGHT]})
     other_text = refusal(a, run_of(tmp_path / "b", {"t": [RIGHT, RIGHT]}, texts="other"))
     assert "t, test: the runs were tested on other examples: example 1 is t.tsv:0" in other_text
-    assert "it depends on the seed: give the task a test file (tasks.<task>.source.test=FILE)" in other_text
+    assert "it depends on the seed: train both with the same split_seed, or give the task a test file" in other_text
+    assert "(tasks.<task>.source.test=FILE)" in other_text
     other_label = refusal(a, run_of(tmp_path / "c", {"t": [RIGHT, ("no", "no")]}))
     assert "tested on other labels: example 2 is t.tsv:1" in other_label
     shorter = refusal(a, run_of(tmp_path / "d", {"t": [RIGHT]}))
