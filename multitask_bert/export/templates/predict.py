@@ -23,8 +23,8 @@ def predict(*texts: str) -> dict[str, Any]:
     if not all(isinstance(text, str) for text in texts) or len(texts) not in (1, 2):
         raise TypeError("give predict one text or a pair, as predict(a) or predict(a, b); call it once for each input")
     if all(head["num_texts"] != len(texts) for head in SETTINGS["heads"].values()):
-        given, needed = ("one text", "a pair") if len(texts) == 1 else ("a pair", "one text")
-        raise ValueError(f"{given} was given, but every head of this model needs {needed}")
+        wrong, right = ("one text", "a pair") if len(texts) == 1 else ("a pair", "one text")
+        raise ValueError(f"{wrong} was given, but every head of this model needs {right}")
     first, *second = (text.strip() for text in texts)
     tokens = TOKENIZER.encode(first, second[0] if second else None)
     given = {"input_ids": tokens.ids, "attention_mask": tokens.attention_mask, "token_type_ids": tokens.type_ids}
