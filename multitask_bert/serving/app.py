@@ -80,17 +80,9 @@ def make_app(predictor: Predictor, config: ServeConfig, *, name: str, examples: 
     app = FastAPI(title=f"multitask_bert: {name}", lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @app.middleware("http")
-    async def refuse_other_hosts(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        host = request.headers.get("host", "")
-        # Else a web page could reach the server under a host name of its own (DNS rebinding).
-        if config.host in LOOPBACK and _name_of(host) not in LOOPBACK:
-            return JSONResponse({"error": f"the host {host} is not served; ask for {' or '.join(LOOPBACK)}"}, 400)
-        return await proceed(request)
-
-    @app.middleware("http")
     async def count(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
         started = time.perf_counter()
-        response = await proceed(request)
+        response = refusal_of_host(request, config) or await proceed(request)
         if request.url.path == "/predict":
             counts.add(response.status_code, time.perf_counter() - started)
         return response
@@ -147,6 +139,18 @@ def make_app(predictor: Predictor, config: ServeConfig, *, name: str, examples: 
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     return app
+
+
+def refusal_of_host(request: Request, config: ServeConfig) -> Response | None:
+    """The answer to a request for another host, where only this machine is served; None: there is nothing to refuse.
+
+    Without it, a web page could reach the server under a host name of its own (DNS rebinding).
+    """
+    host = request.headers.get("host", "")
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
+    if config.host not in LOOPBACK or name in LOOPBACK:
+        return None
+    return JSONResponse({"error": f"the host {host} is not served; ask for {' or '.join(LOOPBACK)}"}, 400)
 
 
 PREDICT_SCHEMA = PredictRequest.model_json_schema()
@@ -226,11 +230,6 @@ def read_inputs(raw: Sequence[Any], tasks: tuple[str, ...], predictor: Predictor
             )
         inputs.append(item)
     return inputs
-
-
-def _name_of(host: str) -> str:
-    """The name or address in a Host header, without port and brackets."""
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
 
 
 def _path(location: Sequence[int | str]) -> str:
