@@ -55,13 +55,6 @@ print(json.dumps([predict(*texts) for texts in json.loads({texts!r})]))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    make_run(folder, tokenizer)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def exported(run: Path) -> Path:
     return export_run(ExperimentConfig(action="export", run_dir=str(run), format="onnx"))
 
