@@ -160,7 +160,8 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.saving.predictions import write_predictions
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
-    from multitask_bert.training.evaluation import Evaluator, gather_intervals, gather_metrics
+    from multitask_bert.training.evaluation import Evaluator
+    from multitask_bert.training.metric_keys import gather_intervals, gather_metrics
     from multitask_bert.training.preparation import to_device
 
     run_dir = existing_run(config)
