@@ -54,7 +54,11 @@ def texts_of(run: Path, num_texts: int) -> list[str]:
     config = config_to_evaluate(run, ExperimentConfig())
     model, tokenizer = MultiTaskModel.load(run / "model")
     processor = DataProcessor(
-        config.tasks, data_root=config.data_root, seed=config.seed, known_heads=model.heads, splits=("dev", "test")
+        config.tasks,
+        data_root=config.data_root,
+        seed=config.seed_of_splits,
+        known_heads=model.heads,
+        splits=("dev", "test"),
     )
     dev = processor.process(tokenizer, max_length=config.batching.max_length).dev
     each = num_texts // len(dev)

@@ -166,7 +166,7 @@ def load_tasks(args: argparse.Namespace, tokenizer: Any) -> list[Task]:
     from multitask_bert.data.processor import DataProcessor
 
     config = compose_config(overrides_of(args))
-    processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed)
+    processor = DataProcessor(config.tasks, data_root=config.data_root, seed=config.seed_of_splits)
     data = processor.process(tokenizer, max_length=config.batching.max_length)
     tasks = []
     for name, heads in data.heads.items():

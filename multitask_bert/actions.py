@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -24,11 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 from multitask_bert.command_line.job import given_overrides, names_other_tasks
 from multitask_bert.config.checks import compared_folders
 from multitask_bert.config.overrides import keys_of
-from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
+from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig
 from multitask_bert.config.setting import choices_of
 from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
+from multitask_bert.run_extras import logged_name, pictures_of, run_tags, show_affinities
 from multitask_bert.saving.lock import hold, holding
 from multitask_bert.saving.resume import config_to_resume, refuse_other_folder
 from multitask_bert.saving.run_folder import (
@@ -42,8 +43,7 @@ from multitask_bert.saving.run_folder import (
     existing_run,
     write_results,
 )
-from multitask_bert.sweeps.sweep_config import PARENT_RUN, TRIAL
-from multitask_bert.tracking.mlflow.state import PARENT_TAG
+from multitask_bert.sweeps.sweep_config import TRIAL
 from multitask_bert.tracking.mlflow.state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.databases import store_problems
@@ -54,7 +54,6 @@ from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.files import shown
 from multitask_bert.utils.ranks import this_run
 from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
-from multitask_bert.utils.versions import checkout
 
 if TYPE_CHECKING:
     import optuna
@@ -114,25 +113,6 @@ def train(
         return best
 
 
-def pictures_of(config: ExperimentConfig) -> Callable[[Path], list[Path]] | None:
-    """What draws the pictures of a run; None: the config asks for none, or the run is one of a sweep's many."""
-    from multitask_bert.reports.pictures import draw_pictures
-
-    return partial(draw_pictures, config) if config.trainer.pictures and TRIAL not in os.environ else None
-
-
-def show_affinities(folder: Path) -> None:
-    """Write the page of the cosines that a run has measured; an error there is logged, since the run itself is done."""
-    from multitask_bert.reports.affinities import PAGE, read_affinities, write_affinities
-
-    try:
-        if (affinities := read_affinities(folder)) is not None:
-            write_affinities(affinities, folder)
-            make_console().print(f"Affinities   {shown(folder / PAGE)}")
-    except Exception as error:  # drawing, or a full disk
-        log.warning("%s: the page of affinities could not be written (%s)", folder, error, exc_info=True)
-
-
 def verify(config: ExperimentConfig, folder: Path) -> None:
     """Train with each seed of the study and compare with its expected scores; exit status 1 where they differ.
 
@@ -160,7 +140,8 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     from multitask_bert.saving.predictions import write_predictions
     from multitask_bert.tracking.console import Console
     from multitask_bert.training.balancing import head_weights
-    from multitask_bert.training.evaluation import Evaluator, gather_intervals, gather_metrics
+    from multitask_bert.training.evaluation import Evaluator
+    from multitask_bert.training.metric_keys import gather_intervals, gather_metrics
     from multitask_bert.training.preparation import to_device
 
     run_dir = existing_run(config)
@@ -170,7 +151,7 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     if has_tasks:
         model.add_tasks(earlier.tasks)
     processor = DataProcessor(
-        earlier.tasks, data_root=earlier.data_root, seed=earlier.seed, known_heads=model.heads,
+        earlier.tasks, data_root=earlier.data_root, seed=earlier.seed_of_splits, known_heads=model.heads,
         cache=Cache.from_environment(), num_processes=config.batching.encoding_processes, splits=("dev", "test"),
     )  # fmt: skip
     ranks = this_run()
@@ -347,13 +328,13 @@ def diagnose(config: ExperimentConfig, folder: Path) -> None:
     see `diagnose_run`.
     """
     from multitask_bert.reports.diagnosis import diagnose_run
-    from multitask_bert.reports.diagnosis_page import PAGE, facts_of, summary_tables, write_diagnosis
+    from multitask_bert.reports.diagnosis_page import PAGE, summary_facts, summary_tables, write_diagnosis
     from multitask_bert.reports.inspection_tables import print_tables
 
     console = make_console()
     diagnosis = diagnose_run(config, console.print)
     write_diagnosis(diagnosis, folder)
-    for name, fact in facts_of(diagnosis).items():
+    for name, fact in summary_facts(diagnosis).items():
         console.print(f"{name}: {fact}")
     for note in diagnosis.notes:
         console.print(note)
@@ -449,33 +430,6 @@ def precision_of(tree: Any) -> str:
     """The precision in which a run's scores were computed; `tree`: its config, as plain dicts and lists."""
     precision: Any = (tree.get("trainer") or {}).get("precision")
     return precision if precision in choices_of(TrainerConfig, "precision") else TrainerConfig.precision
-
-
-def logged_name(config: ExperimentConfig, folder: Path) -> str:
-    """The run's name on a tracking server, with trial, job and seed where it is one of several."""
-    parts = [run_name(config)]
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    if TRIAL in os.environ:
-        parts.append(f"trial {os.environ[TRIAL]}")
-    elif hydra is not None and hydra.mode == RunMode.MULTIRUN:
-        parts.append(f"job {hydra.job.num}")
-    own = None if hydra is None or OmegaConf.is_missing(hydra.runtime, "output_dir") else hydra.runtime.output_dir
-    is_inside = own is not None and folder.absolute() != Path(own).absolute()  # one of several runs of a job
-    if len(parts) > 1 or is_inside:
-        parts.append(f"seed {config.seed}")
-    return ", ".join(parts)
-
-
-def run_tags(config: ExperimentConfig) -> dict[str, str]:
-    """Tags by which a run can be found on a tracking server: tasks, model, seed, and the code's commit."""
-    tags = {"tasks": "+".join(config.tasks), "model": config.model.pretrained or "random", "seed": str(config.seed)}
-    if code := checkout():
-        tags["git_commit"] = code["commit"] + ("+changes" if code["is_changed"] else "")
-    if TRIAL in os.environ:
-        tags["trial"] = os.environ[TRIAL]
-    if parent := os.environ.get(PARENT_RUN):
-        tags[PARENT_TAG] = parent
-    return tags
 
 
 def calm_libraries() -> None:

@@ -124,7 +124,8 @@ def train(config: ExperimentConfig, folder: str | Path | None = None) -> Run:
     Raises:
         InputError: bad config or data; or another run is being written to the folder.
     """
-    from multitask_bert.actions import calm_libraries, pictures_of, run_tags
+    from multitask_bert.actions import calm_libraries
+    from multitask_bert.run_extras import pictures_of, run_tags
     from multitask_bert.training.run import run_training
 
     calm_libraries()

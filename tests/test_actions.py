@@ -23,6 +23,7 @@ from multitask_bert.config.tree import to_dict
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.run_extras import logged_name
 from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.sweep_config import TRIAL
 from multitask_bert.training.loop import TrainingLoop
@@ -350,8 +351,8 @@ def test_the_name_of_a_run_tells_it_from_those_beside_it(
     if trial is not None:
         monkeypatch.setenv(TRIAL, trial)
     config = make_config(seed=7)
-    assert actions.logged_name(config, Path("/outputs/run", inside)) == expected
-    assert actions.logged_name(replace(config, name="mine"), Path("/outputs/run", inside)) == expected.replace(
+    assert logged_name(config, Path("/outputs/run", inside)) == expected
+    assert logged_name(replace(config, name="mine"), Path("/outputs/run", inside)) == expected.replace(
         "people+mood", "mine"
     )
 

@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from multitask_bert.command_line.explanations import GROUP_HINT, explain_hydra, explain_yaml
 from multitask_bert.errors import InputError
+from multitask_bert.saving.run_folder import BAD_INPUT, ENDED_BY_ERROR
 from multitask_bert.utils import signals
 from multitask_bert.utils.ranks import PeerLostError, are_several, this_run
 from multitask_bert.utils.terminal import discard
@@ -98,12 +99,12 @@ def errors_in_run_log() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        log.info("error: %s", _cause(error))
+        log.info("%s%s", BAD_INPUT, _cause(error))
         if HydraConfig.get().mode != RunMode.RUN:
             raise
         raise PastHydra(error) from error
     except Exception:
-        log.info("the run ended with an error", exc_info=True)
+        log.info(ENDED_BY_ERROR, exc_info=True)
         raise
 
 

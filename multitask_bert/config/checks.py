@@ -51,6 +51,18 @@ def compared_folders(run_dir: str) -> list[Path]:
     return [Path(part.strip()) for part in run_dir.split(",") if part.strip()]
 
 
+def notes_on_tests_by_seed(config: ExperimentConfig) -> list[str]:
+    """A note for several seeds, where some test sets are split off from train by the seed; empty where none is."""
+    sources = {name: task.source for name, task in config.tasks.items() if task.source.format != "samples"}
+    names = [name for name, source in sources.items() if source.fraction_of("test") > 0]
+    if not names or config.split_seed is not None:
+        return []
+    return [
+        f"each seed splits another test set off from train for {', '.join(names)}; split_seed={config.seed} keeps it "
+        f"the same for all seeds"
+    ]
+
+
 def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     """One line per setting that has no effect because of another one, or that leaves nothing to learn.
 
@@ -147,9 +159,14 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
             "(docs/papers.md)"
         )
     if action is not None and action.needs_run_dir and config.run_dir is None:
-        yield f"run_dir: action={config.action} needs the folder of an earlier run, as in run_dir=outputs/…"
+        needed = "the folder of an earlier run, as in run_dir=outputs/…"
+        if config.action == "compare":
+            needed = "the folders of two runs, as in run_dir=outputs/…/A,outputs/…/B"
+        yield f"run_dir: action={config.action} needs {needed}"
     if config.action == "compare" and config.run_dir is not None:
         yield from _compared_run_problems(config.run_dir)
+    elif action is not None and action.needs_run_dir and "," in (config.run_dir or ""):
+        yield from _several_folders(config.action, config.run_dir or "")
     if config.diagnose.folds == 1:
         yield "diagnose.folds=1: one model would be trained on nothing; choose 2 or more, or 0 to train none"
     if config.action == "predict":
@@ -176,6 +193,14 @@ def _compared_run_problems(run_dir: str) -> Iterator[str]:
         yield f"run_dir={run_dir}: action=compare needs two runs, as in run_dir=A,B, not {len(folders)}{more}"
     elif folders[0].resolve() == folders[1].resolve():
         yield f"run_dir={run_dir}: these are one run; name two"
+
+
+def _several_folders(action: str, run_dir: str) -> Iterator[str]:
+    if not Path(run_dir).exists():  # a folder may have a comma in its name
+        yield (
+            f"run_dir={run_dir}: there is no such folder, and action={action} works on one; name one (two runs are "
+            f"compared by action=compare)"
+        )
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:

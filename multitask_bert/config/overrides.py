@@ -46,16 +46,20 @@ def without_quotes(value: Any) -> Any:
 
 def quote_compared_runs(arguments: Sequence[str]) -> list[str]:
     """The arguments of the command line, with quotes around the A,B of `action=compare run_dir=A,B`: without them,
-    Hydra would read a sweep over two values.
+    Hydra would read a sweep over two values. `run_dir=[A,B]` means the same.
+
+    Also with other actions, which say that they need one run.
     """
-    if "action=compare" not in arguments or {"-m", "--multirun"} & {*arguments}:
+    if {"-m", "--multirun"} & {*arguments}:
         return list(arguments)
     return [_with_quotes(argument) if argument.startswith("run_dir=") else argument for argument in arguments]
 
 
 def _with_quotes(override: str) -> str:
-    """`key=A,B` -> `key='A,B'`; a value that has quotes or brackets, or no comma, stays as it is."""
+    """`key=A,B` and `key=[A,B]` -> `key='A,B'`; a value that has quotes, or neither comma nor brackets, stays."""
     key, _, value = override.partition("=")
+    if value.startswith("[") and value.endswith("]") and not set(value) & {*"'\""}:
+        return f"{key}={_quoted(value[1:-1], Quote.single)}"
     return override if "," not in value or value[0] in "'\"[" else f"{key}={_quoted(value, Quote.single)}"
 
 

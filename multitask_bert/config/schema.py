@@ -553,6 +553,11 @@ class ExperimentConfig:
         None, "of the run in the loggers (of several, with trial and seed); null: its tasks, joined"
     )
     seed: int = setting(1, "of initial weights, dropout, order of examples and splits", at_least=0)
+    split_seed: Optional[int] = setting(
+        None,
+        "of the parts of train that become dev and test where no file is named; null: seed, other parts for each",
+        at_least=0,
+    )
     deterministic: Optional[bool] = setting(
         None, "the same bits from the same seed and machine; null: on a CPU yes, else no"
     )
@@ -591,6 +596,12 @@ class ExperimentConfig:
     trainer: TrainerConfig = setting(TrainerConfig, "conf/trainer: the training loop")
     logger: Dict[str, Any] = setting(dict, "by name: `_target_` and arguments of a RunLogger")
     study: StudyConfig = setting(StudyConfig, "the scores that conf/experiment expects")
+
+    @property
+    def seed_of_splits(self) -> int:
+        """The seed by which dev and test are split off from train."""
+        return self.seed if self.split_seed is None else self.split_seed
+
     serve: ServeConfig = setting(ServeConfig, "action=serve: address and limits")
     diagnose: DiagnoseConfig = setting(DiagnoseConfig, "action=diagnose: what it trains to judge labels")
 

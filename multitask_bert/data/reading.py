@@ -110,7 +110,7 @@ class TaskReader:
         with naming(name):
             splits = self._read_files(name, paths)
             self._add_missing_splits(name, splits)
-            if "dev" not in splits and self.tasks[name].source.has_dev:
+            if "dev" in paths and "dev" not in splits and self.tasks[name].source.has_dev:
                 raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
             self._draw_train(name, splits)
         return {split: splits[split] for split in (*SPLITS, *self.tasks[name].source.test_splits) if split in splits}
@@ -120,7 +120,7 @@ class TaskReader:
         share_left = 1.0  # of train as the file has it, to which both fractions refer
         for split in ("test", "dev"):
             fraction = source.fraction_of(split)
-            if split in splits or fraction == 0:
+            if split in splits or fraction == 0 or "train" not in splits:  # it is not asked for
                 continue
             splits["train"], splits[split] = split_off(
                 splits["train"], fraction / share_left, seed=self.seed, purpose=split

@@ -57,7 +57,7 @@ class Run:
         """
         if self._dev is None:
             processor = DataProcessor(
-                self.config.tasks, data_root=self.config.data_root, seed=self.config.seed,
+                self.config.tasks, data_root=self.config.data_root, seed=self.config.seed_of_splits,
                 known_heads=self.model.heads, cache=Cache.from_environment(),
                 num_processes=self.now.batching.encoding_processes, splits=("dev", "test"),
             )  # fmt: skip

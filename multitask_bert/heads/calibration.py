@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from multitask_bert.heads import options
 from multitask_bert.heads.base import Head
 from multitask_bert.records import Prediction
 
@@ -73,11 +74,7 @@ class SoftmaxHead(Head):
 
     def decide(self, logits_L: np.ndarray) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
         """The index of the most probable label, and a `Prediction`'s `scores` and `uncalibrated`."""
-        import numpy as np
-
-        logits_L = logits_L.astype(np.float64)
-        scores_L = np.exp(logits_L - logits_L.max())
-        scores_L /= scores_L.sum()
+        scores_L = options.softmax(logits_L)
         best, scores = int(scores_L.argmax()), tuple(scores_L.tolist())
         if not self.config.calibrate:
             return best, scores, ()

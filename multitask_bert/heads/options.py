@@ -103,14 +103,22 @@ def build(config: HeadConfig, num_features: int, num_outputs: int, dropout_rate:
     return nn.Sequential(*layers)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, in float64."""
+    import numpy as np
+
+    logits = logits.astype(np.float64)
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=-1, keepdims=True))
+
+
 def probabilities_of(ids: Sequence[int], logits_ML: np.ndarray) -> np.ndarray:
     """The probability of each id, one per row of logits; NaN where it is UNKNOWN."""
     import numpy as np
-    from scipy.special import softmax
 
     known_M = np.array([given != UNKNOWN for given in ids], dtype=bool)
     safe_M = np.where(known_M, np.array(ids, dtype=np.int64), 0)
-    found_M = softmax(logits_ML.astype(np.float64), axis=-1)[np.arange(len(safe_M)), safe_M]
+    found_M = softmax(logits_ML)[np.arange(len(safe_M)), safe_M]
     return np.where(known_M, found_M, np.nan)
 
 

@@ -76,7 +76,8 @@ class Predictor:
         export, or of the run; on the CPU.
 
         Raises:
-            InputError: there is no model, or a damaged one; or onnxruntime is not installed.
+            InputError: there is no model, or a damaged one; onnxruntime is not installed; or backend and device
+                contradict each other.
         """
         folder = Path(folder)
         if backend not in BACKENDS:
@@ -84,6 +85,10 @@ class Predictor:
         if backend == "onnx":
             from multitask_bert.inference.onnx_model import OnnxModel, folder_of_graph
 
+            if device not in ("auto", "cpu"):
+                raise InputError(
+                    f"trainer.device={device}: backend=onnx computes on the CPU; leave it out, or set backend=torch"
+                )
             graph, tokenizer = OnnxModel.load(folder_of_graph(folder))
             return cls(graph, tokenizer, device="cpu", batch_size=batch_size, max_tokens=max_tokens)
         found = next((path for path in (folder, folder / "model") if (path / DESCRIPTION).is_file()), None)

@@ -113,6 +113,9 @@ class Encoder(nn.Module):
         pooler = getattr(self.backbone, "pooler", None)
         if pooler is None:
             return first_MH
+        if isinstance(pooler, nn.Linear):  # ALBERT has the activation beside it
+            activated_MH: Tensor = self.backbone.get_submodule("pooler_activation")(pooler(first_MH))
+            return activated_MH
         pooled_MH: Tensor = pooler(first_MH[:, None])
         return pooled_MH
 

@@ -119,8 +119,8 @@ def refuse_other_examples(
         InputError: they were not; names the first example that differs.
     """
     way_out = (
-        "where a test set is split off from train, it depends on the seed: give the task a test file "
-        "(tasks.<task>.source.test=FILE) and train both with it; where the files differ, score both on the same: "
+        "where a test set is split off from train, it depends on the seed: train both with the same split_seed, or "
+        "give the task a test file (tasks.<task>.source.test=FILE); where the files differ, score both on the same: "
         "action=evaluate with data_root=… or tasks=…, and compare the folders of these evaluations"
     )
     for number, (one, other) in enumerate(zip(of_a, of_b, strict=False), start=1):

@@ -97,8 +97,8 @@ def diagnose_run(config: ExperimentConfig, say: Callable[[str], None]) -> Diagno
 
         again = label_judgement.config_to_retrain(run_dir, config)
         if options.folds:
-            say(f"diagnose.folds={options.folds}: {cost_of(run_dir, options.folds, again)}")
-            suspects = rank_suspects(label_judgement.judge_out_of_sample(again, options.folds, say))
+            cost = f"diagnose.folds={options.folds}: {cost_of(run_dir, options.folds, again)}"
+            suspects = rank_suspects(label_judgement.judge_out_of_sample(again, options.folds, say, cost=cost))
         if options.data_map:
             say(f"diagnose.data_map=true: {cost_of(run_dir, 1, again)}")
             epochs = label_judgement.judge_after_each_epoch(again, say)

@@ -63,13 +63,22 @@ def summary_tables(diagnosis: Diagnosis) -> list[TextTable]:
     return [*(_kinds(head) for head in diagnosis.heads), *map(_suspects, suspects)]
 
 
+def summary_facts(diagnosis: Diagnosis) -> dict[str, str]:
+    """Those of the console, whose tables have the numbers of each kind."""
+    return {"Run": diagnosis.run} | {_name(head): _num_errors(head) for head in diagnosis.heads}
+
+
 def _name(head: HeadErrors) -> str:
     return f"{head.set}: {head.task}.{head.head}"
 
 
 def _sentence(head: HeadErrors) -> str:
     kinds = ", ".join(f"{kind} {number:,}" for kind, number in list(head.num_by_kind.items())[:3])
-    return f"{len(head.wrong):,} errors in {head.num_examples:,} examples" + (f": {kinds}" if kinds else "")
+    return _num_errors(head) + (f": {kinds}" if kinds else "")
+
+
+def _num_errors(head: HeadErrors) -> str:
+    return f"{len(head.wrong):,} errors in {head.num_examples:,} examples"
 
 
 def _kinds(head: HeadErrors) -> TextTable:

@@ -43,7 +43,7 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
     tokenizer = load_tokenizer(config.model)
     cache = Cache.from_environment()
     processor = DataProcessor(
-        config.tasks, data_root=config.data_root, seed=config.seed, cache=cache,
+        config.tasks, data_root=config.data_root, seed=config.seed_of_splits, cache=cache,
         num_processes=config.batching.encoding_processes,
     )  # fmt: skip
     data = processor.process(tokenizer, max_length=max_length, window_strides=window_strides(config))

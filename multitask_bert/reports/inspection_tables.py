@@ -40,7 +40,9 @@ def print_tables(tables: Sequence[TextTable], file: Any = None) -> None:
         else:
             for row in table.rows:
                 num_names = table.num_names if table.num_names < len(row) else 1
-                names, cells = row[:num_names], list(zip(table.columns, row, strict=True))
+                cells = list(zip(table.columns, row, strict=True))
+                first = num_names - table.num_settings
+                names = [*row[:first], *(f"{setting}={value}" for setting, value in cells[first:num_names])]
                 shown = ", ".join(f"{column} {cell}" for column, cell in cells[num_names:] if cell)
                 console.print(on_one_line(f"{table.title}: {' '.join(names)}: {shown}"))
         if table.note:

@@ -29,13 +29,17 @@ PIXELS_PER_INCH, SHARPNESS = 100, 2  # pixels of the page per inch of a figure; 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text; `num_names`: columns on the left that hold names, the others hold numbers."""
+    """A table of text; `num_names`: columns on the left that hold names, the others hold numbers.
+
+    `num_settings`: how many of the names, the last ones, are values of settings; a line shows them as `setting=value`.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     num_names: int = 2
     note: str = ""
+    num_settings: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from multitask_bert.reports.pages import TextTable, render
 from multitask_bert.reports.run_curves import curves_of, draw_curves
 from multitask_bert.reports.run_settings import UNSET, differing, settings_of, task_names
 from multitask_bert.reports.text_files import csv_file, markdown_page
-from multitask_bert.saving.run_folder import HYDRA_CONFIG, RESULTS, read_results
+from multitask_bert.saving.run_folder import HYDRA_CONFIG, RESULTS, last_error, read_results
 from multitask_bert.tracking.loggers import METRICS_FILE
 from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.yaml_files import read_tree
@@ -96,7 +96,7 @@ def tables_of(runs: Sequence[FinishedRun | SkippedRun]) -> list[TextTable]:
     note = "Settings that are the same in all runs are left out. In brackets: 95% bootstrap interval over examples."
     skipped = [(run.name, run.reason) for run in runs if isinstance(run, SkippedRun)]
     return [
-        TextTable("Runs", columns, rows, num_names=1 + len(settings), note=note),
+        TextTable("Runs", columns, rows, num_names=1 + len(settings), note=note, num_settings=len(settings)),
         TextTable("Left out", ("run", "why"), skipped, num_names=2),
     ]
 
@@ -113,6 +113,8 @@ def _read_run(path: Path, name: str) -> FinishedRun | SkippedRun:
     if problems := list(foreign_folders.link_problems(path)):
         return SkippedRun(name, problems[0])
     if not (path / RESULTS).is_file():
+        if (error := last_error(path)) is not None:
+            return SkippedRun(name, f"it failed: {error}")
         return SkippedRun(name, f"it has no {RESULTS}: it is running, or was stopped (resume=true)")
     try:
         results = read_results(path)

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from multitask_bert.errors import InputError
 from multitask_bert.records import task_of
 from multitask_bert.saving.example_counts import TestedHead, read_test_counts
+from multitask_bert.saving.predictions import hashes_of_examples
 from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results
 from multitask_bert.utils.bootstrap import Floats, Interval
 from multitask_bert.utils.significance import (
@@ -55,6 +56,7 @@ class Run:
     heads: Mapping[str, TestedHead]  # by task.head
     collapsed: frozenset[str]  # heads, as task.head, that learned nothing
     regrets: Mapping[str, float]  # by task.head: own best score on dev minus that of the joint checkpoint
+    tested_on: Mapping[str, str]  # by task, a hash of the test examples; none where no predictions were kept
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,10 @@ def _read_run(folder: Path) -> Run | None:
         regrets = {name: best[name]["score"] - dev[key] for name, key in keys.items() if name in best and key in dev}
         collapsed = frozenset(collapsed_heads(results))
         number = _num_parameters(folder)
-        return Run(results["steps"], results["train_seconds"], number, heads, collapsed, regrets) if heads else None
+        if not heads:
+            return None
+        tested_on = hashes_of_examples(folder, "test")
+        return Run(results["steps"], results["train_seconds"], number, heads, collapsed, regrets, tested_on)
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         log.warning("%s: is left out of the report (%s)", folder, error)
         return None
@@ -235,9 +240,10 @@ def _missing(arm: Arm, seeds: int) -> str:
 
 
 def _resampled(arms: Sequence[Arm], head: str) -> tuple[dict[tuple[str, str, int], Floats], str]:
-    """The scores of a head in resamples of its test set, by arm, head and seed; empty with a note where that cannot be.
+    """The scores of a head in resamples of its test set, by arm, head and seed, and a note on the test set.
 
-    The resamples are the same for all runs, so that differences between runs are paired.
+    Empty, with the reason in the note, where they cannot be had. The resamples are the same for all runs, so that
+    differences between runs are paired.
     """
     from multitask_bert.utils.metrics import scores_of_sums
 
@@ -250,8 +256,21 @@ def _resampled(arms: Sequence[Arm], head: str) -> tuple[dict[tuple[str, str, int
         return {}, f"{head}: {metric} does not follow from sums over examples, so only the seeds count for it"
     if len({len(counts.rows_NK) for counts in counted.values()}) > 1:
         return {}, f"{head}: runs were tested on different numbers of examples, so only the seeds count for it"
+    by_seed: dict[int, set[str]] = {}  # what its runs were tested on
+    for arm in arms:
+        for seed, run in arm.runs.items():
+            if head in run.heads and (examples := run.tested_on.get(task_of(head))) is not None:
+                by_seed.setdefault(seed, set()).add(examples)
+    if any(len(of_seed) > 1 for of_seed in by_seed.values()):
+        return {}, f"{head}: runs of one seed were tested on different examples, so their gains are not paired"
+    note = ""
+    if len(set().union(*by_seed.values())) > 1:
+        note = (
+            f"{head}: each seed has test examples of its own, split off from train, which add to the differences "
+            f"between seeds; with split_seed=1 a new study has the same ones for all seeds"
+        )
     scores = resampled_scores([(one.rows_NK, partial(scores_of_sums, one)) for one in counted.values()])
-    return dict(zip(counted, scores, strict=True)), ""
+    return dict(zip(counted, scores, strict=True)), note
 
 
 def _collapses(arms: Sequence[Arm], head: str) -> Iterator[str]:

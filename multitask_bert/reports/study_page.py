@@ -52,10 +52,8 @@ def verdicts(report: StudyReport) -> Iterator[str]:
             yield f"With {CONTROLS[control]}, over {report.seeds} seeds:"
         for gain in gains:
             verdict = f"{gain.verdict} ({_needed(gain)})" if _needed(gain) else gain.verdict
-            yield (
-                f"  {gain.head} {gain.shown_partners}: "
-                f"{_points(gain.test.gain)} {_range(gain.test.over_both)}, {verdict}"
-            )
+            interval = f" {_over_both(gain)}" if _over_both(gain) else ""
+            yield f"  {gain.head} {gain.shown_partners}: {_points(gain.test.gain)}{interval}, {verdict}"
     for arm, why in report.missing.items():
         yield f"Missing: {arm}, {why}"
 
@@ -115,7 +113,7 @@ def _summary(report: StudyReport) -> Iterator[str]:
 def _gains(gains: Sequence[Gain], control: str) -> TextTable:
     rows = [
         (
-            gain.head, gain.shown_partners, gain.verdict, _points(gain.test.gain), _range(gain.test.over_both),
+            gain.head, gain.shown_partners, gain.verdict, _points(gain.test.gain), _over_both(gain),
             _range(gain.test.over_examples), _range(gain.test.over_seeds), _p(gain.corrected), _needed(gain),
         )
         for gain in gains
@@ -134,12 +132,19 @@ def _gains(gains: Sequence[Gain], control: str) -> TextTable:
     return TextTable(f"Gains over alone, with {CONTROLS[control]}", columns, rows, num_names=3, note=METHOD)
 
 
+def _over_both(gain: Gain) -> str:
+    """The interval by which the verdict goes; empty for equal scores, whose variance would be that of other arms."""
+    return "" if gain.test.is_equal else _range(gain.test.over_both)
+
+
 def _needed(gain: Gain) -> str:
     """What it takes to tell, as `needs 12 seeds or 4,300 examples`; empty where one can."""
     if gain.verdict != CANNOT_TELL:
         return ""
     if not gain.has_learned:
         return "the head learned nothing"
+    if gain.test.is_equal:
+        return "both scored the same with every seed"
     if gain.needed is None:
         return "no difference was seen"
     ways = [f"{gain.needed.seeds:,} seeds"] if gain.needed.seeds is not None else []

@@ -76,7 +76,8 @@ def _forest(gains: Sequence[Gain], control: str) -> Plot:
     for index, gain in enumerate(gains):
         color, test = COLORS[gain.verdict], gain.test
         for interval, offset, width, alpha in (
-            (test.over_both, 0.0, 2.2, 1.0), (test.over_examples, 0.2, 1.2, 0.8), (test.over_seeds, -0.2, 1.2, 0.45),
+            (None if test.is_equal else test.over_both, 0.0, 2.2, 1.0),
+            (test.over_examples, 0.2, 1.2, 0.8), (test.over_seeds, -0.2, 1.2, 0.45),
         ):  # fmt: skip
             if interval is not None:
                 axes.plot([100 * end for end in interval], [index + offset] * 2, color=color, lw=width, alpha=alpha)

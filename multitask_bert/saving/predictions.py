@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import logging
@@ -103,6 +104,20 @@ def read_predictions(folder: Path, name: str) -> Iterator[KeptExample]:
                 yield example
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(str(path), folder, error) from error
+
+
+def hashes_of_examples(folder: Path, name: str) -> dict[str, str]:
+    """By task, a hash of the examples of a set that a run has kept predictions of, in their order, without labels.
+
+    Empty if it has kept none. Raises InputError as `read_predictions` does.
+    """
+    if name not in sets_of(folder):
+        return {}
+    hashes: dict[str, Any] = {}
+    for one in read_predictions(folder, name):
+        content = json.dumps([one.text, one.text_pair, one.words, one.choices]).encode()
+        hashes.setdefault(one.task, hashlib.sha256()).update(content)
+    return {task: of_task.hexdigest() for task, of_task in hashes.items()}
 
 
 def read_heads(folder: Path) -> dict[str, dict[str, Head]]:

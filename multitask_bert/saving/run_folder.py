@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -29,11 +30,14 @@ from multitask_bert.utils.files import finite, read_json, short_name, shown, wri
 
 log = logging.getLogger(__name__)
 
-RESULTS, REPRODUCE = "results.json", "reproduce.yaml"
+RESULTS, REPRODUCE, LOG = "results.json", "reproduce.yaml", "run.log"
 PICTURES = "pictures.html"
 SWEEP = "sweep.json"  # in a sweep's folder: which study it is of
 HYDRA_CONFIG = Path(".hydra", "config.yaml")  # the config of a job, as Hydra saves it
 HYDRA_SETTINGS = Path(".hydra", "hydra.yaml")  # the config of Hydra itself
+BYTES_OF_LOG = 100_000  # at its end, which are searched for an error
+LOG_RECORD = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ [A-Z]+ [\w.]+: ")  # as `hydra.job_logging` formats it
+BAD_INPUT, ENDED_BY_ERROR = "error: ", "the run ended with an error"  # how the last record of a failed run begins
 
 
 def existing_run(config: ExperimentConfig) -> Path:
@@ -132,6 +136,23 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     results: dict[str, Any] = read_json(folder / RESULTS)
     return results
+
+
+def last_error(folder: Path) -> str | None:
+    """The error that ended a run, on one line, from its `run.log`; None: the log does not end with one."""
+    try:
+        with (folder / LOG).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - BYTES_OF_LOG))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    record = LOG_RECORD.split(text)[-1].rstrip()  # a run that was resumed has logged more after its error
+    if record.startswith(BAD_INPUT):
+        return record.removeprefix(BAD_INPUT).splitlines()[0]
+    if record.startswith(ENDED_BY_ERROR):
+        _, _, trace = record.rpartition("Traceback (most recent call last):\n")  # the last one of a chain
+        return next((line for line in trace.splitlines() if line and not line[0].isspace()), None)
+    return None
 
 
 def collapsed_heads(results: Mapping[str, Any]) -> list[str]:

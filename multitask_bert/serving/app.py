@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from multitask_bert.config.schema import ServeConfig
@@ -79,13 +78,11 @@ def make_app(predictor: Predictor, config: ServeConfig, *, name: str, examples: 
         await asyncio.to_thread(batcher.close)
 
     app = FastAPI(title=f"multitask_bert: {name}", lifespan=lifespan, docs_url=None, redoc_url=None)
-    if config.host in LOOPBACK:  # else a web page could reach the server under a host name of its own (DNS rebinding)
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
 
     @app.middleware("http")
     async def count(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
         started = time.perf_counter()
-        response = await proceed(request)
+        response = refusal_of_host(request, config) or await proceed(request)
         if request.url.path == "/predict":
             counts.add(response.status_code, time.perf_counter() - started)
         return response
@@ -144,6 +141,18 @@ def make_app(predictor: Predictor, config: ServeConfig, *, name: str, examples: 
     return app
 
 
+def refusal_of_host(request: Request, config: ServeConfig) -> Response | None:
+    """The answer to a request for another host, where only this machine is served; None: there is nothing to refuse.
+
+    Without it, a web page could reach the server under a host name of its own (DNS rebinding).
+    """
+    host = request.headers.get("host", "")
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
+    if config.host not in LOOPBACK or name in LOOPBACK:
+        return None
+    return JSONResponse({"error": f"the host {host} is not served; ask for {' or '.join(LOOPBACK)}"}, 400)
+
+
 PREDICT_SCHEMA = PredictRequest.model_json_schema()
 
 
@@ -162,7 +171,9 @@ async def read_request(request: Request, config: ServeConfig) -> PredictRequest:
     form = 'send {"inputs": ["a text", …], "tasks": […]}; tasks may be left out'
     try:
         content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise HTTPException(400, f"the request: lists or objects are nested too deeply; {form}") from None
+    except ValueError as error:
         raise HTTPException(400, f"the request is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise HTTPException(422, f"the request: must be an object; {form}")

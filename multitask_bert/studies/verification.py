@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from multitask_bert.config.checks import notes_on_tests_by_seed
 from multitask_bert.config.overrides import as_word
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, StudyConfig
 from multitask_bert.errors import InputError
@@ -129,6 +130,8 @@ def verify_study(config: ExperimentConfig, folder: Path, train: Train) -> Verifi
             f"name another, or remove it first"
         )
     console = Console()
+    for note in notes_on_tests_by_seed(config) if len(folders) > 1 else ():
+        console.say(f"Note: {note}")
     try:
         with sharing():
             for number, (seed, own) in enumerate(folders.items(), start=1):

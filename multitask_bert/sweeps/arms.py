@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from multitask_bert.config.checks import notes_on_tests_by_seed
 from multitask_bert.config.joined_tasks import GROUP, split_names
 from multitask_bert.config.overrides import as_value, keys_of, read_value
 from multitask_bert.config.schema import ExperimentConfig, TaskConfig
@@ -97,7 +98,7 @@ def plan_arms(
     fixed = [override for override in fixed if not _is_of_tasks(override)]
     arms, notes = _with_controls(sweeper, arms, fixed, compose, count_work)
     assert sweeper.arms is not None
-    return Arms(sweeper.arms, tasks, tuple(arms), tuple(fixed), tuple(notes))
+    return Arms(sweeper.arms, tasks, tuple(arms), tuple(fixed), (*notes, *notes_on_tests_by_seed(config)))
 
 
 def _check(sweeper: SweepConfig, tasks: Sequence[str], request: Request) -> None:

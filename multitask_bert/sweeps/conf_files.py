@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from multitask_bert.config.families import FAMILIES
+from multitask_bert.config.families import FAMILIES, TASKS
 from multitask_bert.errors import InputError
 from multitask_bert.trust.paths import is_own
 from multitask_bert.utils.files import sha256_of
@@ -41,14 +41,30 @@ def hash_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
-def refuse_changes(before: Mapping[str, str], now: Mapping[str, str], folders: Sequence[Path]) -> None:
-    """Refuse to resume a sweep whose config files changed.
+def takes_part(name: str, configs: Collection[str] | None) -> bool:
+    """Whether the file `number of the folder/path below it` can be read for one of `configs`, as in `tasks/ner`.
+
+    `configs` None: any file can be.
+    """
+    config = name.partition("/")[2].removesuffix(".yaml")
+    folder, _, family = config.partition("/")
+    return (
+        configs is None
+        or config in configs
+        or (folder == FAMILIES and any(other.startswith(f"{TASKS}/{family}_") for other in configs))
+    )
+
+
+def refuse_changes(
+    before: Mapping[str, str], now: Mapping[str, str], folders: Sequence[Path], configs: Collection[str] | None
+) -> None:
+    """Refuse to resume a sweep if config files changed that take part in the composition of its trials (`takes_part`).
 
     Raises:
         InputError: a file in one of `folders` was changed, added or removed since the study began.
     """
     changed: dict[str, list[str]] = {}
-    for name in sorted({name for name, _ in before.items() ^ now.items()}):
+    for name in sorted({name for name, _ in before.items() ^ now.items() if takes_part(name, configs)}):
         number, _, file = name.partition("/")
         folder = folders[int(number)] if int(number) < len(folders) else Path()
         changed.setdefault("conf/" if is_own(str(folder), ".") else f"{folder}/", []).append(file)

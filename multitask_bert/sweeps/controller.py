@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.config.overrides import as_value
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps import conf_files, trials
+from multitask_bert.sweeps import trials
 from multitask_bert.sweeps.cost_estimate import CostEstimate
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.progress import Progress
@@ -83,7 +83,7 @@ class Controller:
         with lock(spec.folder):
             storage = open_storage(spec.sweeper, spec.folder)
             study = open_study(storage, spec.sweeper, spec.attributes(), spec.folder)
-            conf_files.refuse_changes(study.user_attrs["conf_files"], spec.conf_files(), spec.conf)
+            spec.refuse_changed_files(study.user_attrs["conf_files"])
             if spec.config_values is not None and not study.get_trials(deepcopy=False):
                 study.enqueue_trial(dict(spec.config_values), user_attrs={HAS_CONFIG_VALUES: True})
             write_summary(study, spec.sweeper, spec.folder)
@@ -144,7 +144,7 @@ class Controller:
     def _next_batch(self) -> list[tuple[int, list[str]]]:
         """Numbers and overrides of the trials to launch next; empty if the study is complete."""
         sweeper, study = self.spec.sweeper, self.study
-        conf_files.refuse_changes(study.user_attrs["conf_files"], self.spec.conf_files(), self.spec.conf)
+        self.spec.refuse_changed_files(study.user_attrs["conf_files"])
         with lock(self.spec.folder):
             dead = trials.retry_the_dead(study, take_over=sweeper.take_over)
             if dead:

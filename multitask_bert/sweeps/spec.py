@@ -50,6 +50,7 @@ class SweepSpec:
     folder: Path
     conf: tuple[Path, ...]  # folders with configs
     groups: tuple[str, ...]  # names of the config groups, those that only some trials use included
+    configs: frozenset[str] | None  # what trials are composed from, as in `tasks/ner`; None: a function decides
     num_jobs: int  # trials in parallel
     threads_per_job: int | None  # None: no limit
     config: ExperimentConfig  # of the first probe
@@ -75,6 +76,10 @@ class SweepSpec:
 
     def conf_files(self) -> dict[str, str]:
         return conf_files.hash_files(self.conf, self.groups)
+
+    def refuse_changed_files(self, before: Mapping[str, str]) -> None:
+        """Refuse to resume a study, which has recorded the config files `before`; see `conf_files.refuse_changes`."""
+        conf_files.refuse_changes(before, self.conf_files(), self.conf, self.configs)
 
     def attributes(self) -> dict[str, Any]:
         """User attributes of the study."""
@@ -120,9 +125,11 @@ def make_spec(
         _check_key(dimension.key, config, groups)
     check_sampler_and_pruner(sweeper, request.dimensions)
     define = load_function(sweeper.function) if sweeper.function is not None else None
+    configs = set(config.hydra.runtime.files)
 
     def compose(overrides: Sequence[str]) -> ExperimentConfig:
         tree = loader.load_sweep_config(config, [*request.fixed, *overrides])
+        configs.update(tree.hydra.runtime.files)
         groups.extend(name.rpartition("/")[0] for name in tree.hydra.runtime.files if "/" in name)
         return check(tree)
 
@@ -151,6 +158,7 @@ def make_spec(
         folder=Path(config.hydra.sweep.dir).absolute(),
         conf=tuple(conf_files.folders_of(loader, config)),
         groups=tuple(dict.fromkeys(groups)),
+        configs=frozenset(configs) if define is None else None,
         num_jobs=num_jobs,
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,

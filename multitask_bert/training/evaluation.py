@@ -1,4 +1,6 @@
-"""Step 9 of the flow: logits become predictions, predictions become scores. One pass gives loss and scores."""
+"""Step 9 of the flow: logits become predictions, predictions become scores (named in metric_keys.py). One pass gives
+loss and scores.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from multitask_bert.data.batching import plan_evaluation
 from multitask_bert.data.loading import Loader
 from multitask_bert.data.splits import as_split, group_windows
 from multitask_bert.errors import InputError
-from multitask_bert.heads import Head, is_f1
+from multitask_bert.heads import Head
 from multitask_bert.heads.scoring import naming
 from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.model.devices import is_out_of_memory
@@ -46,9 +48,10 @@ class Evaluator:
         device: torch.device,
         before_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        self.model, self.pad_id, self.device, self.before_batch = model, pad_id, device, before_batch
-        self.tasks = config.tasks
-        self.batch_size, self.max_tokens = config.batching.eval_batch_size, config.batching.eval_max_tokens
+        self.model, self.tasks = model, config.tasks
+        self.options = PassOptions(
+            config.batching.eval_batch_size, config.batching.eval_max_tokens, pad_id, device, before_batch
+        )
 
     def evaluate_all(
         self, datasets: Mapping[str, Dataset[EncodedExample]], *, test: bool, trained: Collection[str] | None = None
@@ -80,22 +83,30 @@ class Evaluator:
         """What a task's heads predict for a split; in smaller batches where memory is short."""
         while True:
             try:
-                return predict_task(
-                    self.model, task_of(name), dataset,
-                    batch_size=self.batch_size, max_tokens=self.max_tokens, pad_id=self.pad_id, device=self.device,
-                    tune=tune, before_batch=self.before_batch,
-                )  # fmt: skip
+                return predict_task(self.model, task_of(name), dataset, self.options, tune=tune)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.max_tokens == 1:
+                if self.options.max_tokens == 1:
                     raise InputError(
                         f"evaluating {name}: out of memory; one example does not fit into the device's memory; set "
                         f"trainer.precision=bf16 or a smaller batching.max_length"
                     ) from None
-            self.max_tokens //= 2
-            log.warning("evaluation: out of memory; from here on batching.eval_max_tokens=%d", self.max_tokens)
-            empty_cache(self.device)
+            assert self.options.max_tokens is not None
+            self.options = replace(self.options, max_tokens=self.options.max_tokens // 2)
+            log.warning("evaluation: out of memory; from here on batching.eval_max_tokens=%d", self.options.max_tokens)
+            empty_cache(self.options.device)
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How a model passes over a data set."""
+
+    batch_size: int  # examples
+    max_tokens: int | None  # of a batch, padding included, that run at once; None: all
+    pad_id: int
+    device: torch.device
+    before_batch: Callable[[], None]  # what it raises ends the pass
 
 
 @dataclass(frozen=True)
@@ -139,10 +150,8 @@ def evaluate_task(
     `tune`: let heads choose what the config leaves open, such as thresholds, and look for heads that have learned
     nothing; for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
     """
-    found = predict_task(
-        model, task, dataset, batch_size=batch_size, max_tokens=max_tokens, pad_id=pad_id, device=device, tune=tune,
-        before_batch=before_batch,
-    )  # fmt: skip
+    options = PassOptions(batch_size, max_tokens, pad_id, device, before_batch)
+    found = predict_task(model, task, dataset, options, tune=tune)
     if tune:
         tune_heads(model, {task: found})
     return score_task(model, found, tune=tune, intervals=intervals, joint_accuracy=joint_accuracy)
@@ -150,31 +159,22 @@ def evaluate_task(
 
 @torch.inference_mode()
 def predict_task(
-    model: MultiTaskModel,
-    task: str,
-    dataset: Dataset[EncodedExample],
-    *,
-    batch_size: int,
-    max_tokens: int | None,
-    pad_id: int,
-    device: torch.device,
-    tune: bool,
-    before_batch: Callable[[], None],
+    model: MultiTaskModel, task: str, dataset: Dataset[EncodedExample], options: PassOptions, *, tune: bool
 ) -> Predicted:
-    """One pass over a data set; the options are those of `evaluate_task`.
+    """Predict a data set in one pass; `tune` as in `evaluate_task`.
 
     Of several processes, each takes a share of the batches, and all get the result of the whole.
     """
     heads = model.heads[task]
-    batches = plan_evaluation(as_split(dataset).lengths(), batch_size, max_tokens)
+    batches = plan_evaluation(as_split(dataset).lengths(), options.batch_size, options.max_tokens)
     loss_sums: dict[str, float] = dict.fromkeys(heads, 0.0)
     counts: dict[str, int] = dict.fromkeys(heads, 0)
-    frequencies = {name: _frequency_logits(head, device) for name, head in heads.items()} if tune else {}
+    frequencies = {name: _frequency_logits(head, options.device) for name, head in heads.items()} if tune else {}
     frequency_sums: dict[str, float] = {name: 0.0 for name, logits_1L in frequencies.items() if logits_1L is not None}
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
 
     with evaluating(model):
-        own = _run_batches(model, task, dataset, batches, frequencies, max_tokens, pad_id, device, before_batch)
+        own = _run_batches(model, task, dataset, batches, frequencies, options)
         for number, results in _of_all_processes(own):
             for name, result in results.items():
                 loss_sums[name] += result.loss_sum
@@ -207,10 +207,7 @@ def _run_batches(
     dataset: Dataset[EncodedExample],
     batches: Sequence[list[int]],
     frequencies: Mapping[str, torch.Tensor | None],
-    max_tokens: int | None,
-    pad_id: int,
-    device: torch.device,
-    before_batch: Callable[[], None],
+    options: PassOptions,
 ) -> Iterator[tuple[int, dict[str, HeadResult]]]:
     """The number of each batch, and what each head gives for it; of several processes, of this one's share.
 
@@ -218,13 +215,13 @@ def _run_batches(
     """
     ranks = this_run()
     if ranks.size > 1:
-        before_batch()  # also in a process without a batch
+        options.before_batch()  # also in a process without a batch
     own = range(ranks.rank, len(batches), ranks.size)
-    loaded = Loader({task: dataset}, pad_id=pad_id).load([{task: batches[number]} for number in own])
+    loaded = Loader({task: dataset}, pad_id=options.pad_id).load([{task: batches[number]} for number in own])
     for number, (batch,) in zip(own, loaded, strict=True):
-        before_batch()
-        moved = batch.to(device)
-        outputs = model(moved, max_tokens=max_tokens)
+        options.before_batch()
+        moved = batch.to(options.device)
+        outputs = model(moved, max_tokens=options.max_tokens)
         results = {}
         for name, head in model.heads[task].items():
             output, target = outputs[task, name], batch.targets[task, name]
@@ -363,54 +360,3 @@ def all_right(
         for n, example in enumerate(examples)
         if all(example.labels[name] is not None for name in heads)
     ]
-
-
-def gather_metrics(results: Mapping[str, TaskResult], weights: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """The scores by the keys of a run: `eval_<task>_<head>_<metric>`, `eval_<task>_loss`, `eval_loss`, the two means,
-    and `eval_<task>_joint_accuracy` where the task asks for it (it counts in neither mean).
-
-    Named test sets and pooled scores (`task.name`, `task.pooled`) count in no mean and have no loss here.
-    A task's loss is the weighted sum of its heads' mean losses; `eval_loss` is the mean over tasks; `eval_mean_f1`
-    the mean of the F1 of every head that has one (the first metric that is an F1); `eval_mean_score` the mean
-    headline score.
-    """
-    metrics: dict[str, float] = {}
-    f1s: list[float] = []
-    headlines: list[float] = []
-    task_losses: list[float] = []
-    for task, result in results.items():
-        is_counted = task == task_of(task)
-        for head, scores in result.scores.items():
-            metrics |= {f"eval_{task}_{head}_{name}": score for name, score in scores.items()}
-            if not is_counted:
-                continue
-            f1s += [score for name, score in scores.items() if is_f1(name)][:1]
-            headlines.append(next(iter(scores.values())))
-        if result.joint_accuracy is not None:
-            metrics[f"eval_{task}_joint_accuracy"] = result.joint_accuracy
-        if is_counted:
-            task_losses.append(sum(weights[task, head] * loss for head, loss in result.losses.items()))
-            metrics[f"eval_{task}_loss"] = task_losses[-1]
-    if task_losses:
-        metrics["eval_loss"] = sum(task_losses) / len(task_losses)
-    if f1s:
-        metrics["eval_mean_f1"] = sum(f1s) / len(f1s)
-    if headlines:
-        metrics["eval_mean_score"] = sum(headlines) / len(headlines)
-    return metrics
-
-
-def gather_intervals(results: Mapping[str, TaskResult]) -> dict[str, tuple[float, float]]:
-    """The 95% intervals, by the keys of their scores."""
-    intervals = {
-        f"eval_{task}_{head}_{next(iter(result.scores[head]))}": interval
-        for task, result in results.items()
-        for head, interval in result.intervals.items()
-    }
-    joint = {f"eval_{task}_joint_accuracy": result.joint_interval for task, result in results.items()}
-    return intervals | {key: interval for key, interval in joint.items() if interval is not None}
-
-
-def as_test(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics of a test set with `test_…` keys instead of `eval_…`, for logs that hold both."""
-    return {key.replace("eval_", "test_", 1): value for key, value in metrics.items()}

@@ -66,8 +66,10 @@ def config_to_retrain(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
     return replace(config, resume=False, batching=batching, trainer=trainer)
 
 
-def judge_out_of_sample(config: ExperimentConfig, num_folds: int, say: Say) -> Judged:
+def judge_out_of_sample(config: ExperimentConfig, num_folds: int, say: Say, *, cost: str | None = None) -> Judged:
     """Train `num_folds` models, each without one fold of every task's train, which it then judges.
+
+    `cost`: of the training, said before it begins; None: it is not said.
 
     Raises:
         InputError: a task has fewer texts than folds.
@@ -82,6 +84,8 @@ def judge_out_of_sample(config: ExperimentConfig, num_folds: int, say: Say) -> J
             in_fold[task] = [index for index, other in enumerate(folds) if other == fold]
             rest = [index for index, other in enumerate(folds) if other != fold]
             trainer.train_datasets[task] = SplitSubset(split, rest)
+        if fold == 0 and cost is not None:  # the folds have not been refused
+            say(cost)
         say(f"fold {fold + 1} of {num_folds}: training on the others")
         trainer.train()
         for task, indices in in_fold.items():

@@ -29,8 +29,8 @@ from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoint import capture, restore, rng_tensors, share_checkpoint
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
 from multitask_bert.training.data_parallel import check_start
-from multitask_bert.training.evaluation import gather_metrics
 from multitask_bert.training.gradient_cosines import GradientCosines
+from multitask_bert.training.metric_keys import gather_metrics
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.recovery import Recovery
 from multitask_bert.training.steps import StepLosses, steps_at

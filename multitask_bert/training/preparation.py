@@ -76,7 +76,7 @@ def to_device(model: MultiTaskModel, config: ExperimentConfig) -> torch.device:
 
 def _process(config: ExperimentConfig, tokenizer: Any) -> ProcessedData:
     processor = DataProcessor(
-        config.tasks, data_root=config.data_root, seed=config.seed, cache=Cache.from_environment(),
+        config.tasks, data_root=config.data_root, seed=config.seed_of_splits, cache=Cache.from_environment(),
         num_processes=config.batching.encoding_processes,
     )  # fmt: skip
     strides = window_strides(config)
@@ -103,5 +103,5 @@ def _key_of_data(config: ExperimentConfig) -> str:
         for head in task["heads"].values():
             for field in WITHOUT_EFFECT:
                 del head[field]
-    options = [config.data_root, config.seed, config.batching.max_length, window_strides(config)]
+    options = [config.data_root, config.seed_of_splits, config.batching.max_length, window_strides(config)]
     return json.dumps([tasks, *options], sort_keys=True)

@@ -34,8 +34,8 @@ from multitask_bert.tracking.console import Console
 from multitask_bert.training import provenance
 from multitask_bert.training.calibration import calibrated_heads, describe_calibration
 from multitask_bert.training.collapse import CollapsedError, prepare_restart, read_restart, restarted
-from multitask_bert.training.evaluation import gather_intervals
 from multitask_bert.training.loop import Stopped
+from multitask_bert.training.metric_keys import gather_intervals
 from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.output import RunOutput, Watcher
 from multitask_bert.training.trainer import Trainer

@@ -23,8 +23,9 @@ from multitask_bert.tracking.reporter import Reporter
 from multitask_bert.train_state import TrainState
 from multitask_bert.training.balancing import config_weights, head_weights, make_balancer
 from multitask_bert.training.best_per_head import BestPerHead
-from multitask_bert.training.evaluation import Evaluator, as_test, gather_metrics
+from multitask_bert.training.evaluation import Evaluator
 from multitask_bert.training.loop import Stopped, training_loop
+from multitask_bert.training.metric_keys import as_test, gather_metrics
 from multitask_bert.training.optimization import check_optimizer
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.preparation import prepare, to_device

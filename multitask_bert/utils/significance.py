@@ -53,6 +53,7 @@ class GainTest:
     over_seeds: Interval | None  # 95%, the examples as they are; None for one seed
     over_both: Interval | None  # 95%, by which the verdict goes
     p_value: float  # two-sided, before any correction
+    is_equal: bool = False  # both scored the same with every seed and in every resample, which no variance explains
 
 
 def resampled_scores(
@@ -118,12 +119,14 @@ def gain_test(
     error = math.sqrt(variance)
     p_value = float(2 * t.sf(abs(gain) / error, freedom)) if error > 0 else float(gain == 0)
     has_variance = num_seeds > 1 or resampled_R is not None
+    is_equal = not differences.any() and (resampled_R is None or not resampled_R.any())
     return GainTest(
         gain, num_seeds, None if resampled_R is None else num_examples, example_variance, seed_variance,
         over_examples=None if resampled_R is None else percentile_interval(resampled_R),
         over_seeds=interval_of_mean(differences.tolist()),
         over_both=_t_interval(gain, error, freedom) if has_variance else None,
         p_value=p_value,
+        is_equal=is_equal,
     )  # fmt: skip
 
 

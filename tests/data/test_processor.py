@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multitask_bert.config.schema import HeadConfig, TaskConfig
+from multitask_bert.config.schema import HeadConfig, SourceConfig, TaskConfig
 from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor, SplitReport
 from multitask_bert.errors import InputError
@@ -31,6 +31,18 @@ def test_orphan_i_tags_are_accepted_in_iob2(tmp_path: Path, tokenizer: Any) -> N
     assert [head.labels.names[value] for value in example.targets["entities"].values] == [
         "I-PER", "O", "I-LOC", "B-PER", "I-LOC",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_one_split_alone_is_read_from_its_file_or_the_embedded_samples(
+    split: str, tmp_path: Path, tokenizer: Any
+) -> None:
+    samples = TaskConfig(SourceConfig("samples", samples="sentiment"), {"head": HeadConfig("classification")})
+    own_files = make_task(tmp_path, "csv", {"train": CSV["train"], split: CSV[split]})  # the third is split off
+    for task, labels in ((samples, ("negative", "positive")), (own_files, ("bad", "good"))):
+        heads = {"mine": {name: make_head(head, LabelSet(labels)) for name, head in task.heads.items()}}
+        data = make_processor(task, known_heads=heads, splits=(split,)).process(tokenizer, max_length=16)
+        assert [(report.split, report.was_cut_from_train) for report in data.reports] == [(split, False)]
 
 
 def test_a_bad_second_task_is_refused_before_the_first_is_encoded(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.data.splits import as_split
 from multitask_bert.data.splitting import draw, split_off
 from multitask_bert.data.text_keys import text_key
 from multitask_bert.records import Example
+from multitask_bert.training.preparation import prepare
 
 
 def texts(*labelled: tuple[str, Any]) -> list[Example]:
@@ -61,6 +64,18 @@ def test_every_class_gives_its_share_and_the_whole_gives_the_fraction(fraction: 
     assert abs(len(part) - fraction * sum(sizes.values())) <= 0.5
     for label, size in sizes.items():
         assert abs(labels_of(part)[label] - fraction * size) <= 1
+
+
+def test_the_seed_of_splits_is_the_runs_unless_it_has_its_own(make_config: Callable[..., ExperimentConfig]) -> None:
+    def test_texts(seed: int, split_seed: int | None) -> list[str]:
+        config = make_config("mood", seed=seed)
+        config.split_seed = split_seed
+        config.tasks["mood"].source.test = None
+        config.tasks["mood"].source.test_fraction = 0.3
+        return [example.text for example in as_split(prepare(config).data.test["mood"]).examples()]
+
+    assert test_texts(1, None) == test_texts(1, 1) == test_texts(2, 1)
+    assert test_texts(2, None) == test_texts(7, 2) != test_texts(1, None)
 
 
 def test_a_split_is_the_same_for_the_same_seed_and_another_for_another() -> None:

@@ -19,12 +19,7 @@ from tests.export.run_of_all_heads import make_run
 
 pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    make_run(folder, tokenizer, names=("moods", "people"))
-    return folder
+TASKS = ("moods", "people")  # of the run
 
 
 def exporting_of(run: Path, **fields: Any) -> ExperimentConfig:

@@ -30,6 +30,7 @@ from tests.export.run_of_all_heads import TEXTS, make_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*Any type hint is inferred:UserWarning")  # when MLflow loads it
 
+TASKS = ("moods", "people")  # of the run
 INPUTS: list[Any] = [*TEXTS[:5], {"text": TEXTS[5], "id": 7}, {"words": TEXTS[6].split()}, ""]
 
 
@@ -45,13 +46,6 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    make_run(folder, tokenizer, names=("moods", "people"))
-    return folder
 
 
 def exporting_of(run: Path, **fields: Any) -> ExperimentConfig:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,8 +38,7 @@ INPUTS: list[Any] = [
     {"words": TEXTS[0].split()},
     "",
 ]
-# ALBERT's pooler is a bare linear layer, on which no head of ours can be trained.
-GRAPHS = [(family, "mean" if family == "albert" else "pooler") for family in (*SHAPES, "deberta-v2")]
+GRAPHS = [(family, "pooler") for family in (*SHAPES, "deberta-v2")]
 GRAPHS += [("bert", "mean"), ("bert", "max"), ("bert", "cls")]
 WITHOUT_US = """
 import sys
@@ -50,13 +52,6 @@ import json
 from predict import predict
 print(json.dumps([predict(*texts) for texts in json.loads({texts!r})]))
 """
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    make_run(folder, tokenizer)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +169,31 @@ def test_script_in_the_folder_predicts_as_we_do_without_torch_and_transformers(r
     assert [one["likeness/head"] for one in found[len(TEXTS) :]] == pytest.approx(values, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((["a", "b"],), "give predict one text or a pair"),
+        ((), "give predict one text or a pair"),
+        (("a", "b", "c"), "give predict one text or a pair"),
+        (("a", "b"), "a pair was given, but every head of this model needs one text"),
+    ],
+)
+def test_script_in_the_folder_refuses_what_no_head_reads(
+    given: tuple[Any, ...], message: str, tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "onnx.json").write_text(
+        '{"max_length": 9, "heads": {"moods/head": {"num_texts": 1}}}', encoding="utf-8"
+    )
+    session = SimpleNamespace(InferenceSession=lambda *given, **options: None)  # nothing is computed
+    monkeypatch.setitem(sys.modules, "onnxruntime", session)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    script = tmp_path / "predict.py"
+    script.write_bytes((files("multitask_bert") / "export" / "templates" / "predict.py").read_bytes())
+    with pytest.raises((TypeError, ValueError), match=message):
+        runpy.run_path(str(script))["predict"](*given)
+
+
 @pytest.mark.slow
 def test_in_8_bits_an_answer_does_not_depend_on_the_other_texts_of_its_batch(in_8_bits: Path) -> None:
     together = list(Predictor.load(in_8_bits, backend="onnx", batch_size=32).predict(INPUTS))
@@ -228,6 +248,11 @@ def test_damaged_export_is_refused_by_the_name_of_its_file(exported: Path, tmp_p
 def test_folder_without_a_graph_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no model\.onnx.*action=export run_dir=.* format=onnx"):
         Predictor.load(tmp_path, backend="onnx")
+
+
+def test_backend_on_cpus_refuses_another_device(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trainer\.device=cuda: backend=onnx computes on the CPU; leave it out"):
+        Predictor.load(tmp_path, backend="onnx", device="cuda")
 
 
 def test_unknown_backend_is_refused_with_the_choices(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from multitask_bert.model.encoder import (
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.utils.files import sha256_of
 from tests.conftest import PACKAGED, TINY
+from tests.model.tiny_encoders import make_encoder
 
 
 @pytest.fixture
@@ -52,6 +53,16 @@ def test_an_encoder_in_a_directory_gives_the_hidden_states_of_automodel(folder: 
     input_ids_BS = torch.tensor([[101, 2023, 102]])
     expected = theirs(input_ids=input_ids_BS).last_hidden_state
     assert torch.equal(ours(input_ids=input_ids_BS).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("family", ["albert", "bert", "electra", "roberta"])
+def test_the_pooled_first_token_is_what_the_family_itself_pools(family: str) -> None:
+    own = make_encoder(family)
+    with torch.no_grad():
+        output = own.backbone(input_ids=torch.tensor([[2, 17, 23, 3], [2, 40, 41, 3]]))
+        expected = getattr(output, "pooler_output", None)  # ELECTRA has no pooler
+        first_MH = output.last_hidden_state[:, 0]
+        torch.testing.assert_close(own.pool(first_MH), first_MH if expected is None else expected)
 
 
 def test_an_encoder_from_the_model_of_a_run_is_the_one_that_was_trained(tmp_path: Path, tokenizer: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from multitask_bert.config.checks import check
 from multitask_bert.config.overrides import quote_compared_runs, read_value
-from multitask_bert.config.schema import ExperimentConfig, HeadConfig
+from multitask_bert.config.schema import ExperimentConfig, HeadConfig, ModelConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
@@ -146,7 +146,8 @@ def test_runs_tested_on_other_examples_are_refused_with_the_way_out(tmp_path: Pa
     a = run_of(tmp_path / "a", {"t": [RIGHT, RIGHT]})
     other_text = refusal(a, run_of(tmp_path / "b", {"t": [RIGHT, RIGHT]}, texts="other"))
     assert "t, test: the runs were tested on other examples: example 1 is t.tsv:0" in other_text
-    assert "it depends on the seed: give the task a test file (tasks.<task>.source.test=FILE)" in other_text
+    assert "it depends on the seed: train both with the same split_seed, or give the task a test file" in other_text
+    assert "(tasks.<task>.source.test=FILE)" in other_text
     other_label = refusal(a, run_of(tmp_path / "c", {"t": [RIGHT, ("no", "no")]}))
     assert "tested on other labels: example 2 is t.tsv:1" in other_label
     shorter = refusal(a, run_of(tmp_path / "d", {"t": [RIGHT]}))
@@ -170,7 +171,7 @@ def test_what_is_no_run_or_has_no_test_predictions_is_refused(tmp_path: Path) ->
         ("a", "action=compare needs two runs, as in run_dir=A,B, not 1"),
         ("a,b,c", "not 3; a table of many runs is made by action=report"),
         ("a,./a", "these are one run"),
-        (None, "run_dir: action=compare needs"),
+        (None, "run_dir: action=compare needs the folders of two runs"),
     ],
 )
 def test_anything_but_two_runs_is_refused_before_anything_is_read(run_dir: str | None, told: str) -> None:
@@ -179,13 +180,25 @@ def test_anything_but_two_runs_is_refused_before_anything_is_read(run_dir: str |
 
 
 def test_two_runs_need_no_quotes_on_the_command_line() -> None:
-    arguments = ["action=compare", "run_dir=out/a b,out/c+d"]
-    quoted = quote_compared_runs(arguments)
-    assert quoted[0] == arguments[0]
-    assert str(read_value(quoted[1].removeprefix("run_dir="))) == "out/a b,out/c+d"
-    assert quote_compared_runs(quoted) == quoted
+    for given in ("out/a b,out/c+d", "[out/a b,out/c+d]"):
+        arguments = ["action=compare", f"run_dir={given}"]
+        quoted = quote_compared_runs(arguments)
+        assert quoted[0] == arguments[0]
+        assert str(read_value(quoted[1].removeprefix("run_dir="))) == "out/a b,out/c+d"
+        assert quote_compared_runs(quoted) == quoted
     sweep = ["-m", "action=evaluate", "run_dir=a,b"]
     assert quote_compared_runs(sweep) == sweep
+
+
+@pytest.mark.parametrize("action", ["serve", "predict", "diagnose"])
+def test_other_actions_refuse_two_runs(action: str, tmp_path: Path) -> None:
+    quoted = quote_compared_runs([f"action={action}", "run_dir=a,b"])[1]
+    two = str(read_value(quoted.removeprefix("run_dir=")))
+    with pytest.raises(InputError, match=rf"run_dir=a,b: there is no such folder, and action={action} works on one"):
+        check(ExperimentConfig(action=action, run_dir=two, input="-"))
+    (tmp_path / "a,b").mkdir()  # one folder of such a name
+    model = ModelConfig("bert")
+    check(ExperimentConfig(action=action, run_dir=str(tmp_path / "a,b"), input="-", model=model))
 
 
 def test_texts_and_labels_never_become_html_or_markdown(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -266,6 +267,7 @@ def test_a_finished_run_is_diagnosed_with_folds_and_a_data_map(
     printed = capsys.readouterr().out
     cost = "diagnose.folds=2: trains 2 models, each without 1/2 of train"
     assert printed.index(cost) < printed.index("fold 1 of 2")
+    assert re.search(r"test: mood\.\w+: \d+ errors in \d+ examples\n", printed)  # a table has the kinds
     values = json.loads((tmp_path / "out" / "diagnosis.json").read_text(encoding="utf-8"))
     assert [(one["set"], one["task"]) for one in values["heads"]] == [
         ("dev", "mood"), ("dev", "people"), ("test", "mood"), ("test", "people"),
@@ -278,6 +280,7 @@ def test_a_finished_run_is_diagnosed_with_folds_and_a_data_map(
     config.diagnose = DiagnoseConfig(folds=1000)
     with pytest.raises(InputError, match=r"diagnose\.folds=1000: task .* has only .* different training texts"):
         actions.diagnose(config, tmp_path / "again")
+    assert "diagnose.folds" not in capsys.readouterr().out
     assert not (tmp_path / "again").exists()
 
 

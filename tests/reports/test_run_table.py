@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from multitask_bert import actions
+from multitask_bert.command_line.ending import errors_in_run_log
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.reports.run_curves import Curves, curves_of
 from multitask_bert.reports.run_table import FinishedRun, SkippedRun, read_runs, runs_in, tables_of, write_run_table
+from multitask_bert.utils.visible import VisibleFormatter
+from tests.composing import CONF
 from tests.reports.sweep_studies import check_page
 
 TASKS = {"ner": {"heads": {"h": {"type": "tagging"}, "h_x": {"type": "tagging"}}}}
@@ -79,6 +88,54 @@ def test_broken_and_unfinished_runs_are_named_and_skipped(tmp_path: Path) -> Non
     assert "reproduce.yaml" in reasons["garbled"]
 
 
+@contextmanager
+def logging_as_a_job(folder: Path) -> Iterator[None]:
+    """Write run.log in the format of Hydra's configuration."""
+    conf = yaml.safe_load((CONF / "hydra_settings.yaml").read_text(encoding="utf-8"))
+    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler.setFormatter(VisibleFormatter(conf["hydra"]["job_logging"]["formatters"]["simple"]["format"]))
+    log = logging.getLogger("multitask_bert")
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()
+
+
+def test_a_run_that_failed_is_told_apart_from_one_that_runs_or_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Settings:
+        mode = RunMode.MULTIRUN
+
+    monkeypatch.setattr(HydraConfig, "get", Settings)
+    for name, error in {
+        "bad_data": InputError("ner/train.txt:3: tag 'B_LOC' is not IOB2\nand more"),
+        "bug": RuntimeError("a tensor is missing\nsecond line"),
+        "resumed": InputError("no test set"),
+        "stopped": KeyboardInterrupt(),
+    }.items():
+        folder = run_of(tmp_path / name, is_finished=False)
+        with logging_as_a_job(folder), suppress(InputError, RuntimeError, KeyboardInterrupt):
+            logging.getLogger("multitask_bert.cli").info("error: of an earlier start")
+            logging.getLogger("multitask_bert.cli").info("the data was read")
+            with errors_in_run_log():
+                raise error from ValueError("its cause\nin two lines")
+    with logging_as_a_job(tmp_path / "resumed"):
+        logging.getLogger("multitask_bert.cli").info("the data was read")
+    runs = read_runs(tmp_path)
+    assert {run.name: run.reason.partition(": it is")[0] for run in runs if isinstance(run, SkippedRun)} == {
+        "bad_data": "it failed: ner/train.txt:3: tag 'B_LOC' is not IOB2",
+        "bug": "it failed: RuntimeError: a tensor is missing",
+        "resumed": "it has no results.json",
+        "stopped": "it has no results.json",
+    }
+
+
 def test_seeds_of_a_trial_are_runs_and_the_trial_and_other_actions_are_none(tmp_path: Path) -> None:
     trial = run_of(tmp_path / "trial", is_finished=False)
     (trial / "results.json").write_text('{"metrics": {"eval": {}}, "seeds": {}}', encoding="utf-8")
@@ -134,9 +191,12 @@ def test_a_curve_stands_on_the_page_and_as_a_picture(tmp_path: Path) -> None:
 def test_the_report_of_a_folder_of_runs_is_written_by_the_action(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_of(tmp_path / "runs" / "one")
+    run_of(tmp_path / "runs" / "one", seed=1)
+    run_of(tmp_path / "runs" / "two", seed=2, optimizer={"lr": 0.1})
     actions.report(ExperimentConfig(action="report", run_dir=str(tmp_path / "runs")), tmp_path / "out")
-    assert "Runs: one: test_ner_h_f1 0.5000 [0.4500, 0.5500]" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Runs: one seed=1 optimizer.lr=5e-05: test_ner_h_f1 0.5000 [0.4500, 0.5500]" in printed
+    assert "Runs: two seed=2 optimizer.lr=0.1: test_ner_h_f1" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs.html", "runs.md", "runs.csv"}
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds neither a sweep nor finished runs"):

@@ -118,7 +118,31 @@ def test_the_page_and_the_tables_stand_alone_and_say_the_verdicts(tmp_path: Path
     assert r"a.h & + b & helps & +20.0 &" in (tmp_path / "tables.tex").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["gains"][0]["verdict"] == HELPS
     assert "  a.h + b: +20.0 [15" in "\n".join(verdicts(report))
+    assert "  b.h + a: +0.0, cannot tell (both scored the same with every seed)" in list(verdicts(report))
     assert "| a+b | recipe | a.h | 2.0 | 2.0 |" in (tmp_path / "tables.md").read_text(encoding="utf-8")  # the regret
+
+
+@pytest.mark.parametrize(
+    ("differs", "note", "are_paired"),
+    [
+        ("nowhere", None, True),
+        ("seed", "a.h: each seed has test examples of its own, split off from train, which add", True),
+        ("arm", "a.h: runs of one seed were tested on different examples, so their gains are not paired", False),
+    ],
+)
+def test_gains_are_paired_over_the_same_examples_only(
+    tmp_path: Path, differs: str, note: str | None, are_paired: bool
+) -> None:
+    made = MadeStudy(tmp_path, "transfer", {"a": {"a": 0.6}, "a+b": {"a": 0.8}})
+    for folder in tmp_path.glob("trial_*/seed_*"):
+        words = {"nowhere": "", "seed": folder.name, "arm": folder.parent.name}[differs]
+        lines = [{"task": "a", "where": f"a.tsv:{n}", "text": f"{n} {words}", "heads": {}} for n in range(NUM_EXAMPLES)]
+        (folder / "predictions").mkdir()
+        text = "\n".join(map(json.dumps, lines)) + "\n"
+        (folder / "predictions" / "test.jsonl").write_text(text, encoding="utf-8")
+    report = made.read()
+    assert [one.startswith(note or "-") for one in report.notes] == [True] * (note is not None)
+    assert [gain.test.over_examples is not None for gain in report.gains] == [are_paired]
 
 
 def test_a_failed_arm_is_named_and_the_others_are_compared(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ NUM_STEPS = 18  # of `make_config()`: 2 epochs of 5 and 4 batches
 
 def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
     """Ask the run to stop in the evaluation after this step, before its batch `number`, from 1 on."""
-    heed_stop = trainer.evaluator.before_batch
+    evaluator = trainer.evaluator
+    heed_stop = evaluator.options.before_batch
     seen = itertools.count(1)
 
     def ask_and_heed() -> None:
@@ -41,7 +42,7 @@ def stop_before_batch(trainer: Trainer, number: int, step: int) -> None:
             trainer.ask_to_stop("SIGTERM")
         heed_stop()
 
-    trainer.evaluator.before_batch = ask_and_heed
+    evaluator.options = replace(evaluator.options, before_batch=ask_and_heed)
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (9,), (10, 13), (17,), (18,)])

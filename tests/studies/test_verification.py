@@ -87,6 +87,19 @@ def test_an_expected_score_that_no_run_reports_is_named(config: ExperimentConfig
         compare(config, {7: {"test": {"eval_loss": 1.0}}})
 
 
+@pytest.mark.parametrize(("split_seed", "is_noted"), [(None, True), (7, False)])
+def test_seeds_with_test_sets_of_their_own_are_noted(
+    config: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], split_seed: int | None, is_noted: bool
+) -> None:
+    def train(own: ExperimentConfig, folder: Path) -> None:
+        (folder / "results.json").write_text(json.dumps({"metrics": {"test": {KEY: 0.5}}}), encoding="utf-8")
+
+    config.tasks["mood"].source.test = None
+    verify_study(replace(config, split_seed=split_seed), tmp_path, train)
+    note = "Note: each seed splits another test set off from train for mood; split_seed=1 keeps it the same"
+    assert (note in capsys.readouterr().out) == is_noted
+
+
 # The whole path
 
 

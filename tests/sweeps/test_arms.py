@@ -65,6 +65,19 @@ def trained_sets(training: FakeTraining) -> set[str]:
     return {"+".join(name for name, one in config.tasks.items() if one.source.has_train) for config, _ in training.runs}
 
 
+@pytest.mark.parametrize(("given", "is_noted"), [((), True), (("split_seed=1",), False)])
+def test_a_study_notes_that_each_seed_splits_off_another_test_set(
+    given: tuple[str, ...], is_noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("conf/tasks/yor.yaml")
+    path.write_text(path.read_text(encoding="utf-8").replace(", test: test.txt", ""), encoding="utf-8")
+    run_line(*command("sweep=transfer", "tasks=swa+yor", *given))
+    note = (
+        "Note: each seed splits another test set off from train for yor; split_seed=1 keeps it the same for all seeds"
+    )
+    assert (note in " ".join(capsys.readouterr().out.split())) == is_noted
+
+
 def test_transfer_trains_each_task_alone_each_pair_and_all_over_the_seeds(fake_training: FakeTraining) -> None:
     run_line(*command("sweep=transfer", "tasks=swa+hau+yor", f"{S}controls=[recipe]"))
     assert trained_sets(fake_training) == {"hau", "swa", "yor", "hau+swa", "hau+yor", "swa+yor", "hau+swa+yor"}

@@ -147,3 +147,27 @@ def test_a_change_in_the_configs_is_refused_during_a_sweep_and_when_it_goes_on(
     fake_training.score = lambda config, step: 0.5
     run_line(*arguments)
     assert states_of(study_in(FOLDER)) == ["complete"] * 3
+
+
+def test_a_file_counts_as_changed_only_if_trials_are_composed_from_it(
+    tmp_path: Path, fake_training: FakeTraining
+) -> None:
+    mine = tmp_path / "mine"
+    for name in ("experiment/fast", "experiment/other", "tasks/other"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / f"{name}.yaml").write_text("# @package _global_\ntrainer: {max_steps: 5}\n")
+    arguments = ("--config-dir", str(mine), *COMMAND, "experiment=fast")
+    run_line(*arguments, f"{S}n_trials=1")
+    (mine / "experiment" / "other.yaml").write_text("seed: 1\n")  # changed
+    (mine / "tasks" / "other.yaml").unlink()
+    (mine / "tasks" / "mood.yaml").write_text("mood: {}\n")
+    run_line(*arguments, f"{S}n_trials=2")
+    assert len(study_in(FOLDER).trials) == 2
+
+    def score(config: object, step: int) -> float:
+        (mine / "tasks" / "ner.yaml").write_text((CONF / "tasks" / "ner.yaml").read_text())
+        return 0.5
+
+    fake_training.score = score  # during a trial, the user adds a file that would be read in place of ours
+    assert "tasks/ner.yaml changed since this sweep began" in error_of(*arguments, f"{S}n_trials=4")
+    assert len(study_in(FOLDER).trials) == 3

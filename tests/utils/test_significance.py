@@ -80,6 +80,9 @@ def test_equal_trainings_have_no_gain_and_nothing_would_tell_them_apart() -> Non
     test = gain_test([0.0, 0.0, 0.0], first - second, num_examples=NUM_EXAMPLES)
     assert (test.gain, test.p_value, test.over_examples, test.over_both) == (0.0, 1.0, (0.0, 0.0), (0.0, 0.0))
     assert needed(test, num_tests=3) is None
+    assert test.is_equal
+    assert not gain_test([0.0, 0.0, 0.1], first - second, num_examples=NUM_EXAMPLES).is_equal
+    assert not gain_test([0.0, 0.0, 0.0], second, num_examples=NUM_EXAMPLES).is_equal
 
 
 def test_without_examples_the_test_is_the_paired_t_test_over_seeds() -> None:

@@ -20,6 +20,11 @@ SESSION = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPU
 
 def predict(*texts: str) -> dict[str, Any]:
     """By `task/head`, what the heads over one text (two texts) predict; of a choice head, the logit of this choice."""
+    if not all(isinstance(text, str) for text in texts) or len(texts) not in (1, 2):
+        raise TypeError("give predict one text or a pair, as predict(a) or predict(a, b); call it once for each input")
+    if all(head["num_texts"] != len(texts) for head in SETTINGS["heads"].values()):
+        wrong, right = ("one text", "a pair") if len(texts) == 1 else ("a pair", "one text")
+        raise ValueError(f"{wrong} was given, but every head of this model needs {right}")
     first, *second = (text.strip() for text in texts)
     tokens = TOKENIZER.encode(first, second[0] if second else None)
     given = {"input_ids": tokens.ids, "attention_mask": tokens.attention_mask, "token_type_ids": tokens.type_ids}
@@ -82,4 +87,7 @@ def starts(offsets: list[tuple[int, int]], words: list[tuple[int, int]]) -> Any:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    print(json.dumps(predict(*sys.argv[1:]), ensure_ascii=False, indent=1))
+    try:
+        print(json.dumps(predict(*sys.argv[1:]), ensure_ascii=False, indent=1))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
