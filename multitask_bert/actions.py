@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ from multitask_bert.trust.yaml_files import read_tree
 from multitask_bert.utils import signals
 from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.files import shown
-from multitask_bert.utils.ranks import this_run
+from multitask_bert.utils.ranks import PeerLostError, this_run
 from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 from multitask_bert.utils.versions import checkout
 
@@ -87,7 +87,19 @@ def run(config: ExperimentConfig) -> Any:
         from multitask_bert.sweeps.job import run_trial
 
         return run_trial(config, folder, train)
-    return globals()[config.action](config, folder)
+    is_shared = config.action != "train" and this_run().size > 1
+    with signals.asking(end_by_signal) if is_shared else nullcontext():
+        return globals()[config.action](config, folder)
+
+
+def end_by_signal(name: str) -> None:
+    """End one of several processes that a signal asks to end; training, which can be resumed, has a way of its own."""
+    if name == "SIGINT":
+        raise KeyboardInterrupt
+    raise PeerLostError(
+        f"stopped by {name}; torchrun sends SIGTERM to all processes when it is told to stop, and when one of them has "
+        f"ended without a word (killed, or its machine is out of memory?)"
+    )
 
 
 def train(
@@ -208,14 +220,21 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     try:
         from multitask_bert.inference.files import open_inputs
         from multitask_bert.inference.output import open_output, write_lines
+        from multitask_bert.inference.several_processes import predict_for_first, predict_on_first
         from multitask_bert.inference.sources import task_sources
 
-        tree = tree_of_run(Path(config.run_dir))
-        sources = task_sources(tree)
+        tree, ranks = tree_of_run(Path(config.run_dir)), this_run()
+        if not ranks.is_first:
+            predict_for_first(load_predictor(config, tree), ranks)
+            return
+        sources, are_several = task_sources(tree), ranks.size > 1
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             predictor = load_predictor(config, tree)
-            with open_output(config.output) as output:
-                count = write_lines(predictor.predict(read(predictor.model.heads)), output)
+            with (
+                open_output(config.output, is_whole=are_several) as output,
+                closing(predict_on_first(predictor, read(predictor.model.heads), ranks)) as predictions,
+            ):
+                count = write_lines(predictions, output, whole=config.output if are_several else None)
     except BrokenPipeError:  # the reader has closed it, as in `| head`
         discard(sys.stdout)
     except KeyboardInterrupt:
