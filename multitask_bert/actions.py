@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from multitask_bert.command_line.job import given_overrides, names_other_tasks
 from multitask_bert.config.checks import compared_folders
 from multitask_bert.config.overrides import keys_of
-from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig, run_name
+from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, StudyConfig, TrainerConfig, run_name
 from multitask_bert.config.setting import choices_of
 from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.config.tree import without_hydra
@@ -40,6 +40,7 @@ from multitask_bert.saving.run_folder import (
     config_of,
     config_to_evaluate,
     existing_run,
+    recorded_precision,
     write_results,
 )
 from multitask_bert.sweeps.sweep_config import PARENT_RUN, TRIAL
@@ -440,12 +441,17 @@ def write_report(study: optuna.Study, folder: Path) -> None:
 
 
 def tree_of_run(run_dir: Path) -> Any:
-    """A run's config as plain dicts and lists; empty for a folder that holds only a model."""
+    """A run's config, with the precision that it took, as plain dicts and lists; empty for a folder that holds only a
+    model.
+    """
     path = run_dir / HYDRA_CONFIG
     tree: Any = OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
     if isinstance(tree, dict) and isinstance(tree.get("tasks"), dict):
         share_groups(tree.get("share"), tree["tasks"])
         share_heads(tree["tasks"])
+    trainer = tree.get("trainer") if isinstance(tree, dict) else None
+    if isinstance(trainer, dict) and trainer.get("precision") == AUTO_PRECISION:
+        trainer["precision"] = recorded_precision(run_dir) or TrainerConfig.precision
     return tree
 
 

@@ -35,7 +35,7 @@ def open_output(path: str | None, *, is_whole: bool = False) -> Iterator[BinaryI
     if is_whole and (target.is_file() or not target.exists()):  # others, such as /dev/null, stay what they are
         written = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        file = written.open("wb")  # noqa: SIM115  # closed below; what happens while it is open is not our error
+        file = written.open("wb")  # closed below; what happens while it is open is not our error
     except OSError as error:
         raise InputError(f"output={path}: cannot be written ({error.strerror})") from error
     try:

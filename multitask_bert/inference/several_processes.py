@@ -1,4 +1,4 @@
-"""Predictions that several processes make together. Rank 0 reads and writes; each round, it gives every process a buffer.
+"""Predictions that several processes make together: rank 0 reads and writes, and each round gives each a buffer.
 
 The buffers, and so the batches, are those of a single process, which predicts the same.
 """
