@@ -31,8 +31,9 @@ def open_output(path: str | None, *, is_whole: bool = False) -> Iterator[BinaryI
             raise InputError("output=null: standard output is closed; name a file")
         yield cast(BinaryIO, sys.stdout.buffer)
         return
-    target = written = Path(path).resolve()  # of a link, the file that it names
+    target = written = Path(path)
     if is_whole and (target.is_file() or not target.exists()):  # others, such as /dev/null, stay what they are
+        target = target.resolve()  # of a link, the file that it names
         written = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         file = written.open("wb")  # closed below; what happens while it is open is not our error

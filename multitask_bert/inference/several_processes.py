@@ -6,7 +6,7 @@ The buffers, and so the batches, are those of a single process, which predicts t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from multitask_bert.inference.inputs import Input
@@ -14,7 +14,7 @@ from multitask_bert.inference.predictor import Predictor
 from multitask_bert.utils.ranks import Ranks
 
 
-def predict_on_first(predictor: Predictor, inputs: Iterator[Input], ranks: Ranks) -> Iterator[dict[str, Any]]:
+def predict_on_first(predictor: Predictor, inputs: Iterator[Input], ranks: Ranks) -> Generator[dict[str, Any], None, None]:
     """As `Predictor.predict`, on rank 0, while the others are in `predict_for_first`.
 
     Closing the iterator ends the others, too.

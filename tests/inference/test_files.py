@@ -224,6 +224,31 @@ def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> No
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"
 
 
+def test_a_whole_output_has_its_name_only_once_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("earlier")
+    (tmp_path / "link").symlink_to(path)
+    with open_output(str(tmp_path / "link"), is_whole=True) as file:
+        write_lines([{"a": 1}], file, whole="out.jsonl")
+        assert path.read_text() == "earlier"
+    assert path.read_text() == '{"a": 1}\n'
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(RuntimeError), open_output(str(path), is_whole=True) as file:
+        write_lines([{"a": 2}], file)
+        raise RuntimeError
+    assert path.read_text() == '{"a": 1}\n'
+    assert {one.name for one in tmp_path.iterdir()} == {"out.jsonl", "link"}
+
+
+def test_a_whole_output_to_a_device_leaves_the_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with open_output(str(tmp_path / "pipe"), is_whole=True) as file:
+        write_lines([{"a": 1}], file)
+    assert os.read(reader, 100) == b'{"a": 1}\n'
+    os.close(reader)
+
+
 def test_a_key_that_is_nested_too_deeply_to_be_written_is_refused() -> None:
     nested: list[Any] = [math.nan]
     for _ in range(900):

@@ -20,18 +20,24 @@ SHORT = ["tasks=sentiment", "model=tiny", "logger=none", "batching.batch_size=8"
 
 
 class Torchrun:
-    """`torchrun --nproc_per_node=2 run.py ARGUMENTS`, which writes what it prints into a file."""
+    """`torchrun --nproc_per_node=2 run.py ARGUMENTS`, which writes what it prints into a file.
 
-    def __init__(self, folder: Path, *arguments: str, processes: int = 2, max_restarts: int = 0) -> None:
+    `stdin`: the file that is its standard input.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, processes: int = 2, max_restarts: int = 0, stdin: Path | None = None
+    ) -> None:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
             f"--max-restarts={max_restarts}", "run.py", *arguments,
         ]  # fmt: skip
         self._output = folder / f"output{len(list(folder.glob('output*')))}.txt"
-        with self._output.open("w") as file:
+        with self._output.open("w") as file, Path(stdin or os.devnull).open() as given:
             self.process = psutil.Popen(
-                command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=subprocess.STDOUT
-            )
+                command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=given, stdout=file,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def rank(self, number: int) -> psutil.Process:
         """The process of a rank."""
