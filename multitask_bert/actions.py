@@ -219,7 +219,7 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     assert config.run_dir is not None
     assert config.input is not None
     try:
-        from multitask_bert.inference.files import open_inputs
+        from multitask_bert.inference.files import is_read_again, open_inputs
         from multitask_bert.inference.output import open_output, write_lines
         from multitask_bert.inference.several_processes import predict_for_first, predict_on_first
         from multitask_bert.inference.sources import task_sources
@@ -228,6 +228,8 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
         if not ranks.is_first:
             predict_for_first(load_predictor(config, tree), ranks)
             return
+        if ranks.restart and not is_read_again(config.input):
+            raise InputError(f"input={config.input}: the processes before this restart have read of it; give a file")
         sources, are_several = task_sources(tree), ranks.size > 1
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             predictor = load_predictor(config, tree)

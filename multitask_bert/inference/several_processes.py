@@ -14,7 +14,9 @@ from multitask_bert.inference.predictor import Predictor
 from multitask_bert.utils.ranks import Ranks
 
 
-def predict_on_first(predictor: Predictor, inputs: Iterator[Input], ranks: Ranks) -> Generator[dict[str, Any], None, None]:
+def predict_on_first(
+    predictor: Predictor, inputs: Iterator[Input], ranks: Ranks
+) -> Generator[dict[str, Any], None, None]:
     """As `Predictor.predict`, on rank 0, while the others are in `predict_for_first`.
 
     Closing the iterator ends the others, too.

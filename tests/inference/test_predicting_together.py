@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.errors import InputError
+from multitask_bert.utils.ranks import Ranks
 from tests.trained_runs import trained
 from tests.training.test_torchrun import Torchrun
 
@@ -61,6 +64,12 @@ def test_standard_input_is_split_over_the_processes_too(finished_run: Path, tmp_
     assert run.end() == 0, run.output
     records = [json.loads(line) for line in run.output.splitlines() if line.startswith("{")]
     assert [record["id"] for record in records] == list(range(NUM_TEXTS))
+
+
+def test_standard_input_is_refused_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "this_run", lambda: Ranks(restart=1))
+    with pytest.raises(InputError, match="input=-: the processes before this restart have read of it; give a file"):
+        actions.predict(ExperimentConfig(action="predict", run_dir=str(tmp_path), input="-"), tmp_path)
 
 
 def test_a_bad_line_is_told_once_and_an_earlier_output_stays(finished_run: Path, tmp_path: Path) -> None:
