@@ -62,7 +62,7 @@ def precision_here(device: torch.device, *, tf32: bool) -> tuple[str, str]:
     of_whom = f", in the slowest of {this_run().size} processes" if this_run().size > 1 else ""
     other = "tf32" if tf32 else "fp32"
     return precision, (
-        f"on this {device.type}, products in bf16 are {speedup:.1f} times as fast as in {other}{of_whom} "
+        f"on this {device.type}, products in bf16 are {speedup:g} times as fast as in {other}{of_whom} "
         f"(bf16 is taken from {FAST_BF16:g} times on)"
     )
 
