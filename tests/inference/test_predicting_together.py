@@ -13,8 +13,8 @@ from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.utils.ranks import Ranks
+from tests.torchrun import Torchrun
 from tests.trained_runs import trained
-from tests.training.test_torchrun import Torchrun
 
 pytestmark = pytest.mark.slow
 MakeConfig = Callable[..., ExperimentConfig]
