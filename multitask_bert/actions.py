@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from multitask_bert.command_line.job import given_overrides, names_other_tasks
 from multitask_bert.config.checks import compared_folders
 from multitask_bert.config.overrides import keys_of
-from multitask_bert.config.schema import ExperimentConfig, StudyConfig, TrainerConfig
+from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, StudyConfig, TrainerConfig
 from multitask_bert.config.setting import choices_of
 from multitask_bert.config.sharing import share_groups, share_heads
 from multitask_bert.config.tree import without_hydra
@@ -41,6 +41,7 @@ from multitask_bert.saving.run_folder import (
     config_of,
     config_to_evaluate,
     existing_run,
+    recorded_precision,
     write_results,
 )
 from multitask_bert.sweeps.sweep_config import TRIAL
@@ -52,7 +53,7 @@ from multitask_bert.trust.yaml_files import read_tree
 from multitask_bert.utils import signals
 from multitask_bert.utils.caches import use_writable_caches
 from multitask_bert.utils.files import shown
-from multitask_bert.utils.ranks import this_run
+from multitask_bert.utils.ranks import PeerLostError, this_run
 from multitask_bert.utils.terminal import discard, make_console, tolerate_lost_output
 
 if TYPE_CHECKING:
@@ -86,7 +87,19 @@ def run(config: ExperimentConfig) -> Any:
         from multitask_bert.sweeps.job import run_trial
 
         return run_trial(config, folder, train)
-    return globals()[config.action](config, folder)
+    is_shared = config.action != "train" and this_run().size > 1
+    with signals.asking(end_by_signal) if is_shared else nullcontext():
+        return globals()[config.action](config, folder)
+
+
+def end_by_signal(name: str) -> None:
+    """End one of several processes that a signal asks to end; training, which can be resumed, has a way of its own."""
+    if name == "SIGINT":
+        raise KeyboardInterrupt
+    raise PeerLostError(
+        f"stopped by {name}; torchrun sends SIGTERM to all processes when it is told to stop, and when one of them has "
+        f"ended without a word (killed, or its machine is out of memory?)"
+    )
 
 
 def train(
@@ -187,16 +200,25 @@ def predict(config: ExperimentConfig, folder: Path) -> None:
     assert config.run_dir is not None
     assert config.input is not None
     try:
-        from multitask_bert.inference.files import open_inputs
+        from multitask_bert.inference.files import is_read_again, open_inputs
         from multitask_bert.inference.output import open_output, write_lines
+        from multitask_bert.inference.several_processes import predict_for_first, predict_on_first
         from multitask_bert.inference.sources import task_sources
 
-        tree = tree_of_run(Path(config.run_dir))
-        sources = task_sources(tree)
+        tree, ranks = tree_of_run(Path(config.run_dir)), this_run()
+        if not ranks.is_first:
+            predict_for_first(load_predictor(config, tree), ranks)
+            return
+        if ranks.restart and not is_read_again(config.input):
+            raise InputError(f"input={config.input}: the processes before this restart have read of it; give a file")
+        sources, are_several = task_sources(tree), ranks.size > 1
         with open_inputs(config.input, sources) as read:  # refused before the model is loaded
             predictor = load_predictor(config, tree)
-            with open_output(config.output) as output:
-                count = write_lines(predictor.predict(read(predictor.model.heads)), output)
+            with (
+                open_output(config.output, is_whole=are_several) as output,
+                closing(predict_on_first(predictor, read(predictor.model.heads), ranks)) as predictions,
+            ):
+                count = write_lines(predictions, output, whole=config.output if are_several else None)
     except BrokenPipeError:  # the reader has closed it, as in `| head`
         discard(sys.stdout)
     except KeyboardInterrupt:
@@ -402,12 +424,17 @@ def write_report(study: optuna.Study, folder: Path) -> None:
 
 
 def tree_of_run(run_dir: Path) -> Any:
-    """A run's config as plain dicts and lists; empty for a folder that holds only a model."""
+    """A run's config, with the precision that it took, as plain dicts and lists; empty for a folder that holds only a
+    model.
+    """
     path = run_dir / HYDRA_CONFIG
     tree: Any = OmegaConf.to_container(read_tree(path)) if path.is_file() else {}
     if isinstance(tree, dict) and isinstance(tree.get("tasks"), dict):
         share_groups(tree.get("share"), tree["tasks"])
         share_heads(tree["tasks"])
+    trainer = tree.get("trainer") if isinstance(tree, dict) else None
+    if isinstance(trainer, dict) and trainer.get("precision") == AUTO_PRECISION:
+        trainer["precision"] = recorded_precision(run_dir) or TrainerConfig.precision
     return tree
 
 

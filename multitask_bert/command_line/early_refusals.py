@@ -33,7 +33,7 @@ INSTEAD_OF_PASSWORD = (
     "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
 )
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
-SHARED_ACTIONS = ("train", "evaluate")  # those that several processes do together
+SHARED_ACTIONS = ("train", "evaluate", "predict")  # those that several processes do together
 FOLDER = "folder"  # of the run, in the store of its processes
 REPLACED = ("model", "checkpoints", "results.json")  # in its folder, by a run
 
@@ -113,7 +113,7 @@ def refuse_action_of_one_process(config: DictConfig) -> None:
     if asked is not None:
         raise InputError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']}: {asked} is done by one process; start it with {command()}, "
-            f"without torchrun (several processes can do action={' or '.join(SHARED_ACTIONS)})"
+            f"without torchrun (several processes can do action={', '.join(SHARED_ACTIONS)})"
         )
 
 

@@ -26,6 +26,7 @@ FORMATS = {
     "mlflow": "a model for MLflow",
 }
 BACKENDS = {"torch": "", "onnx": "the graph of action=export format=onnx, on the CPU"}
+AUTO_PRECISION = "auto"
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 
 
@@ -63,7 +64,7 @@ class SourceConfig:
     )
     max_train_examples: Optional[int] = setting(
         None,
-        "train on no more than these, drawn at random by `seed`, smaller draws within larger ones; null: all",
+        "train on no more than these, drawn by split_seed, else seed, smaller draws within larger ones; null: all",
         at_least=1,
     )
     encoding: str = setting("utf-8", "of text files, as Python names it")
@@ -419,7 +420,14 @@ class TrainerConfig:
     )
     device: str = setting("auto", "auto | cpu | cuda | cuda:N | mps")
     precision: str = setting(
-        "fp32", "of matrix products; weights stay fp32", choices={"fp32": "", "bf16": "", "fp16": "with a scaled loss"}
+        "fp32",
+        "of matrix products; weights stay fp32",
+        choices={
+            "fp32": "",
+            "bf16": "",
+            "fp16": "with a scaled loss",
+            AUTO_PRECISION: "bf16 where its products are clearly faster, measured as the run begins, else fp32",
+        },
     )
     tf32: bool = setting(
         False, "CUDA: fp32 products with 10 bits of mantissa, several times faster on GPUs that have them"

@@ -89,6 +89,11 @@ def open_bytes(name: str, *, is_own: bool = False) -> BinaryIO:
         raise InputError(f"input={name}: cannot be read ({error.strerror}); give {FORMATS}") from error
 
 
+def is_read_again(name: str) -> bool:
+    """Whether an input that was opened before is read from its beginning again: not standard input, nor a pipe."""
+    return name != STANDARD_INPUT and not Path(name).is_fifo()
+
+
 def read_own(name: str, own: TaskSource, encoding: str) -> Iterator[Input]:
     """One input per example that the task's reader yields.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # JSON leaves
 
 
 @contextmanager
-def open_output(path: str | None) -> Iterator[BinaryIO]:
+def open_output(path: str | None, *, is_whole: bool = False) -> Iterator[BinaryIO]:
     """The file at `path`, overwritten; None: standard output.
+
+    `is_whole`: a file gets its name once it is complete; on an error, nothing is left of it, and an earlier one stays.
 
     Raises:
         InputError: it cannot be written.
@@ -28,18 +31,28 @@ def open_output(path: str | None) -> Iterator[BinaryIO]:
             raise InputError("output=null: standard output is closed; name a file")
         yield cast(BinaryIO, sys.stdout.buffer)
         return
+    target = written = Path(path)
+    if is_whole and (target.is_file() or not target.exists()):  # others, such as /dev/null, stay what they are
+        target = target.resolve()  # of a link, the file that it names
+        written = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        file = Path(path).open("wb")  # noqa: SIM115  # closed below; what happens while it is open is not our error
+        file = written.open("wb")  # closed below; what happens while it is open is not our error
     except OSError as error:
         raise InputError(f"output={path}: cannot be written ({error.strerror})") from error
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+        if written != target:
+            written.replace(target)
+    finally:
+        if written != target:
+            written.unlink(missing_ok=True)
 
 
-def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
+def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO, *, whole: str | None = None) -> int:
     """Write each record as a line of JSON as soon as it comes, and return their number.
 
-    NaN and infinity, which JSON lacks, become null.
+    NaN and infinity, which JSON lacks, become null. `whole`: the path of a file of which nothing is left on an error.
 
     Raises:
         InputError: a line cannot be written; those before it are.
@@ -61,9 +74,10 @@ def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO) -> int:
             raise
         except OSError as error:
             discard(file)  # else what is left in its buffer fails again on exit
-            where = {"<stdout>": "standard output"}.get(str(file.name), file.name)
+            where = whole or {"<stdout>": "standard output"}.get(str(file.name), file.name)
+            what_is_left = "so none is kept" if whole else "those before it are"
             raise InputError(
-                f"{where}: prediction {count + 1:,} cannot be written ({error.strerror}), those before it are"
+                f"{where}: prediction {count + 1:,} cannot be written ({error.strerror}), {what_is_left}"
             ) from error
         count += 1
     return count

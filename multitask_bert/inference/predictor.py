@@ -156,6 +156,15 @@ class Predictor:
         return found
 
     def _stream(self, inputs: Iterator[RawInput], tasks: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        for buffer, failure in self.read_ahead(inputs, tasks):
+            yield from self.predict_buffer(buffer, tasks)
+            if failure is not None:
+                raise failure
+
+    def read_ahead(
+        self, inputs: Iterator[RawInput], tasks: tuple[str, ...]
+    ) -> Iterator[tuple[list[Input], Exception | None]]:
+        """Buffers of inputs, each with the error that ended the reading after it; None: there was none."""
         fitting = [input_type for input_type in KEYS if self.heads_for(input_type, tasks)]
         numbers = itertools.count(1)
         num_batches = 1
@@ -173,15 +182,13 @@ class Predictor:
                     buffer.append(item)
             except Exception as error:  # of any type; the inputs before it are still predicted for
                 failure = error
-            yield from self._predict(buffer, tasks)
-            if failure is not None:
-                raise failure
-            if len(buffer) < self.batch_size * num_batches:
+            yield buffer, failure
+            if failure is not None or len(buffer) < self.batch_size * num_batches:
                 return
             num_batches = min(2 * num_batches, MAX_BATCHES_AHEAD)
 
     @torch.inference_mode()
-    def _predict(self, inputs: Sequence[Input], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
+    def predict_buffer(self, inputs: Sequence[Input], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
         """Predictions for one buffer of inputs, in order."""
         encoded = self._encode(inputs, tasks)
         predictions = iter(self._run_all([one for groups in encoded.values() for part in groups for one in part]))

@@ -17,7 +17,8 @@ from yaml import YAMLError
 
 from multitask_bert.config.checks import check
 from multitask_bert.config.overrides import as_word
-from multitask_bert.config.schema import ExperimentConfig, run_name
+from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, TrainerConfig, run_name
+from multitask_bert.config.setting import choices_of
 from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.trust import foreign_folders
@@ -76,7 +77,8 @@ def refuse_unfinished(folder: Path) -> None:
 
 
 def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentConfig:
-    """The config that an earlier run began with; with the data root of `now`, where that names one.
+    """The config that an earlier run began with, and the precision that it took; with the data root of `now`, where
+    that names one.
 
     Raises:
         InputError: the config is invalid, or names code or paths that a file may not name (trust/).
@@ -91,9 +93,27 @@ def config_of(run_dir: Path, now: ExperimentConfig | None = None) -> ExperimentC
         tree.data_root = data_root
     config = from_tree(tree)
     check(config)
+    if config.trainer.precision == AUTO_PRECISION and (precision := recorded_precision(run_dir)) is not None:
+        config = with_precision(config, precision)
     if data_root is None:
         refuse(download_problems(to_dict(config)["tasks"], config.data_root), path)
     return config
+
+
+def with_precision(config: ExperimentConfig, precision: str) -> ExperimentConfig:
+    """The config with this `trainer.precision`."""
+    return replace(config, trainer=replace(config.trainer, precision=precision))
+
+
+def recorded_precision(run_dir: Path) -> str | None:
+    """What `trainer.precision=auto` stood for as a run began; None if it has not begun, or does not say it.
+
+    Raises:
+        InputError: `reproduce.yaml` is damaged.
+    """
+    trainer = (read_reproduction(run_dir) or {}).get("trainer")
+    precision = trainer.get("precision") if isinstance(trainer, dict) else None
+    return precision if precision != AUTO_PRECISION and precision in choices_of(TrainerConfig, "precision") else None
 
 
 def config_to_evaluate(run_dir: Path, now: ExperimentConfig, *, other_tasks: bool = False) -> ExperimentConfig:

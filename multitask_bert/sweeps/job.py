@@ -26,12 +26,13 @@ from omegaconf import OmegaConf
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results, save_config
+from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig
+from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results, save_config, with_precision
 from multitask_bert.sweeps.processes import this_process
-from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, load_study
+from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, PRECISION, load_study, lock
 from multitask_bert.sweeps.sweep_config import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.trials import SECONDS
+from multitask_bert.training.preparation import resolve_precision
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.sharing import sharing
@@ -89,6 +90,7 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
     if frozen.state != TrialState.RUNNING:
         log.warning("trial %d was failed before it started, and is retried elsewhere", number)
         return None
+    config = _in_precision_of_study(config, study, folder.parent)
     trial = Trial(study, frozen._trial_id)
     trial.set_user_attr("process", this_process())
     # A trial that dies is retried from its beginning, so it needs no checkpoints to resume from.
@@ -108,6 +110,16 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
             return None
         finally:
             _free_device()
+
+
+def _in_precision_of_study(config: ExperimentConfig, study: optuna.Study, folder: Path) -> ExperimentConfig:
+    """The config with `trainer.precision=auto` as the first trial resolved it, so that all trials can be compared."""
+    if config.trainer.precision != AUTO_PRECISION:
+        return config
+    with lock(folder):
+        if PRECISION not in study.user_attrs:
+            study.set_user_attr(PRECISION, resolve_precision(config, make_console().print).trainer.precision)
+    return with_precision(config, study.user_attrs[PRECISION])
 
 
 def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:

@@ -11,9 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from multitask_bert.config.schema import AUTO_PRECISION
 from multitask_bert.errors import InputError
-from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config
-from multitask_bert.sweeps.study import ARMS, JOURNAL_FILE, open_storage
+from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config, with_precision
+from multitask_bert.sweeps.study import ARMS, JOURNAL_FILE, PRECISION, open_storage
 from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.trust.databases import storage_problems
@@ -118,8 +119,11 @@ def write_best(study: optuna.Study, folder: Path) -> Path | None:
     scores = ", ".join(
         f"{metric} {value:.4f}" for metric, value in zip(study.user_attrs["metrics"], best[0].values, strict=True)
     )
+    config = config_of(folder / best[0].user_attrs["folder"])
+    if config.trainer.precision == AUTO_PRECISION:  # of a trial with several seeds, which has no record of its own
+        config = with_precision(config, study.user_attrs[PRECISION])
     text = primary_config(
-        config_of(folder / best[0].user_attrs["folder"]),
+        config,
         f"# python run.py --config-dir {shlex.quote(str(shown(folder)))} --config-name {BEST}",
         "#",
         f"# Trial {best[0].number} of study {study.study_name}: {scores}.",

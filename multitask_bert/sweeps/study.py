@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 JOURNAL_FILE = "study.journal"
 LOCK_FILE = "sweep.lock"  # held while a trial is asked for, so that several controllers share n_trials
 ARMS = "arms"  # user attribute: the arms of a study; no other sweep has it
+PRECISION = "precision"  # user attribute: what trainer.precision=auto stands for in all trials
 TRIAL_FOLDER = "trial_{number:04d}"
 HEARTBEAT_SECONDS = 30  # between two heartbeats of a trial; databases only
 GRACE_SECONDS = 300  # without a heartbeat, until a trial counts as dead

@@ -8,22 +8,24 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig
 from multitask_bert.data.caching import WITHOUT_EFFECT, Cache
 from multitask_bert.data.processor import DataProcessor, ProcessedData
 from multitask_bert.data.text_keys import leak_warnings
 from multitask_bert.data.vocabulary_fit import fit_warnings
 from multitask_bert.heads import Head, make_head, truncating_tasks, window_strides
-from multitask_bert.model.acceleration import accelerate, be_deterministic
+from multitask_bert.model.acceleration import accelerate, be_deterministic, precision_here
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.model.parts import check_parts
+from multitask_bert.saving.run_folder import with_precision
 from multitask_bert.utils.sharing import shared
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,18 @@ def prepare(config: ExperimentConfig) -> Preparation:
     return Preparation(config, tokenizer, data, heads)
 
 
+def resolve_precision(config: ExperimentConfig, say: Callable[[str], None] = log.info) -> ExperimentConfig:
+    """The config with the precision that `trainer.precision=auto` stands for here; `say` is told which, and why."""
+    if config.trainer.precision != AUTO_PRECISION:
+        return config
+    precision, reason = precision_here(pick_device(config.trainer.device), tf32=config.trainer.tf32)
+    say(f"trainer.precision=auto: {precision}; {reason}")
+    return with_precision(config, precision)
+
+
 def to_device(model: MultiTaskModel, config: ExperimentConfig) -> torch.device:
     """Move a model to the device of `config.trainer`, with the precision and determinism that the config asks for."""
+    config = resolve_precision(config)
     device = pick_device(config.trainer.device)
     model.to(device)
     accelerate(model, config.trainer)

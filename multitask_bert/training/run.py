@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 
 from multitask_bert.config.overrides import as_word
 from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
-from multitask_bert.config.schema import ExperimentConfig, run_name
+from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, run_name
 from multitask_bert.data.splits import as_split
 from multitask_bert.errors import InputError
 from multitask_bert.records import TaskResult
@@ -26,6 +26,8 @@ from multitask_bert.saving.run_folder import (
     describe_outputs,
     read_reproduction,
     read_results,
+    recorded_precision,
+    with_precision,
     write_reproduction,
     write_results,
 )
@@ -78,6 +80,9 @@ def run_training(
     restart = ranks.of_first(read_restart(folder) if ranks.is_first else None)
     if restart is not None:
         config = restarted(config, restart)
+    if config.resume and config.trainer.precision == AUTO_PRECISION:  # elsewhere it might stand for another
+        precision = ranks.of_first(recorded_precision(folder) if ranks.is_first else None)
+        config = config if precision is None else with_precision(config, precision)
     if config.resume and ranks.is_first and (began_with := read_reproduction(folder)) is not None:
         refuse_changed_config(began_with, config)
     if ranks.of_first(config.resume and (folder / RESULTS).is_file()):

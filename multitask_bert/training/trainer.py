@@ -28,7 +28,7 @@ from multitask_bert.training.loop import Stopped, training_loop
 from multitask_bert.training.metric_keys import as_test, gather_metrics
 from multitask_bert.training.optimization import check_optimizer
 from multitask_bert.training.output import RunOutput
-from multitask_bert.training.preparation import prepare, to_device
+from multitask_bert.training.preparation import prepare, resolve_precision, to_device
 from multitask_bert.utils.ranks import this_run
 from multitask_bert.utils.seeding import seed_everything, seed_rank
 
@@ -55,7 +55,8 @@ class Trainer:
     ) -> None:
         # What is trained, by whom, and on what
         self.ranks = this_run()
-        self.config = config
+        self.output = output = output or RunOutput()
+        self.config = config = resolve_precision(config, output.console.say)
         self.model, self.tokenizer = model, tokenizer
         self.device = to_device(model, config)
         self.pad_id = int(tokenizer.pad_token_id or 0)
@@ -71,7 +72,6 @@ class Trainer:
         )
 
         # Who is told
-        self.output = output = output or RunOutput()
         self.folder, self.console, self.watcher = output.folder, output.console, output.watcher
         self.reporter = Reporter(output.loggers)
 

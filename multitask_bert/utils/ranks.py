@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from multitask_bert.errors import InputError
 
@@ -87,6 +87,28 @@ class Ranks:
         with _noticing_loss():
             dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def gather_on_first(self, value: Value) -> list[Value]:
+        """The values of all processes, by rank, on rank 0; nothing on the others."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        with _noticing_loss():
+            dist.gather_object(value, values)
+        return values or []
+
+    def scatter_from_first(self, values: Sequence[Value]) -> Value:
+        """The value that rank 0 has for this process in `values`, by rank; the others' `values` are not looked at."""
+        if self.size == 1:
+            return values[0]
+        import torch.distributed as dist
+
+        received: list[Any] = [None]
+        with _noticing_loss():
+            dist.scatter_object_list(received, list(values) if self.is_first else None)
+        return cast(Value, received[0])
 
     def sum_in_place(self, tensor: Tensor) -> None:
         """Replace a tensor, which may be on a GPU, by its sum over all processes."""
@@ -225,7 +247,8 @@ def _noticing_loss() -> Iterator[None]:
         _ignore_sigterm()
         raise PeerLostError(
             "another process of this run has ended without a word (killed, or its machine is out of memory?), so all "
-            f"of them end; resume the run from its last checkpoint ({str(error).splitlines()[0]})"
+            f"of them end; resume a training from its last checkpoint, and start anything else again "
+            f"({str(error).splitlines()[0]})"
         ) from error
 
 

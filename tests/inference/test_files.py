@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from multitask_bert.errors import InputError
-from multitask_bert.inference.files import open_bytes
+from multitask_bert.inference.files import is_read_again, open_bytes
 from multitask_bert.inference.lines import read_inputs
 from multitask_bert.inference.output import open_output, write_lines
 
@@ -202,6 +202,13 @@ def test_an_input_that_cannot_be_opened_is_refused(tmp_path: Path, place: str, m
         open_bytes(str(tmp_path / place))
 
 
+def test_only_a_file_is_read_again(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "texts.txt").write_text("siku\n")
+    names = ("-", str(tmp_path / "pipe"), str(tmp_path / "texts.txt"), str(tmp_path))
+    assert [is_read_again(name) for name in names] == [False, False, True, True]
+
+
 def test_an_output_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match=r"output=.*: cannot be written \(Is a directory\)"),
@@ -222,6 +229,30 @@ def test_each_record_is_on_the_disk_as_soon_as_it_is_known(tmp_path: Path) -> No
     with open_output(str(path)) as file:
         assert write_lines(records(), file) == 3
     assert json.loads(path.read_text(encoding="utf-8").split("\n")[0])["text"] == "é\u2028\ud800"
+
+
+def test_a_whole_output_has_its_name_only_once_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("earlier")
+    (tmp_path / "link").symlink_to(path)
+    with open_output(str(tmp_path / "link"), is_whole=True) as file:
+        write_lines([{"a": 1}], file, whole="out.jsonl")
+        assert path.read_text() == "earlier"
+    assert path.read_text() == '{"a": 1}\n'
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(ZeroDivisionError), open_output(str(path), is_whole=True) as file:
+        write_lines(({"a": 2 // number} for number in (2, 1, 0)), file)
+    assert path.read_text() == '{"a": 1}\n'
+    assert {one.name for one in tmp_path.iterdir()} == {"out.jsonl", "link"}
+
+
+def test_a_whole_output_to_a_device_leaves_the_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with open_output(str(tmp_path / "pipe"), is_whole=True) as file:
+        write_lines([{"a": 1}], file)
+    assert os.read(reader, 100) == b'{"a": 1}\n'
+    os.close(reader)
 
 
 def test_a_key_that_is_nested_too_deeply_to_be_written_is_refused() -> None:

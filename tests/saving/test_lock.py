@@ -108,12 +108,12 @@ def test_one_of_several_processes_that_cannot_work_together_is_refused(
 @pytest.mark.usefixtures("_one_of_two")
 @pytest.mark.parametrize(
     ("asked", "named"),
-    [({"action": "predict"}, "action=predict"), ({"action": "train", "verify": True}, "verify=true")],
+    [({"action": "serve"}, "action=serve"), ({"action": "train", "verify": True}, "verify=true")],
 )
 def test_several_processes_refuse_what_one_process_does(asked: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=f"WORLD_SIZE=2: {named} is done by one process"):
         refuse_action_of_one_process(OmegaConf.create(asked))
-    for action in ("train", "evaluate"):
+    for action in ("train", "evaluate", "predict"):
         refuse_action_of_one_process(OmegaConf.create({"action": action}))
 
 

@@ -15,6 +15,7 @@ import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.model import acceleration
 from multitask_bert.reports.sweep import read_sweep
 from multitask_bert.reports.sweep_page import page_of
 from multitask_bert.saving import run_folder
@@ -191,6 +192,16 @@ def test_pruned_trials_stop_within_one_evaluation(
     assert fake_training.num_steps == [3, 3, 1, 1]
     assert study.get_trials()[2].intermediate_values == {300: 0.1}  # a third of its steps, at the share beside it
     assert "4 of 4 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.9000 (trial 0)" in capsys.readouterr().out
+
+
+def test_all_trials_have_the_precision_that_auto_stands_for_in_the_first(
+    fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speedups = iter([3.0, 0.5, 0.5])
+    monkeypatch.setattr(acceleration, "speedup_of_bf16", lambda device, *, tf32: next(speedups))
+    sweep("trainer.precision=auto", "trainer.device=cpu", "hydra.sweeper.n_trials=3")
+    assert [config.trainer.precision for config, _ in fake_training.runs] == ["bf16"] * 3
+    assert "precision: bf16" in (FOLDER / "best.yaml").read_text(encoding="utf-8")
 
 
 def test_seeds_are_trained_one_after_the_other_and_their_mean_counts(fake_training: FakeTraining) -> None:

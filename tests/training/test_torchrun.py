@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.composing import ROOT
+from tests.torchrun import Torchrun
 
 pytestmark = pytest.mark.slow
 SHORT = ["tasks=sentiment", "model=tiny", "logger=none", "batching.batch_size=8", "trainer.log_every=1"]
-
-
-class Torchrun:
-    """`torchrun --nproc_per_node=2 run.py ARGUMENTS`, which writes what it prints into a file."""
-
-    def __init__(self, folder: Path, *arguments: str, processes: int = 2, max_restarts: int = 0) -> None:
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
-            f"--max-restarts={max_restarts}", "run.py", *arguments,
-        ]  # fmt: skip
-        self._output = folder / f"output{len(list(folder.glob('output*')))}.txt"
-        with self._output.open("w") as file:
-            self.process = psutil.Popen(
-                command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=subprocess.STDOUT
-            )
-
-    def rank(self, number: int) -> psutil.Process:
-        """The process of a rank."""
-        for child in self.process.children():
-            if child.environ().get("RANK") == str(number):
-                return child
-        raise AssertionError(f"no rank {number}: {self.output}")
-
-    def end(self, seconds: float = 400) -> int:
-        """Its exit status."""
-        try:
-            return int(self.process.wait(seconds))
-        finally:
-            for child in [*self.process.children(recursive=True), self.process] if self.process.is_running() else []:
-                child.kill()
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text()
 
 
 def wait_for_steps(folder: Path, number: int, run: Torchrun) -> None:
