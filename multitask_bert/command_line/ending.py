@@ -102,7 +102,9 @@ def errors_in_run_log() -> Iterator[None]:
         log.info("error: %s", cause)
         if HydraConfig.get().mode != RunMode.RUN:
             _tell_first(error)
-            raise InputError(cause) from error
+            if cause != str(error):
+                raise InputError(cause) from error
+            raise
         raise PastHydra(error) from error
     except Exception as error:
         log.info("the run ended with an error", exc_info=True)
