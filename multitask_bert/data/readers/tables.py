@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,8 +81,11 @@ def _examples(
 
 def _chunks(dataset: Any) -> Iterator[list[dict[str, Any]]]:
     for first in range(0, len(dataset), CHUNK):
-        chunk = dataset[first : first + CHUNK]
-        yield [dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True)]
+        yield _rows_of(dataset[first : first + CHUNK])
+
+
+def _rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _streamed_columns(dataset: Any, where: str) -> list[str]:
@@ -102,19 +104,19 @@ def _streamed_chunks(dataset: Any, where: str) -> Iterator[list[dict[str, Any]]]
     Raises:
         InputError: a file is damaged, or the network is lost for longer than the library tries again.
     """
-    rows, number = iter(dataset), 0
+    chunks, number = dataset.iter(batch_size=CHUNK), 0
     while True:
         try:
-            chunk = list(itertools.islice(rows, CHUNK))
+            chunk = next(chunks, None)
         except Exception as error:  # as in `_load`
             raise InputError(
                 f"{where}:{number + 1}: cannot be read from about this row on ({_first_line(error)}); start again, or "
                 f"set source.streaming=false, which downloads the files first"
             ) from error
-        if not chunk:
+        if chunk is None:
             return
-        yield chunk
-        number += len(chunk)
+        yield (rows := _rows_of(chunk))
+        number += len(rows)
 
 
 def _plain(value: Any) -> Any:
