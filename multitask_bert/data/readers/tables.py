@@ -193,8 +193,9 @@ def _load(folder: Path, split: str, source: SourceConfig) -> Any:
             loaded = datasets.load_from_disk(str(folder))
             splits = loaded if isinstance(loaded, datasets.DatasetDict) else {str(loaded.split or "train"): loaded}
         else:
-            options = {"name": source.name, "revision": source.revision, "split": split}
-            options |= {"streaming": True} if source.streaming else {}
+            options: dict[str, Any] = {"name": source.name, "revision": source.revision, "split": split}
+            if source.streaming:
+                options["streaming"] = True
             splits = {split: datasets.load_dataset(str(folder), **options)}
     except Exception as error:  # the hub, the network, a script, a damaged folder: dozens of types
         raise InputError(
