@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from multitask_bert.command_line import ending
-from multitask_bert.command_line.job import config_of_job, overrides_without_effect
+from multitask_bert.command_line.job import config_of_job, join_processes_of_job, overrides_without_effect
 from multitask_bert.config import composition
 from multitask_bert.config.checked_loader import same_names
 from multitask_bert.config.checks import settings_without_effect
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 def run_job(tree: DictConfig) -> object:
     """Run one job. The actions are imported inside, so that help and completion stay fast."""
+    join_processes_of_job()
     config = config_of_job(tree, HydraConfig.get().runtime.choices.get(GROUP))
     unused = overrides_without_effect(config, HydraConfig.get().overrides.task)
     for warning in (*same_names(), *settings_without_effect(config), *unused):

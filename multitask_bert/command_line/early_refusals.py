@@ -26,7 +26,7 @@ from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.utils.addresses import has_password, without_password
 from multitask_bert.utils.command import command
-from multitask_bert.utils.ranks import Ranks, are_several, this_run
+from multitask_bert.utils.ranks import Ranks, are_several, num_processes_of_job, this_run
 
 INSTEAD_OF_PASSWORD = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for an MLflow server, for a database what its driver "
@@ -48,7 +48,8 @@ class RefuseEarly(Callback):
         with exit_on_bad_input(), _hydra_knows(config):
             ranks = this_run()
             if ranks.size > 1:
-                refuse_action_of_one_process(config)
+                given = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
+                refuse_action_of_one_process(config, given, f"start it with {command()}, without torchrun")
                 continue_after_restart(config, ranks)
             if not ranks.is_first:
                 follow_first(config, ranks)
@@ -71,6 +72,9 @@ class RefuseEarly(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with exit_on_bad_input(), _hydra_knows(config):
             refuse_several_processes_of_multirun()
+            if num_processes_of_job(config.hydra.launcher) > 1:
+                given = f"hydra.launcher.tasks_per_node={config.hydra.launcher.tasks_per_node}"
+                refuse_action_of_one_process(config, given, "leave tasks_per_node and nodes out")
             refuse_passwords(config)
             if config.get("resume") is True and config.get("run_dir") is None:
                 refuse_new_folder(config, "sweep")
@@ -98,12 +102,13 @@ def refuse_several_processes_of_multirun() -> None:
     """
     if are_several():
         raise InputError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: -m starts runs of one process each; start it with {command()} -m …"
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: -m starts its runs itself; start it with {command()} -m …, and "
+            f"for several processes per run with hydra/launcher=slurm hydra.launcher.tasks_per_node=N"
         )
 
 
-def refuse_action_of_one_process(config: DictConfig) -> None:
-    """Refuse, in one of several processes, what only one can do.
+def refuse_action_of_one_process(config: DictConfig, given: str, way_out: str) -> None:
+    """Refuse to let several processes, of which `given` tells, do what only one can do.
 
     Raises:
         InputError: the action, or an option of it, is for one process.
@@ -112,8 +117,8 @@ def refuse_action_of_one_process(config: DictConfig) -> None:
     asked = f"action={action}" if action not in SHARED_ACTIONS else "verify=true" if config.get("verify") else None
     if asked is not None:
         raise InputError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: {asked} is done by one process; start it with {command()}, "
-            f"without torchrun (several processes can do action={', '.join(SHARED_ACTIONS)})"
+            f"{given}: {asked} is done by one process; {way_out} (several processes can do "
+            f"action={', '.join(SHARED_ACTIONS)})"
         )
 
 

@@ -99,12 +99,18 @@ def errors_in_run_log() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        log.info("%s%s", BAD_INPUT, _cause(error))
+        cause = _cause(error)
+        log.info("%s%s", BAD_INPUT, cause)
         if HydraConfig.get().mode != RunMode.RUN:
+            _tell_first(error)
+            if cause != str(error):
+                raise InputError(cause) from error
             raise
         raise PastHydra(error) from error
-    except Exception:
+    except Exception as error:
         log.info(ENDED_BY_ERROR, exc_info=True)
+        if HydraConfig.get().mode != RunMode.RUN:
+            _tell_first(error)
         raise
 
 
@@ -157,6 +163,12 @@ def _may_tell(error: BaseException | None, text: str) -> bool:
         return this_run().may_tell(error, text)
     except InputError:  # the processes have not met
         return True
+
+
+def _tell_first(error: Exception) -> None:
+    """Let rank 0 of a job know which error ends this process; only its own results are looked at."""
+    if not this_run().is_first and not isinstance(error, PeerLostError):
+        this_run().may_tell(error, str(error))
 
 
 def _cause(error: InputError) -> str:

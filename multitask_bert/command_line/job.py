@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from multitask_bert.saving.resume import CHANGEABLE_KEYS, COMMAND_KEYS
 from multitask_bert.saving.run_folder import config_of, existing_run
 from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.permissions import refuse
+from multitask_bert.utils.ranks import join_job, num_processes_of_job
 
 _accepted: list[ExperimentConfig] = []  # the config of the run that is about to begin
 
@@ -39,6 +41,18 @@ def config_of_job(tree: DictConfig, task_names: str | None) -> ExperimentConfig:
     """
     is_accepted = bool(_accepted) and HydraConfig.get().mode == RunMode.RUN
     return _accepted.pop() if is_accepted else checked_config(tree, task_names)
+
+
+def join_processes_of_job() -> None:
+    """Where a launcher has started this job as several processes, become one of them. Only rank 0 logs."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN or num_processes_of_job(hydra.launcher) == 1 or join_job().is_first:
+        return
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(logging.ERROR)
 
 
 def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig:

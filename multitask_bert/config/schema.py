@@ -115,6 +115,9 @@ class SourceConfig:
     )
     name: Optional[str] = setting(None, "datasets: name of the configuration (subset); null: the only one")
     revision: Optional[str] = setting(None, "datasets, hub: commit, tag or branch; null: the newest")
+    streaming: bool = setting(
+        False, "read the rows as they are downloaded, without keeping the files", only_for=("datasets",)
+    )
     options: Dict[str, Any] = setting(dict, "a reader of your own: its settings")
     samples: Optional[str] = setting(None, "samples: which embedded synthetic corpus, ner or sentiment")
     downloads: Dict[str, DownloadConfig] = setting(

@@ -38,6 +38,7 @@ WHOLE = "whole.json"
 MAX_NAME = 60  # characters of a task's name in the name of its folder
 PARTIAL = "partial-"  # how the names of folders begin that are incomplete, or temporary
 ABANDONED_SECONDS = 24 * 3600  # age at which an incomplete folder is taken for that of a run that died
+COMMIT = re.compile("[0-9a-f]{40}")
 PACKAGE = Path(__file__).parents[1]
 # Fields of heads that change neither what is read nor how it is tokenized. Any other field makes a new key.
 WITHOUT_EFFECT = (
@@ -143,6 +144,8 @@ def key_of(
 ) -> str | None:
     """The name of a task's folder; None where its data is in no files of ours (on the hub, or embedded).
 
+    A streamed set of the hub has one if its revision is a commit, whose files never change.
+
     `paths`: of each split's file, as `TaskReader.locate` gives them; `fingerprint`: that of the tokenizer;
     `window_stride`: see `ExampleTokenizer`.
     """
@@ -151,7 +154,8 @@ def key_of(
         if path is None:
             continue
         files = _files_of(path)
-        if not files:
+        is_fixed = task.source.streaming and COMMIT.fullmatch(task.source.revision or "") is not None
+        if not files and not is_fixed:
             return None
         contents[split] = [str(path), {str(file): sha256_of(file) for file in files}]
     source = {field: value for field, value in asdict(task.source).items() if field != "downloads"}

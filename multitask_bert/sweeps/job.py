@@ -3,6 +3,9 @@
 1. `run_trial` finds the trial by its number, which is in the job's environment.
 2. With one seed, every evaluation is reported. With several, they train one after the other, with a report after each.
 3. The job tells the result, not the controller: a trial that finished is kept, whatever happens to the controller.
+
+A job may be several processes (docs/scaling.md): all of them train; rank 0 has the trial, and tells the others what the
+pruner says.
 """
 
 from __future__ import annotations
@@ -14,12 +17,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import optuna
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -35,6 +37,7 @@ from multitask_bert.sweeps.trials import SECONDS
 from multitask_bert.training.preparation import resolve_precision
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
+from multitask_bert.utils.ranks import PeerLostError, this_run
 from multitask_bert.utils.sharing import sharing
 from multitask_bert.utils.terminal import make_console
 
@@ -83,6 +86,36 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
     """Train the config as a trial of the study; the value of the first metric, None if the trial failed."""
     sweeper = OmegaConf.to_object(HydraConfig.get().sweeper)
     assert isinstance(sweeper, SweepConfig)
+    ranks = this_run()
+    trial = _begun_trial(sweeper, folder) if ranks.is_first else None
+    if not ranks.of_first(trial is not None):
+        return None
+    # A trial that dies is retried from its beginning, so it needs no checkpoints to resume from.
+    config = replace(config, trainer=replace(config.trainer, keep_last=0))
+    if THREADS in os.environ:
+        torch.set_num_threads(int(os.environ[THREADS]))
+    started = time.perf_counter()
+    with nullcontext() if trial is None else _heartbeat(trial), sharing():
+        try:
+            outcome = _train(config, folder, train, trial, sweeper)
+            if trial is None:
+                return None
+            trial.set_user_attr(SECONDS, seconds_since(started))
+            return _tell(trial, outcome, sweeper)
+        except Exception as error:
+            if trial is not None:
+                log.info("trial %d failed", trial.number, exc_info=True)
+                trial.set_user_attr(SECONDS, seconds_since(started))
+                _tell_failure(trial, error)
+            elif not isinstance(error, PeerLostError):
+                ranks.may_tell(error, _described(error))
+            return None
+        finally:
+            _free_device()
+
+
+def _begun_trial(sweeper: SweepConfig, folder: Path) -> Trial | None:
+    """The trial of this job, which belongs to this process from now on; None if it was failed before it started."""
     study = load_study(sweeper, folder.parent)
     number = int(os.environ[TRIAL])
     frozen = study.get_trials(deepcopy=False)[number]
@@ -93,23 +126,7 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
     config = _in_precision_of_study(config, study, folder.parent)
     trial = Trial(study, frozen._trial_id)
     trial.set_user_attr("process", this_process())
-    # A trial that dies is retried from its beginning, so it needs no checkpoints to resume from.
-    config = replace(config, trainer=replace(config.trainer, keep_last=0))
-    if THREADS in os.environ:
-        torch.set_num_threads(int(os.environ[THREADS]))
-    started = time.perf_counter()
-    with _heartbeat(trial), sharing():
-        try:
-            outcome = _train(config, folder, train, trial, sweeper)
-            trial.set_user_attr(SECONDS, seconds_since(started))
-            return _tell(study, trial, outcome, sweeper)
-        except Exception as error:
-            log.info("trial %d failed", number, exc_info=True)
-            trial.set_user_attr(SECONDS, seconds_since(started))
-            _tell_failure(study, trial, error)
-            return None
-        finally:
-            _free_device()
+    return trial
 
 
 def _in_precision_of_study(config: ExperimentConfig, study: optuna.Study, folder: Path) -> ExperimentConfig:
@@ -137,43 +154,62 @@ def _free_device() -> None:
         torch.cuda.empty_cache()
 
 
-def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial, sweeper: SweepConfig) -> Outcome:
+def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial | None, sweeper: SweepConfig) -> Outcome:
+    """Train with each seed, or until the trial is pruned; `trial`: None in another process than rank 0."""
     metrics, outcome = sweeper.metrics, Outcome()
+    is_first = trial is not None
 
     def report(step: int, num_steps: int, scores: Mapping[str, float]) -> bool:
         _refuse_nan(step, scores, metrics)
         if len(metrics) > 1:
             return False
         shares = config.trainer.eval_shares
-        trial.report(scores[metrics[0]], permille_of(step, num_steps, shares) if shares else step)
-        return bool(trial.should_prune())  # some pruners return a NumPy bool, which is not JSON
+        return _is_pruned(trial, scores[metrics[0]], permille_of(step, num_steps, shares) if shares else step)
 
     if sweeper.seeds == 1:
         train(config, folder, report)
-        results = read_results(folder)
+        results = _results_in(folder)
         outcome.is_pruned = results["pruned"]
         outcome.add(config.seed, results)
         return outcome
     for seed in range(config.seed, config.seed + sweeper.seeds):
         seed_config, seed_folder = replace(config, seed=seed), folder / f"seed_{seed}"
-        save_config(seed_config, seed_folder)
+        if is_first:
+            save_config(seed_config, seed_folder)
         train(seed_config, seed_folder, lambda step, num_steps, scores: _refuse_nan(step, scores, metrics))
-        outcome.add(seed, read_results(seed_folder))
+        outcome.add(seed, _results_in(seed_folder))
         is_last = len(outcome.by_seed) == sweeper.seeds
         if len(metrics) == 1:
             score, mean = outcome.by_seed[seed][metrics[0]], outcome.mean(metrics[0])
-            trial.report(score if sweeper.pruner_name == "wilcoxon" else mean, len(outcome.by_seed))
-            outcome.is_pruned = bool(trial.should_prune()) and not is_last
-        _write_summary(folder, outcome, metrics)
+            reported = score if sweeper.pruner_name == "wilcoxon" else mean
+            outcome.is_pruned = _is_pruned(trial, reported, len(outcome.by_seed)) and not is_last
+        if is_first:
+            _write_summary(folder, outcome, metrics)
         if outcome.is_pruned:
-            make_console().print(
-                f"pruned after {len(outcome.by_seed)} of {sweeper.seeds} seeds: other trials do better"
-            )
+            if is_first:
+                make_console().print(
+                    f"pruned after {len(outcome.by_seed)} of {sweeper.seeds} seeds: other trials do better"
+                )
             break
     return outcome
 
 
-def _tell(study: optuna.Study, trial: Trial, outcome: Outcome, sweeper: SweepConfig) -> float | None:
+def _is_pruned(trial: Trial | None, score: float, step: int) -> bool:
+    """Report a score, and ask whether the pruner ends the trial; all processes get the answer of rank 0."""
+    answer = False
+    if trial is not None:
+        trial.report(score, step)
+        answer = bool(trial.should_prune())  # some pruners return a NumPy bool, which is not JSON
+    return this_run().of_first(answer)
+
+
+def _results_in(folder: Path) -> dict[str, Any]:
+    """The `results.json` of a training, which rank 0 has written."""
+    ranks = this_run()
+    return ranks.of_first(read_results(folder) if ranks.is_first else {})
+
+
+def _tell(trial: Trial, outcome: Outcome, sweeper: SweepConfig) -> float | None:
     means, metrics = outcome.means(), sweeper.metrics
     values = [means[metric] for metric in metrics]
     by_seed = {seed: [scores[metric] for metric in metrics] for seed, scores in outcome.by_seed.items()}
@@ -184,17 +220,23 @@ def _tell(study: optuna.Study, trial: Trial, outcome: Outcome, sweeper: SweepCon
         "seed_scores", {str(seed): scores if len(scores) > 1 else scores[0] for seed, scores in by_seed.items()}
     )
     if outcome.is_pruned:
-        study.tell(trial.number, state=TrialState.PRUNED)
+        trial.study.tell(trial.number, state=TrialState.PRUNED)
     else:
-        study.tell(trial.number, values)
+        trial.study.tell(trial.number, values)
     return values[0]
 
 
-def _tell_failure(study: optuna.Study, trial: Trial, error: Exception) -> None:
-    text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
+def _tell_failure(trial: Trial, error: Exception) -> None:
+    text = _described(error)[:ERROR_LENGTH]
+    if isinstance(error, PeerLostError):
+        text = (this_run().told() or "a process of this trial has ended without a word (killed?)")[:ERROR_LENGTH]
     trial.set_user_attr("error", text)
-    study.tell(trial.number, state=TrialState.FAIL)
+    trial.study.tell(trial.number, state=TrialState.FAIL)
     make_console().print(f"trial {trial.number} failed: {text.splitlines()[0]}")
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _refuse_nan(step: int, scores: Mapping[str, float], metrics: list[str]) -> bool:

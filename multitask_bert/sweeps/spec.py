@@ -26,6 +26,7 @@ from multitask_bert.sweeps.study import ARMS, quiet_optuna
 from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 from multitask_bert.utils.cost import Work
+from multitask_bert.utils.ranks import num_processes_of_job
 
 # Shares of their steps at which trials evaluate if they may be pruned: the first list that is cheap enough.
 REPORT_SHARES = ((0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.2, 0.3, 0.5, 0.75, 1.0))
@@ -52,7 +53,8 @@ class SweepSpec:
     groups: tuple[str, ...]  # names of the config groups, those that only some trials use included
     configs: frozenset[str] | None  # what trials are composed from, as in `tasks/ner`; None: a function decides
     num_jobs: int  # trials in parallel
-    threads_per_job: int | None  # None: no limit
+    num_processes: int  # of each trial
+    threads_per_job: int | None  # of each of its processes; None: no limit
     config: ExperimentConfig  # of the first probe
     probes: tuple[tuple[str, ...], ...]  # overrides of configs that trials could have
     compose: Callable[[Sequence[str]], ExperimentConfig]  # gives the config of a trial with these overrides
@@ -160,6 +162,7 @@ def make_spec(
         groups=tuple(dict.fromkeys(groups)),
         configs=frozenset(configs) if define is None else None,
         num_jobs=num_jobs,
+        num_processes=num_processes_of_job(config.hydra.launcher),
         threads_per_job=_threads_per_job(num_jobs, config),
         config=first,
         caveats=tuple(_caveats(sweeper, [probe for probe, _ in probes])) if arms is None else arms.notes,
@@ -295,10 +298,12 @@ def _num_jobs(sweeper: SweepConfig, config: DictConfig) -> int:
 
 
 def _threads_per_job(num_jobs: int, config: DictConfig) -> int | None:
-    """The cores of this machine divided among the jobs; None for a single job, and on a cluster, which assigns them."""
-    if num_jobs == 1 or "Slurm" in config.hydra.launcher._target_:
+    """The cores of this machine divided among the processes of all jobs; None for a single process, and on a cluster,
+    which assigns them."""
+    num_processes = num_jobs * num_processes_of_job(config.hydra.launcher)
+    if num_processes == 1 or "Slurm" in config.hydra.launcher._target_:
         return None
-    return max(1, min(int(os.environ.get("OMP_NUM_THREADS", _num_cores())), _num_cores() // num_jobs))
+    return max(1, min(int(os.environ.get("OMP_NUM_THREADS", _num_cores())), _num_cores() // num_processes))
 
 
 def _num_cores() -> int:

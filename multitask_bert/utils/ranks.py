@@ -11,7 +11,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -198,6 +198,23 @@ def are_several() -> bool:
     their own."""
     size = os.environ.get("WORLD_SIZE", "")
     return size.isdecimal() and int(size) > 1
+
+
+def num_processes_of_job(launcher: Mapping[str, Any]) -> int:
+    """The number of processes in which a launcher of Hydra, with these settings, starts each job."""
+    return int(launcher.get("tasks_per_node") or 1) * int(launcher.get("nodes") or 1)
+
+
+def join_job() -> Ranks:
+    """Make this process, which submitit has started for a job, one of the processes of a run.
+
+    Raises:
+        InputError: as `this_run`.
+    """
+    from submitit.helpers import TorchDistributedEnvironment
+
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    return this_run()
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from multitask_bert.config.schema import HeadConfig, SourceConfig, TaskConfig
+from multitask_bert.data.caching import key_of
 from multitask_bert.data.downloads import locate
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.readers import READERS
@@ -146,3 +148,84 @@ def test_a_path_belongs_to_datasets_only(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=r"task mine: source.path=.* belongs to no other format"):
             DataProcessor({"mine": TaskConfig(source, HEADS)}, data_root=str(tmp_path), seed=1).read("mine")
+
+
+ROWS = [{"text": f"siku {n}", "label": n % 2, "note": "x" * 200} for n in range(2500)]
+
+
+def hub_folder(folder: Path, ending: str) -> Path:
+    """A folder laid out as a repository of the hub: train in two files, dev in one."""
+    (folder / "data").mkdir(parents=True)
+    features = Features(text=Value("string"), label=MOOD, note=Value("string"))
+    for name, rows in (("train-00000-of-00002", ROWS[:1200]), ("train-00001-of-00002", ROWS[1200:]),
+                       ("validation-00000-of-00001", ROWS[:3])):  # fmt: skip
+        path = folder / "data" / f"{name}.{ending}"
+        if ending == "parquet":
+            Dataset.from_list(rows, features=features).to_parquet(str(path))
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_a_streamed_set_gives_the_same_examples_without_a_copy(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    path = hub_folder(tmp_path / "set", ending)
+    source = SourceConfig(format="datasets", path=str(path), train="train", dev="validation", text="text")
+    streamed = read(replace(source, streaming=True)), read(replace(source, streaming=True), "dev")
+    assert not list(cache.rglob("*.arrow"))
+    assert streamed == (read(source), read(source, "dev"))
+    assert len(streamed[0]) == len(ROWS)
+    assert list(cache.rglob("*.arrow"))
+    assert streamed[0][1].labels == {"mood": "good" if ending == "parquet" else "1"}
+
+
+def test_a_streamed_file_that_is_damaged_is_refused_where_that_is_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    path = hub_folder(tmp_path / "set", "jsonl")
+    with (path / "data" / "train-00001-of-00002.jsonl").open("w") as file:
+        file.write("{broken\n")
+    source = SourceConfig(format="datasets", path=str(path), train="train", text="text", streaming=True)
+    with pytest.raises(InputError, match=r"set train:\d+: cannot be read from about this row on .*streaming=false"):
+        read(source)
+
+
+@pytest.mark.parametrize("split", ["train[:9%]", "train+validation"])
+def test_a_part_or_a_sum_of_splits_is_not_streamed(split: str, tmp_path: Path) -> None:
+    source = SourceConfig(format="datasets", path=str(tmp_path), train=split, text="text", streaming=True)
+    with pytest.raises(InputError, match="a part or a sum of splits cannot be streamed; name one split"):
+        read(source)
+
+
+def test_a_streamed_set_lacks_a_column_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    path = hub_folder(tmp_path / "set", "jsonl")
+    source = SourceConfig(format="datasets", path=str(path), train="train", text="texts", streaming=True)
+    with pytest.raises(InputError, match="text, label, note"):
+        read(source)
+
+
+def test_streaming_has_no_effect_on_a_saved_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = saved(tmp_path, DatasetDict(train=mood_data(["a"], [1])), streaming=True)
+    assert [e.text for e in read(source)] == ["a"]
+    assert "source.streaming has no effect on a saved folder" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("streaming", "revision", "is_cached"),
+    [(True, "0" * 40, True), (True, "main", False), (True, None, False), (False, "0" * 40, False)],
+)
+def test_a_streamed_set_is_kept_encoded_if_its_revision_is_a_commit(
+    streaming: bool, revision: str | None, is_cached: bool
+) -> None:
+    source = SourceConfig(
+        format="datasets", path="owner/set", train="train", text="text", streaming=streaming, revision=revision
+    )
+    paths = {"train": Path("owner/set/train")}
+    key = key_of("mood", TaskConfig(source, HEADS), paths, "tokenizer", max_length=8, window_stride=None, seed=1)
+    assert (key is not None) == is_cached

@@ -94,7 +94,7 @@ def _one_of_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ("arguments", "problem"),
     [
         (["tasks=ner"], "several processes, but RANK, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT is not"),
-        (["-m", "tasks=ner", "seed=1,2"], "-m starts runs of one process each; start it with python run.py -m"),
+        (["-m", "tasks=ner", "seed=1,2"], "-m starts its runs itself; start it with python run.py -m"),
     ],
 )
 def test_one_of_several_processes_that_cannot_work_together_is_refused(
@@ -111,10 +111,20 @@ def test_one_of_several_processes_that_cannot_work_together_is_refused(
     [({"action": "serve"}, "action=serve"), ({"action": "train", "verify": True}, "verify=true")],
 )
 def test_several_processes_refuse_what_one_process_does(asked: dict[str, object], named: str) -> None:
-    with pytest.raises(InputError, match=f"WORLD_SIZE=2: {named} is done by one process"):
-        refuse_action_of_one_process(OmegaConf.create(asked))
+    with pytest.raises(InputError, match=f"WORLD_SIZE=2: {named} is done by one process; do it alone"):
+        refuse_action_of_one_process(OmegaConf.create(asked), "WORLD_SIZE=2", "do it alone")
     for action in ("train", "evaluate", "predict"):
-        refuse_action_of_one_process(OmegaConf.create({"action": action}))
+        refuse_action_of_one_process(OmegaConf.create({"action": action}), "WORLD_SIZE=2", "do it alone")
+
+
+def test_jobs_of_several_processes_refuse_what_one_process_does(
+    ran: list[ExperimentConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    launcher = ("hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2")
+    problem = error_of("-m", "action=reproduce", "run_dir=one,two", *launcher)
+    assert "hydra.launcher.tasks_per_node=2: action=reproduce is done by one process; leave tasks_per_node" in problem
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_a_single_process_of_torchrun_is_a_run(

@@ -1,4 +1,4 @@
-"""A callback of Hydra that fakes the training in worker processes, too."""
+"""Callbacks of Hydra that fake the training in worker processes, or disturb it there."""
 
 from __future__ import annotations
 
@@ -28,3 +28,28 @@ class UseFakeTraining(Callback):
             return near(1e-4)(config, step)
 
         actions.train = FakeTraining(score)  # type: ignore[assignment]
+
+
+class DisturbRanks(Callback):
+    """Of trials with two processes each, trial 1 is pruned at its first evaluation, rank 1 of trial 2 meets an error
+    there, and that of trial 3 kills itself."""
+
+    def on_job_start(self, config: Any, **kwargs: Any) -> None:
+        from optuna.trial import Trial
+
+        from multitask_bert import actions
+
+        trial, train = os.environ["MULTITASK_BERT_TRIAL"], actions.train
+
+        def train_disturbed(config: Any, folder: Path, watcher: Any) -> float:
+            def watch(*arguments: Any) -> bool:
+                if os.environ["RANK"] == "1" and trial == "2":
+                    raise ValueError("no luck")
+                if os.environ["RANK"] == "1" and trial == "3":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return bool(watcher(*arguments))
+
+            return train(config, folder, watch)
+
+        actions.train = train_disturbed  # type: ignore[assignment]
+        Trial.should_prune = lambda self: trial == "1"  # type: ignore[method-assign]

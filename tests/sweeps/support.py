@@ -21,10 +21,10 @@ FOLDER = Path("outputs/sweeps/lr_warmup_ner+sentiment")
 STEPS = (1, 2, 3)  # at which the fake training evaluates
 
 
-def sweep(*arguments: str) -> optuna.Study:
-    """Run the sweep with these arguments added; its study."""
+def sweep(*arguments: str, folder: str | Path = FOLDER) -> optuna.Study:
+    """Run the sweep with these arguments added; its study, which is in `folder`."""
     run_line(*COMMAND, *arguments)
-    return study_in(FOLDER)
+    return study_in(Path(folder))
 
 
 def refusal(*arguments: str) -> str:

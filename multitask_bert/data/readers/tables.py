@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, time
@@ -16,6 +17,8 @@ from multitask_bert.data.readers.records import ExampleMaker
 from multitask_bert.data.readers.text import shown
 from multitask_bert.errors import InputError
 from multitask_bert.records import Example
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1000  # rows that are Python objects at a time
 
@@ -49,11 +52,14 @@ def read_datasets(path: Path, source: SourceConfig, heads: Mapping[str, HeadConf
     dataset = _load(path.parent, path.name, source)
     name = f" ({source.name})" if source.name else ""
     where = f"{path.parent}{name} {path.name}"
+    is_streamed = not hasattr(dataset, "__len__")
+    columns = _streamed_columns(dataset, where) if is_streamed else dataset.column_names
     with BadRecords(where, source) as bad:
-        make = ExampleMaker(source, heads, where, dataset.column_names, bad=bad)
+        make = ExampleMaker(source, heads, where, columns, bad=bad)
         make.check_columns()
-        dataset = dataset.select_columns(_top_level(list(make.fields.values()), dataset.column_names))
-        yield from _examples(make, _chunks(dataset.with_format(None)), dataset.features, where, bad)
+        dataset = dataset.select_columns(_top_level(list(make.fields.values()), columns))
+        chunks = _streamed_chunks(dataset, where) if is_streamed else _chunks(dataset.with_format(None))
+        yield from _examples(make, chunks, dataset.features or {}, where, bad)
 
 
 def _examples(
@@ -75,8 +81,42 @@ def _examples(
 
 def _chunks(dataset: Any) -> Iterator[list[dict[str, Any]]]:
     for first in range(0, len(dataset), CHUNK):
-        chunk = dataset[first : first + CHUNK]
-        yield [dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True)]
+        yield _rows_of(dataset[first : first + CHUNK])
+
+
+def _rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _streamed_columns(dataset: Any, where: str) -> list[str]:
+    """The names of the columns; those of the first row, where the files do not name them (JSON)."""
+    if dataset.column_names is not None:
+        return list(dataset.column_names)
+    first = next(_streamed_chunks(dataset.take(1), where), None)
+    if first is None:
+        raise InputError(f"{where}: holds no examples; name another split, or check source.path")
+    return list(first[0])
+
+
+def _streamed_chunks(dataset: Any, where: str) -> Iterator[list[dict[str, Any]]]:
+    """Rows as they arrive.
+
+    Raises:
+        InputError: a file is damaged, or the network is lost for longer than the library tries again.
+    """
+    chunks, number = dataset.iter(batch_size=CHUNK), 0
+    while True:
+        try:
+            chunk = next(chunks, None)
+        except Exception as error:  # as in `_load`
+            raise InputError(
+                f"{where}:{number + 1}: cannot be read from about this row on ({_first_line(error)}); start again, or "
+                f"set source.streaming=false, which downloads the files first"
+            ) from error
+        if chunk is None:
+            return
+        yield (rows := _rows_of(chunk))
+        number += len(rows)
 
 
 def _plain(value: Any) -> Any:
@@ -134,17 +174,28 @@ def _rows(batches: Iterator[Any], path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _load(folder: Path, split: str, source: SourceConfig) -> Any:
-    """The split as a `datasets.Dataset`."""
+    """The split as a `datasets.Dataset`, or, streamed, as an `IterableDataset`."""
     import datasets
 
+    if source.streaming and any(sign in split for sign in "[+"):
+        raise InputError(
+            f"{folder} {split}: a part or a sum of splits cannot be streamed; name one split, or set "
+            f"source.streaming=false"
+        )
     is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
     where = f"{folder} {split}"
     try:
         if is_saved:
+            if source.streaming:
+                log.warning(
+                    "%s: source.streaming has no effect on a saved folder, which is read from disk anyway", where
+                )
             loaded = datasets.load_from_disk(str(folder))
             splits = loaded if isinstance(loaded, datasets.DatasetDict) else {str(loaded.split or "train"): loaded}
         else:
-            options = {"name": source.name, "revision": source.revision, "split": split}
+            options: dict[str, Any] = {"name": source.name, "revision": source.revision, "split": split}
+            if source.streaming:
+                options["streaming"] = True
             splits = {split: datasets.load_dataset(str(folder), **options)}
     except Exception as error:  # the hub, the network, a script, a damaged folder: dozens of types
         raise InputError(
