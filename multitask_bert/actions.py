@@ -109,7 +109,7 @@ def train(
             started=started, config_files=files if before is None else before.get("config_files"),
             draw=pictures_of(config),
         )  # fmt: skip
-        if config.trainer.cosines_every is not None and this_run().is_first:
+        if (config.trainer.cosines_every or config.trainer.lookahead_every) and this_run().is_first:
             show_affinities(folder)
         return best
 
@@ -122,7 +122,7 @@ def pictures_of(config: ExperimentConfig) -> Callable[[Path], list[Path]] | None
 
 
 def show_affinities(folder: Path) -> None:
-    """Write the page of the cosines that a run has measured; an error there is logged, since the run itself is done."""
+    """Write the page of the affinities that a run has measured; an error is logged, since the run itself is done."""
     from multitask_bert.reports.affinities import PAGE, read_affinities, write_affinities
 
     try:
