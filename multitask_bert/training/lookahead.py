@@ -18,6 +18,7 @@ from multitask_bert.config.schema import OptimizerConfig
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.training.evaluation import evaluating
 from multitask_bert.training.optimization import make_fresh_optimizer
+from multitask_bert.training.steps import RngState
 from multitask_bert.training.task_losses import TaskLosses, shared_weights
 
 PREFIX = "train_lookahead_"  # of a key in the logs, before `a.b`: the affinity of task a onto task b
@@ -42,8 +43,8 @@ class LookaheadAffinities(TaskLosses):
         `rates`: the learning rate of each weight. A task without a loss or a gradient on the shared weights (no known
         label in its batch, frozen layers) has none, and there is none at a rate of 0.
         """
-        rate_of = {weight: rates[weight] for weight in shared_weights(self.model) if rates[weight] > 0}
-        if not rate_of:
+        weights: list[Tensor] = [weight for weight in shared_weights(self.model) if rates[weight] > 0]
+        if not weights:
             return {}
         found = {}
         with evaluating(self.model), in_full_precision(self.model):
@@ -52,10 +53,11 @@ class LookaheadAffinities(TaskLosses):
                 before = {task: float(self.loss(batch)) for task, batch in batches.items()}
             tasks = [task for task in batches if before[task] > 0]
             for source in tasks:
-                gradient = torch.autograd.grad(self.loss(batches[source]), list(rate_of), allow_unused=True)
+                gradient = torch.autograd.grad(self.loss(batches[source]), weights, allow_unused=True)
                 if all(part is None for part in gradient):
                     continue
-                with torch.no_grad(), stepped(list(rate_of), gradient, make_fresh_optimizer(rate_of, self.optimizer)):
+                optimizer = make_fresh_optimizer({weight: rates[weight] for weight in weights}, self.optimizer)
+                with torch.no_grad(), stepped(weights, gradient, optimizer):
                     for target in tasks:
                         if target != source:
                             after = float(self.loss(batches[target]))
@@ -67,7 +69,10 @@ class LookaheadAffinities(TaskLosses):
 def stepped(
     weights: Sequence[Tensor], gradient: Sequence[Tensor | None], optimizer: torch.optim.Optimizer
 ) -> Iterator[None]:
-    """Move weights by one step of an optimizer; on exit, also after an error, restore them to the bit."""
+    """Move weights by one step of an optimizer; on exit, also after an error, restore them to the bit, and the random
+    state, from which an optimizer may draw.
+    """
+    rng_state = RngState(weights[0].device)
     saved = [(weight.detach().clone(), weight.grad) for weight in weights]
     try:
         for weight, part in zip(weights, gradient, strict=True):
@@ -78,6 +83,7 @@ def stepped(
         for weight, (value, grad) in zip(weights, saved, strict=True):
             weight.copy_(value)
             weight.grad = grad
+        rng_state.restore()
 
 
 @contextmanager

@@ -48,7 +48,8 @@ class TaskLosses:
         """The sum of the heads' mean losses, weighted as the config says; 0 without a known label."""
         outputs = self.model(batch)
         losses = [self.weights[key] * out.loss_sum / max(1, out.count) for key, out in outputs.items()]
-        return sum(losses[1:], start=losses[0])
+        total: Tensor = sum(losses[1:], start=losses[0])
+        return total
 
 
 def shared_weights(model: MultiTaskModel) -> list[nn.Parameter]:

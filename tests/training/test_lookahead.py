@@ -142,17 +142,20 @@ def test_measuring_changes_nothing_and_does_not_depend_on_the_precision_of_the_r
     assert trainer.model.autocast is torch.bfloat16
 
 
-def test_weights_are_restored_to_the_bit_after_an_error() -> None:
+def test_weights_and_random_state_are_restored_to_the_bit_after_an_error() -> None:
     weights = [nn.Parameter(torch.tensor([0.1, 1e-8, 3e7])), nn.Parameter(torch.tensor([0.7]))]
     old = [weight.detach().clone() for weight in weights]
     optimizer = torch.optim.SGD(weights, lr=1e-3)
     gradient = [torch.tensor([1.0, 2.0, 3.0]), None]
+    rng_state = torch.get_rng_state()
     with contextlib.suppress(MemoryError), torch.no_grad(), stepped(weights, gradient, optimizer):
         assert not torch.equal(weights[0], old[0])
         assert torch.equal(weights[1], old[1])
+        torch.rand(1)
         raise MemoryError
     assert all(torch.equal(weight, one) for weight, one in zip(weights, old, strict=True))
     assert all(weight.grad is None for weight in weights)
+    assert torch.equal(torch.get_rng_state(), rng_state)
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
