@@ -121,7 +121,7 @@ def train(
             started=started, config_files=files if before is None else before.get("config_files"),
             draw=pictures_of(config),
         )  # fmt: skip
-        if config.trainer.cosines_every is not None and this_run().is_first:
+        if (config.trainer.cosines_every or config.trainer.lookahead_every) and this_run().is_first:
             show_affinities(folder)
         return best
 

@@ -60,7 +60,7 @@ def pictures_of(config: ExperimentConfig) -> Callable[[Path], list[Path]] | None
 
 
 def show_affinities(folder: Path) -> None:
-    """Write the page of the cosines that a run has measured; an error there is logged, since the run itself is done."""
+    """Write the page of the affinities that a run has measured; an error is logged, since the run itself is done."""
     from multitask_bert.reports.affinities import PAGE, read_affinities, write_affinities
 
     try:

@@ -105,8 +105,10 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
         )
-    if trainer.cosines_every is not None and sum(task.source.has_train for task in config.tasks.values()) < 2:
-        yield f"trainer.cosines_every={trainer.cosines_every} has no effect: it needs two tasks that have train"
+    for name in ("cosines_every", "lookahead_every"):
+        every = getattr(trainer, name)
+        if every is not None and sum(task.source.has_train for task in config.tasks.values()) < 2:
+            yield f"trainer.{name}={every} has no effect: it needs two tasks that have train"
     averaging = config.averaging
     if averaging.kind != "ema" and averaging.decay != AveragingConfig.decay:
         yield f"averaging.decay={averaging.decay:g} has no effect with averaging.kind={averaging.kind}"

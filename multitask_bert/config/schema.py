@@ -409,6 +409,12 @@ class TrainerConfig:
         "steps between measurements of the cosines between the tasks' gradients on the encoder; null: none",
         at_least=1,
     )
+    lookahead_every: Optional[int] = setting(
+        None,
+        "steps between measurements of the lookahead affinities (TAG): by what share a gradient step of one task on "
+        "the encoder lowers the loss of another; null: none",
+        at_least=1,
+    )
     keep_predictions: Optional[int] = setting(
         100_000,
         "examples of each dev and test set of which the run keeps text, labels and predictions, in predictions/; "

@@ -14,7 +14,7 @@ from multitask_bert.saving.run_folder import read_reproduction
 NOT_LEARNED_FROM = (
     "action", "run_dir", "resume", "verify", "input", "output", "name", "logger", "study", "data_root",
     "model.recipe", "trainer.save_every", "trainer.keep_last", "trainer.keep_predictions", "trainer.log_every",
-    "trainer.pictures", "trainer.cosines_every", "diagnose", "serve", "export",
+    "trainer.pictures", "trainer.cosines_every", "trainer.lookahead_every", "diagnose", "serve", "export",
     "trainer._target_", "batching.num_workers", "batching.encoding_processes", "batching.eval_batch_size",
     "batching.eval_max_tokens",
 )  # fmt: skip

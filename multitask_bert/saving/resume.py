@@ -29,8 +29,8 @@ COMMAND_KEYS = ("action", "resume", "run_dir")
 CHANGEABLE_KEYS = (
     "data_root", "name", "logger", "model.recipe",
     "study", "verify", "trainer.device", "trainer.save_every", "trainer.keep_last",
-    "trainer.log_every", "trainer.keep_predictions", "trainer.cosines_every", "trainer.on_non_finite",
-    "trainer.pictures", "batching.num_workers", "batching.encoding_processes",
+    "trainer.log_every", "trainer.keep_predictions", "trainer.cosines_every", "trainer.lookahead_every",
+    "trainer.on_non_finite", "trainer.pictures", "batching.num_workers", "batching.encoding_processes",
 )  # fmt: skip
 
 

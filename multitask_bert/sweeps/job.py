@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from optuna import Study
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
@@ -90,6 +91,7 @@ def run_trial(config: ExperimentConfig, folder: Path, train: Train) -> float | N
     trial = _begun_trial(sweeper, folder) if ranks.is_first else None
     if not ranks.of_first(trial is not None):
         return None
+    config = _in_precision_of_study(config, trial, folder.parent)
     # A trial that dies is retried from its beginning, so it needs no checkpoints to resume from.
     config = replace(config, trainer=replace(config.trainer, keep_last=0))
     if THREADS in os.environ:
@@ -123,20 +125,27 @@ def _begun_trial(sweeper: SweepConfig, folder: Path) -> Trial | None:
     if frozen.state != TrialState.RUNNING:
         log.warning("trial %d was failed before it started, and is retried elsewhere", number)
         return None
-    config = _in_precision_of_study(config, study, folder.parent)
     trial = Trial(study, frozen._trial_id)
     trial.set_user_attr("process", this_process())
     return trial
 
 
-def _in_precision_of_study(config: ExperimentConfig, study: optuna.Study, folder: Path) -> ExperimentConfig:
-    """The config with `trainer.precision=auto` as the first trial resolved it, so that all trials can be compared."""
+def _in_precision_of_study(config: ExperimentConfig, trial: Trial | None, folder: Path) -> ExperimentConfig:
+    """The config with `trainer.precision=auto` as the first trial resolved it, so that all trials can be compared.
+
+    `trial`: None in another process than rank 0, which looks the precision up for all.
+    """
     if config.trainer.precision != AUTO_PRECISION:
         return config
+    precision = "" if trial is None else _precision_of_study(config, trial.study, folder)
+    return with_precision(config, this_run().of_first(precision))
+
+
+def _precision_of_study(config: ExperimentConfig, study: Study, folder: Path) -> str:
     with lock(folder):
         if PRECISION not in study.user_attrs:
             study.set_user_attr(PRECISION, resolve_precision(config, make_console().print).trainer.precision)
-    return with_precision(config, study.user_attrs[PRECISION])
+    return str(study.user_attrs[PRECISION])
 
 
 def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:

@@ -7,44 +7,22 @@ al. 2020, "Gradient Surgery for Multi-Task Learning" (2001.06782), section 2.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import Tensor
 
-from multitask_bert.data.loading import Loader
-from multitask_bert.data.splits import as_split
-from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.records import EncodedExample
 from multitask_bert.training.evaluation import evaluating
+from multitask_bert.training.task_losses import TaskLosses, shared_weights
 
 PREFIX = "train_cosine_"  # of a key in the logs, before `a.b`: the names of two tasks
 LOSS_SCALE = 1024.0  # a power of two: changes no cosine, and keeps small gradients of fp16 from becoming 0
 
 
-class GradientCosines:
-    """Measures the cosines of every two of a run's tasks.
+class GradientCosines(TaskLosses):
+    """Measures the cosines of every two of a run's tasks, without dropout.
 
-    Each measurement draws a batch of `batch_size` examples of each task, by seed and step only, and takes the gradient
-    of the task's weighted loss without dropout. The random state, the weights and their gradients stay as they are.
+    The random state, the weights and their gradients stay as they are.
     """
-
-    def __init__(
-        self,
-        model: MultiTaskModel,
-        datasets: Mapping[str, Dataset[EncodedExample]],
-        *,
-        weights: Mapping[tuple[str, str], float],
-        batch_size: int,
-        pad_id: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.model, self.datasets, self.weights = model, datasets, weights
-        self.batch_size, self.seed, self.device = batch_size, seed, device
-        self._loader = Loader(datasets, pad_id=pad_id)
 
     def measure(self, step: int) -> dict[str, float]:
         """The cosines of the weights as they are after `step`, by their keys in the logs.
@@ -61,22 +39,9 @@ class GradientCosines:
 
     def _gradient(self, task: str, step: int) -> list[Tensor | None]:
         """The gradient of one task's loss, by parameter of the encoder; None for a parameter that it does not reach."""
-        size = len(as_split(self.datasets[task]))
-        generator = np.random.default_rng([self.seed, step, *task.encode()])
-        indices = generator.choice(size, min(self.batch_size, size), replace=False)
-        (batch,) = self._loader.make({task: indices.tolist()})
         with evaluating(self.model):
-            outputs = self.model(batch.to(self.device))
-            losses = [self.weights[key] * out.loss_sum / max(1, out.count) for key, out in outputs.items()]
-            return list(torch.autograd.grad(LOSS_SCALE * sum(losses), self._shared(), allow_unused=True))
-
-    def _shared(self) -> list[nn.Parameter]:
-        """The encoder's trained parameters but its word embeddings, of which two batches share few."""
-        backbone: nn.Module = self.model.encoder.backbone
-        words = {id(weight) for weight in backbone.get_input_embeddings().parameters()}  # type: ignore[operator]
-        return [
-            weight for weight in self.model.encoder.parameters() if weight.requires_grad and id(weight) not in words
-        ]
+            loss = LOSS_SCALE * self.loss(self.batch(task, step))
+            return list(torch.autograd.grad(loss, shared_weights(self.model), allow_unused=True))
 
 
 def _dot(a: list[Tensor | None], b: list[Tensor | None]) -> float:

@@ -62,7 +62,9 @@ def config_to_retrain(run_dir: Path, now: ExperimentConfig) -> ExperimentConfig:
     if (restart := read_restart(run_dir)) is not None:
         config = restarted(config, restart)
     batching = replace(config.batching, encoding_processes=now.batching.encoding_processes)
-    trainer = replace(config.trainer, restart_collapsed=False, cosines_every=None, keep_best_per_head=False)
+    trainer = replace(
+        config.trainer, restart_collapsed=False, cosines_every=None, lookahead_every=None, keep_best_per_head=False
+    )
     return replace(config, resume=False, batching=batching, trainer=trainer)
 
 

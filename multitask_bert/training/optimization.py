@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -53,6 +54,11 @@ class Updater:
     def rates_by_part(self) -> dict[str, float]:
         """The learning rates in the next update, of the embeddings and heads whose rate is not the encoder's."""
         return {part: self.rate * factor for part, factor in self._factors.items()}
+
+    @property
+    def rates_by_weight(self) -> dict[Tensor, float]:
+        """The learning rate in the next update of each weight that is trained at any time."""
+        return {weight: group["lr"] for group in self.optimizer.param_groups for weight in group["params"]}
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss to those of the step; in fp16, scaled up, so that they do not vanish."""
@@ -131,6 +137,14 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
         decay = weight_decay_of(part, config) if is_matrix else 0.0
         new: dict[str, Any] = {"params": [], "lr": config.lr * factor, "weight_decay": decay}
         groups.setdefault((is_matrix, factor, decay), new)["params"].append(weight)
+    return _instantiate(list(groups.values()), config)
+
+
+def make_fresh_optimizer(rates: Mapping[Tensor, float], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The run's kind of optimizer, without a history and without weight decay, for weights at rates of their own."""
+    groups: dict[float, dict[str, Any]] = {}
+    for weight, rate in rates.items():
+        groups.setdefault(rate, {"params": [], "lr": rate, "weight_decay": 0.0})["params"].append(weight)
     return _instantiate(list(groups.values()), config)
 
 
