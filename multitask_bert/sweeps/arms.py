@@ -107,8 +107,6 @@ def _check(sweeper: SweepConfig, tasks: Sequence[str], request: Request) -> None
     Raises:
         InputError: with the field, its value and the way out.
     """
-    if sweeper.arms not in SUBSETS:
-        raise InputError(f"{WHERE}.arms={sweeper.arms}: choose one of {', '.join(SUBSETS)}")
     if len(tasks) < 2:
         raise InputError(
             f"tasks={'+'.join(tasks)}: a study compares tasks alone and together, so it needs two or more, as in "

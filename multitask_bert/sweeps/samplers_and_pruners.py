@@ -11,6 +11,7 @@ import numpy as np
 from optuna import pruners, samplers
 from optuna.exceptions import ExperimentalWarning
 
+from multitask_bert.config.setting import value_problems
 from multitask_bert.config.tree import nearest
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.rank_pruner import RankPruner
@@ -43,9 +44,8 @@ def check_sampler_and_pruner(sweeper: SweepConfig, dimensions: Sequence[Dimensio
     Raises:
         InputError: with the field, its value and the way out.
     """
-    _check_numbers(sweeper)
-    _known(f"{WHERE}.sampler", sweeper.sampler, SAMPLERS)
-    _known(f"{WHERE}.pruner", sweeper.pruner_name, PRUNERS)
+    for problem in value_problems(sweeper, f"{WHERE}."):
+        raise InputError(problem)
     metrics, directions = sweeper.metrics, sweeper.directions
     if not metrics or len(set(metrics)) < len(metrics):
         raise InputError(f"{WHERE}.metric={metrics}: name one metric, or a list of different metrics")
@@ -99,13 +99,6 @@ def grid_size(dimensions: Sequence[Dimension]) -> int:
     for dimension in dimensions:
         size *= len(dimension.grid())
     return size
-
-
-def _check_numbers(sweeper: SweepConfig) -> None:
-    for name, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("n_jobs", 1), ("seed", 0)):
-        value = getattr(sweeper, name)
-        if value is not None and value < least:
-            raise InputError(f"{WHERE}.{name}={value}: must be at least {least}")
 
 
 def _check_sampler(sweeper: SweepConfig, dimensions: Sequence[Dimension]) -> None:

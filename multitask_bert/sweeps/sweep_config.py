@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
 from multitask_bert.config.schema import is_lower_better
+from multitask_bert.config.setting import setting
 
 # Environment variables of a job.
 TRIAL = "MULTITASK_BERT_TRIAL"  # number of its trial in the study
@@ -19,28 +20,47 @@ MAXIMIZE, MINIMIZE = "maximize", "minimize"
 class SweepConfig:
     """One study: the search space, the metric, the methods and the budget; see docs/sweeps.md."""
 
-    _target_: str = "hydra_plugins.multitask_bert_sweeper.StudySweeper"
-    space: Dict[str, Any] = field(default_factory=dict)  # by config key: {low, high, log, step, type} or a list
-    arms: Optional[str] = None  # transfer | languages: trials are the arms of a study (docs/studies.md), not a search
-    subsets: List[str] = field(default_factory=list)  # of a study: which tasks are trained together
-    controls: List[str] = field(default_factory=list)  # of a study: recipe and equal_updates, or one of them
-    function: Optional[str] = None  # module.function(trial) that suggests values depending on others; null: none
-    n_trials: int = 20  # trials in the study, of all commands that work on it together
-    seeds: int = 1  # trainings per trial, with seeds seed, seed+1, …; the value is their mean
-    metric: Any = "eval_mean_f1"  # a key of Trainer.evaluate, or a list of keys for several objectives
-    direction: Any = None  # maximize | minimize, one per metric; null: minimize losses and errors, maximize others
-    sampler: str = "tpe"  # tpe | gp | cmaes | random | grid | nsga2
-    sampler_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
-    pruner: Optional[str] = None  # rank | median | successive_halving | hyperband | wilcoxon | none; null: see docs
-    pruner_options: Dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's class
-    storage: Optional[str] = None  # sqlite:///… or postgresql://…; null: study.journal in the sweep's folder
-    study: str = "${short_name:${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}}"  # same name: resume it
-    max_failures: int = 3  # trials that may fail; with one more the sweep stops
-    n_jobs: Optional[int] = None  # trials launched at once; null: as many as the launcher runs in parallel
-    try_own: bool = False  # the first trial uses the config's values (the encoder's recipe), if the space has them
-    measure: bool = True  # before the first trial, train a few steps here to estimate how long the sweep takes
-    seed: int = 1  # of the sampler; the same seed proposes the same values again
-    take_over: bool = False  # count running trials of other machines as dead, too
+    _target_: str = setting("hydra_plugins.multitask_bert_sweeper.StudySweeper", "what Hydra instantiates")
+    space: Dict[str, Any] = setting(dict, "by config key: {low, high, log, step, type} or a list")
+    arms: Optional[str] = setting(
+        None,
+        "trials are the arms of a study (docs/studies.md), not a search; null: a search",
+        choices=("transfer", "languages"),
+    )
+    subsets: List[str] = setting(list, "of a study: which tasks are trained together")
+    controls: List[str] = setting(list, "of a study: recipe and equal_updates, or one of them")
+    function: Optional[str] = setting(
+        None, "module.function(trial) that suggests values depending on others; null: none"
+    )
+    n_trials: int = setting(20, "trials in the study, of all commands that work on it together", at_least=1)
+    seeds: int = setting(1, "trainings per trial, with seeds seed, seed+1, …; the value is their mean", at_least=1)
+    metric: Any = setting("eval_mean_f1", "a key of Trainer.evaluate, or a list of keys for several objectives")
+    direction: Any = setting(
+        None, "maximize | minimize, one per metric; null: minimize losses and errors, maximize others"
+    )
+    sampler: str = setting("tpe", "how values are proposed", choices=("tpe", "gp", "cmaes", "random", "grid", "nsga2"))
+    sampler_options: Dict[str, Any] = setting(dict, "keyword arguments of Optuna's class")
+    pruner: Optional[str] = setting(
+        None,
+        "how unpromising trials are ended; null: rank, median with several seeds, none with several metrics",
+        choices=("rank", "median", "successive_halving", "hyperband", "wilcoxon", "none"),
+    )
+    pruner_options: Dict[str, Any] = setting(dict, "keyword arguments of Optuna's class")
+    storage: Optional[str] = setting(None, "sqlite:///… or postgresql://…; null: study.journal in the sweep's folder")
+    study: str = setting(
+        "${short_name:${hydra.runtime.choices.sweep}_${hydra.runtime.choices.tasks}}",
+        "name of the study; the same name resumes it",
+    )
+    max_failures: int = setting(3, "trials that may fail; with one more the sweep stops", at_least=0)
+    n_jobs: Optional[int] = setting(
+        None, "trials launched at once; null: as many as the launcher runs in parallel", at_least=1
+    )
+    try_own: bool = setting(
+        False, "the first trial uses the config's values (the encoder's recipe), if the space has them"
+    )
+    measure: bool = setting(True, "before the first trial, train a few steps here to estimate how long the sweep takes")
+    seed: int = setting(1, "of the sampler; the same seed proposes the same values again", at_least=0)
+    take_over: bool = setting(False, "count running trials of other machines as dead, too")
 
     @property
     def metrics(self) -> list[str]:

@@ -10,7 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from multitask_bert.config.setting import choices_of
 from multitask_bert.errors import InputError
+from multitask_bert.sweeps.arms import SUBSETS
 from multitask_bert.sweeps.samplers_and_pruners import (
     FOR_ONE_OBJECTIVE,
     PRUNERS,
@@ -254,3 +256,8 @@ def test_studies_of_neighbouring_seeds_propose_nothing_in_common() -> None:
         settings = SweepConfig(sampler="random", seed=seed)
         proposed.append([ask(study, settings, [RATE], None)[1] for _ in range(4)])
     assert not {str(one) for one in proposed[0]} & {str(one) for one in proposed[1]}
+
+
+def test_the_choices_of_the_sweeper_are_the_samplers_pruners_and_studies_that_there_are() -> None:
+    found = [list(choices_of(SweepConfig, name)) for name in ("sampler", "pruner", "arms")]
+    assert found == [list(SAMPLERS), list(PRUNERS), list(SUBSETS)]
