@@ -237,13 +237,14 @@ def serve(config: ExperimentConfig, folder: Path) -> None:
     assert config.run_dir is not None
     with listen(config.serve) as listener:  # a port in use is told before the model is loaded
         from multitask_bert.serving.app import make_app
+        from multitask_bert.serving.batcher import Batcher
         from multitask_bert.serving.examples import examples_of_test_sets
 
         tree = tree_of_run(Path(config.run_dir))
-        predictor = load_predictor(config, tree)
-        name = tree.get("name") or "+".join(predictor.tasks)
-        examples = examples_of_test_sets(Path(config.run_dir), predictor)
-        app = make_app(predictor, config.serve, name=name, examples=examples)
+        batcher = Batcher(partial(load_predictor, config, tree), max_waiting=config.serve.max_waiting)
+        name = tree.get("name") or "+".join(batcher.predictor.tasks)
+        examples = examples_of_test_sets(Path(config.run_dir), batcher.predictor)
+        app = make_app(batcher, config.serve, name=name, examples=examples)
         run_server(app, listener, config.serve, name=name)
 
 

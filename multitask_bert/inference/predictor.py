@@ -52,6 +52,8 @@ class Predictor:
         max_length: int | None = None,
         precision: str = "fp32",
     ) -> None:
+        if precision not in AUTOCAST:
+            raise InputError(f"precision={precision}: choose one of {', '.join(AUTOCAST)}")
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.model.autocast = AUTOCAST[precision]

@@ -58,9 +58,12 @@ class ErrorAnswer(BaseModel):
     error: str = Field(description="what is wrong, and the way out")
 
 
-def make_app(predictor: Predictor, config: ServeConfig, *, name: str, examples: Sequence[Any] = ()) -> FastAPI:
-    """The application that serves a model. `name`: of the model, for the page; `examples`: inputs that it offers."""
-    batcher = Batcher(predictor, max_waiting=config.max_waiting, max_batch=predictor.batch_size)
+def make_app(batcher: Batcher, config: ServeConfig, *, name: str, examples: Sequence[Any] = ()) -> FastAPI:
+    """The application that serves a batcher's model, and closes the batcher as it ends.
+
+    `name`: of the model, for the page; `examples`: inputs that the page offers.
+    """
+    predictor = batcher.predictor
     counts = Counts()
     heads = {
         task: {head: {"type": one.config.type, "labels": list(one.labels.names)} for head, one in heads.items()}

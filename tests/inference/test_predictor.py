@@ -339,3 +339,8 @@ def test_a_model_folder_without_input_types_can_be_read(predictor: Predictor, tm
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"neither a run's folder with a model in it, nor a model's folder"):
         Predictor.load(tmp_path)
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones(model: MultiTaskModel, tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="precision=auto: choose one of fp32, bf16, fp16"):
+        Predictor(model, tokenizer, device="cpu", precision="auto")

@@ -26,11 +26,13 @@ from transformers import AutoModel, BertConfig
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, ServeConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
+from multitask_bert.inference.inputs import read_input
 from multitask_bert.inference.predictor import Predictor
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.serving.app import make_app
+from multitask_bert.serving.batcher import Batcher
 from multitask_bert.serving.examples import examples_of_test_sets
 from multitask_bert.serving.page import page_of
 from multitask_bert.serving.server import listen
@@ -82,9 +84,10 @@ class Client:
 def served(predictor: Predictor, **fields: Any) -> Iterator[Client]:
     """A server in a thread of this process."""
     config = ServeConfig(port=0, **fields)
+    batcher = Batcher(lambda: predictor, max_waiting=config.max_waiting)
     with listen(config) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(make_app(predictor, config, name="people+mood"), log_config=None, access_log=False)
+            uvicorn.Config(make_app(batcher, config, name="people+mood"), log_config=None, access_log=False)
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -284,3 +287,41 @@ def test_the_command_serves_a_run_until_it_is_asked_to_stop(
     assert server.returncode == 0
     assert f"http://127.0.0.1:{port}" in said
     assert "Traceback" not in said
+
+
+def test_an_answer_in_several_parts_is_sent_at_once() -> None:
+    """On Linux, connections inherit the option; asyncio does not set it for a socket made by `create_server`."""
+    with (
+        listen(ServeConfig(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_one_thread_loads_the_model_and_predicts_with_it(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    real = predictor.predict
+
+    def load() -> Predictor:
+        threads.append(threading.current_thread())
+        return predictor
+
+    def predict(*given: Any) -> Iterator[dict[str, Any]]:
+        threads.append(threading.current_thread())
+        return real(*given)
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    batcher = Batcher(load, max_waiting=1)
+    batcher.submit([read_input("Juma", "here")], predictor.tasks).result()
+    batcher.close()
+    assert len(threads) == 2
+    assert len({*threads, threading.current_thread()}) == 2
+
+
+def test_an_error_in_loading_the_model_is_raised_where_the_batcher_is_made() -> None:
+    def load() -> Predictor:
+        raise InputError("damaged")
+
+    with pytest.raises(InputError, match="damaged"):
+        Batcher(load, max_waiting=1)
