@@ -321,9 +321,11 @@ def report_runs(runs_folder: Path, folder: Path) -> None:
     from multitask_bert.reports.run_table import PAGE, read_runs, tables_of, write_run_table
 
     runs = read_runs(runs_folder)
-    write_run_table(runs, runs_folder, folder)
+    pictures = write_run_table(runs, runs_folder, folder)
     print_tables(tables_of(runs))
     make_console().print(f"The same as a page that sorts: {shown(folder) / PAGE}")
+    for picture in pictures:
+        make_console().print(f"Scores as a curve: {shown(picture)}")
 
 
 def compare(config: ExperimentConfig, folder: Path) -> None:

@@ -138,8 +138,11 @@ class TaskReader:
         if number is None or "train" not in splits:
             return
         num_found = len(splits["train"])
+        if num_found < number:
+            log.warning("task %s: source.max_train_examples=%d: there are %d, all are used", name, number, num_found)
+            return
         splits["train"] = draw(splits["train"], number, seed=self.seed, purpose=name)
-        log.info("task %s: %d of %d training examples were drawn", name, len(splits["train"]), num_found)
+        log.info("task %s: %d of %d training examples were drawn", name, number, num_found)
 
     def _read_files(self, name: str, paths: Mapping[str, Path | None]) -> dict[str, Sequence[Example]]:
         task = self.tasks[name]

@@ -138,7 +138,7 @@ def best_directed_groupings(affinities: Mapping[tuple[str, str], float]) -> list
     (2109.04617), section 4.3, with each task in one group.
     """
     tasks = sorted({task for pair in affinities for task in pair})
-    if len(tasks) > MAX_TASKS:
+    if not 0 < len(tasks) <= MAX_TASKS:
         return []
     best: dict[int, Grouping] = {}
     for groups in _divisions(tasks):

@@ -5,6 +5,7 @@ Finished runs -> `Curves`, where they differ in one numeric setting (and in seed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,30 +17,35 @@ if TYPE_CHECKING:
     from multitask_bert.reports.run_table import FinishedRun
 
 MOST_LINES = 10  # colours that can be told apart
+MOST_EXAMPLES = re.compile(r"tasks\.([^.]+)\.source\.max_train_examples")
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Scores by a setting; runs that differ in the seed alone have the same value of it."""
+    """Scores by a number; runs that differ in the seed alone have the same one."""
 
-    setting: str
-    points: dict[str, dict[float, list[float]]]  # by key of the score and value of the setting: a score per run
-    num_left_out: int  # runs in which the setting is no number, as null
+    name: str  # of the number
+    points: dict[str, dict[float, list[float]]]  # by key of the score and value of the number: a score per run
+    num_left_out: int  # runs in which it is no number, as null
 
 
 def curves_of(runs: Sequence[FinishedRun]) -> Curves | None:
-    """The curves of runs that differ in one numeric setting, with three values at least; None for any others."""
+    """The curves of runs that differ in one numeric setting, with three values at least; None for any others.
+
+    Where that is the greatest number of training examples, the curves are over the number that there were.
+    """
     settings = [key for key in differing([run.settings for run in runs]) if key != "seed"]
     if len(settings) != 1:
         return None
-    placed = [(value, run) for run in runs if (value := _number(run.settings.get(settings[0], UNSET))) is not None]
+    placed = [(value, run) for run in runs if (value := _value(run, settings[0])) is not None]
     if len({value for value, _ in placed}) < 3:
         return None
     points: dict[str, dict[float, list[float]]] = {}
     for value, run in placed:
         for key, score in run.scores.items():
             points.setdefault(key, {}).setdefault(value, []).append(score[0])
-    return Curves(settings[0], points, len(runs) - len(placed))
+    task = MOST_EXAMPLES.fullmatch(settings[0])
+    return Curves(f"training examples of {task[1]}" if task else settings[0], points, len(runs) - len(placed))
 
 
 def draw_curves(curves: Curves) -> Plot:
@@ -63,20 +69,22 @@ def draw_curves(curves: Curves) -> Plot:
             axes.set_xscale("log")
             axes.minorticks_off()
         axes.set_xticks(values, [f"{x:g}" for x in values])
-        axes.set(xlabel=curves.setting, ylabel="score")
+        axes.set(xlabel=curves.name, ylabel="score")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         png = png_of(figure)
     caption = "A line goes through the mean of the runs that differ in the seed alone; a dot is a run."
     if curves.num_left_out:
-        caption += f" Left out: {curves.num_left_out} run(s) in which the setting is no number."
+        caption += f" Left out: {curves.num_left_out} run(s) in which it is no number."
     if len(curves.points) > MOST_LINES:
         caption += f" The first {MOST_LINES} of {len(curves.points)} scores."
-    return Plot("curves", f"Scores by {curves.setting}", caption, png)
+    return Plot("curves", f"Scores by {curves.name}", caption, png)
 
 
-def _number(value: str) -> float | None:
+def _value(run: FinishedRun, setting: str) -> float | None:
+    if task := MOST_EXAMPLES.fullmatch(setting):
+        return run.num_train.get(task[1])
     try:
-        return float(value)
+        return float(run.settings.get(setting, UNSET))
     except ValueError:
         return None

@@ -38,6 +38,7 @@ class FinishedRun:
     best: str  # metric and value that decided which model was kept
     steps: int | None
     seconds: float | None
+    num_train: dict[str, int]  # training examples, by task
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,23 @@ def read_runs(folder: Path) -> list[FinishedRun | SkippedRun]:
     return [_read_run(path, str(path.relative_to(folder))) for path in runs_in(folder)]
 
 
-def write_run_table(runs: Sequence[FinishedRun | SkippedRun], of_folder: Path, folder: Path) -> None:
-    """Write the page, Markdown, CSV and curves, if there are any, in `folder`; `of_folder`: where the runs are."""
+def write_run_table(runs: Sequence[FinishedRun | SkippedRun], of_folder: Path, folder: Path) -> list[Path]:
+    """Write the page, Markdown, CSV and curves, if there are any, in `folder`; `of_folder`: where the runs are.
+
+    Returns:
+        The pictures of the curves.
+    """
     title, facts, tables = f"Runs in {of_folder}", {"Runs": f"{len(finished(runs)):,}"}, tables_of(runs)
     curves = curves_of(finished(runs))
     plots = [] if curves is None else [draw_curves(curves)]
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / PAGE, render("tables.html", title=title, facts=facts, notes=[], plots=plots, tables=tables))
-    for plot in plots:
-        write_bytes(folder / f"{plot.name}.png", plot.png)
+    pictures = {folder / f"{plot.name}.png": plot.png for plot in plots}
+    for path, png in pictures.items():
+        write_bytes(path, png)
     write_bytes(folder / MARKDOWN, markdown_page(title, facts, tables))
     write_bytes(folder / CSV, _csv(finished(runs)))
+    return list(pictures)
 
 
 def finished(runs: Sequence[FinishedRun | SkippedRun]) -> list[FinishedRun]:
@@ -120,7 +127,7 @@ def _read_run(path: Path, name: str) -> FinishedRun | SkippedRun:
         results = read_results(path)
         if results["pruned"]:
             return SkippedRun(name, f"it was pruned at step {results['steps']}")
-        settings, metrics = settings_of(path), results["metrics"]
+        settings, metrics, sizes = settings_of(path), results["metrics"], results.get("data", ())
         split = "test" if metrics.get("test") else "eval"
         intervals = results["test_intervals"] if split == "test" else {}
         scores = _headlines(metrics[split], intervals, settings)
@@ -128,6 +135,7 @@ def _read_run(path: Path, name: str) -> FinishedRun | SkippedRun:
             name, settings, {key.replace("eval_", f"{split}_", 1): score for key, score in scores.items()},
             best=f"{_number(results['best']['value'])} {results['best']['metric']}",
             steps=int(results["steps"]), seconds=float(results["train_seconds"]),
+            num_train={one["task"]: int(one["num_examples"]) for one in sizes if one["split"] == "train"},
         )  # fmt: skip
     except InputError as error:
         return SkippedRun(name, str(error))

@@ -92,8 +92,12 @@ def make_app(batcher: Batcher, config: ServeConfig, *, name: str, examples: Sequ
 
     @app.exception_handler(HTTPException)
     async def explain(request: Request, error: HTTPException) -> Response:
-        is_unknown = error.status_code == 404
-        message = f"{request.url.path}: not found; openapi.json lists what is" if is_unknown else str(error.detail)
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"{request.url.path}: not found; openapi.json lists what is"
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            message = f"{request.method} {request.url.path}: not allowed; use {allowed}"
         return JSONResponse({"error": message}, error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)

@@ -32,9 +32,10 @@ def test_tasks_that_agree_are_grouped_and_one_that_disagrees_is_alone() -> None:
     assert [one.score for one in groupings] == pytest.approx([0.3, 0.8, 0.0])
 
 
-def test_too_many_tasks_are_not_grouped() -> None:
+def test_too_many_tasks_or_none_are_not_grouped() -> None:
     names = [f"t{index}" for index in range(MAX_TASKS + 1)]
     assert best_groupings({("t0", name): 0.1 for name in names[1:]}) == []
+    assert best_groupings({}) == []
 
 
 def test_the_page_has_mean_and_standard_error_of_what_was_logged(tmp_path: Path) -> None:

@@ -164,10 +164,11 @@ def test_names_and_settings_never_become_html_markdown_or_a_formula(tmp_path: Pa
     )  # fmt: skip
 
 
-def learned(**settings: str) -> FinishedRun:
+def learned(num_train: int = 1, **settings: str) -> FinishedRun:
     """A finished run; its score is 0.5 and a tenth of its seed."""
     scores = {"test_ner_h_f1": (0.5 + 0.1 * int(settings["seed"]), 0.4, 0.7)}
-    return FinishedRun("-".join(settings.values()), settings, scores, best="", steps=1, seconds=1.0)
+    name = "-".join(settings.values())
+    return FinishedRun(name, settings, scores, best="", steps=1, seconds=1.0, num_train={"ner": num_train})
 
 
 def test_runs_that_differ_in_one_number_and_in_seeds_give_a_curve_with_the_seeds_at_one_value() -> None:
@@ -178,6 +179,17 @@ def test_runs_that_differ_in_one_number_and_in_seeds_give_a_curve_with_the_seeds
     )
     assert curves_of(runs[:4]) is None  # two values make no curve
     assert curves_of([*runs, learned(seed="1", size="50", rate="2")]) is None  # two settings differ
+
+
+def test_a_learning_curve_is_over_the_examples_that_there_were() -> None:
+    key = "tasks.ner.source.max_train_examples"
+    runs = [
+        learned(num, **{"seed": "1", key: asked}) for num, asked in ((10, "10"), (20, "20"), (33, "500"), (33, "null"))
+    ]
+    curves = curves_of(runs)
+    assert curves is not None
+    assert (curves.name, list(curves.points["test_ner_h_f1"])) == ("training examples of ner", [10, 20, 33])
+    assert curves.num_left_out == 0
 
 
 def test_a_curve_stands_on_the_page_and_as_a_picture(tmp_path: Path) -> None:

@@ -325,3 +325,8 @@ def test_an_error_in_loading_the_model_is_raised_where_the_batcher_is_made() -> 
 
     with pytest.raises(InputError, match="damaged"):
         Batcher(load, max_waiting=1)
+
+
+def test_a_method_that_an_address_does_not_take_is_refused_with_the_one_that_it_takes(client: Client) -> None:
+    status, answer = client.ask("GET", "/predict")
+    assert (status, json.loads(answer)) == (405, {"error": "GET /predict: not allowed; use POST"})
