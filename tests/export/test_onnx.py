@@ -21,6 +21,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.export.exporting import export_run
 from multitask_bert.export.logits import Logits
 from multitask_bert.export.onnx_graph import write_graph
+from multitask_bert.heads.classification import ClassificationHead
 from multitask_bert.inference.onnx_model import GRAPH, session_of
 from multitask_bert.inference.predictor import Predictor
 from multitask_bert.model.multitask import MultiTaskModel
@@ -123,6 +124,26 @@ def test_predictor_on_onnxruntime_gives_the_outputs_of_torch(run: Path, exported
         assert without_numbers(found) == without_numbers(expected)
         assert numbers_in(found) == pytest.approx(numbers_in(expected), abs=2e-4)
     assert len({str(one["predictions"]["feelings"]) for one in expected[: len(TEXTS)]}) > 2
+
+
+@pytest.mark.slow
+def test_torch_computes_losses_in_one_thread_and_has_its_threads_afterwards(exported: Path, monkeypatch: Any) -> None:
+    seen = []
+    loss = ClassificationHead.loss
+
+    def watched(self: ClassificationHead, *given: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return loss(self, *given)
+
+    monkeypatch.setattr(ClassificationHead, "loss", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        list(Predictor.load(exported, backend="onnx").predict(TEXTS[:2]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
 
 
 @pytest.mark.slow
