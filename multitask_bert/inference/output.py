@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from multitask_bert.errors import InputError
-from multitask_bert.utils.files import finite
+from multitask_bert.utils.files import finite, replacing
 from multitask_bert.utils.terminal import discard
 
 CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # JSON leaves them unescaped, and terminals obey them
@@ -31,22 +30,14 @@ def open_output(path: str | None, *, is_whole: bool = False) -> Iterator[BinaryI
             raise InputError("output=null: standard output is closed; name a file")
         yield cast(BinaryIO, sys.stdout.buffer)
         return
-    target = written = Path(path)
-    if is_whole and (target.is_file() or not target.exists()):  # others, such as /dev/null, stay what they are
-        target = target.resolve()  # of a link, the file that it names
-        written = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        file = written.open("wb")  # closed below; what happens while it is open is not our error
-    except OSError as error:
-        raise InputError(f"output={path}: cannot be written ({error.strerror})") from error
-    try:
-        with file:
-            yield file
-        if written != target:
-            written.replace(target)
-    finally:
-        if written != target:
-            written.unlink(missing_ok=True)
+    target = Path(path)
+    is_replaced = is_whole and (target.is_file() or not target.exists())  # others, as /dev/null, stay what they are
+    with ExitStack() as opened:
+        try:  # of a link, the file that it names is replaced
+            file = opened.enter_context(replacing(target.resolve()) if is_replaced else target.open("wb"))
+        except OSError as error:
+            raise InputError(f"output={path}: cannot be written ({error.strerror})") from error
+        yield file
 
 
 def write_lines(records: Iterable[dict[str, Any]], file: BinaryIO, *, whole: str | None = None) -> int:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 CHECKSUMS = "checksums.json"  # in a folder: sha256 by the names of its files
 NAME_BYTES = 120  # of a name that is made from other names; file systems allow 143 to 255, prefixes included
@@ -87,13 +88,18 @@ def write_stream(path: Path, content: IO[bytes]) -> None:
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     """As `write_bytes`, for content that comes in parts, of which one at a time is in memory."""
+    with replacing(path) as file:
+        file.writelines(parts)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file beside `path`, which takes its place on exit; after an error, nothing of it is left."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.unlink(missing_ok=True)
-        with temporary.open(
-            "xb"
-        ) as file:  # must be new: through a link of that name, another file would be overwritten
-            file.writelines(parts)
+        with temporary.open("xb") as file:  # new: through a link of that name, another file would be overwritten
+            yield file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
