@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,4 +21,20 @@ def trained(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     best = actions.train(config, folder)
     results: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert best == results["best"]["value"]
+    return results
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def trained_alike(make_config: Callable[..., ExperimentConfig], folder: Path, **options: Any) -> dict[str, Any]:
+    """`results.json` of a run in `folder / "with"`, whose losses and scores are those of one without these options."""
+    without = trained(make_config(num_epochs=2, dropout=0.1), folder / "without")
+    results = trained(make_config(num_epochs=2, dropout=0.1, **options), folder / "with")
+    assert results["metrics"] == without["metrics"]
+    lines = {name: logged(folder / name) for name in ("with", "without")}
+    losses = {name: [line["train_loss"] for line in found if "train_loss" in line] for name, found in lines.items()}
+    assert losses["with"] == losses["without"]
     return results

@@ -67,15 +67,15 @@ def test_every_class_gives_its_share_and_the_whole_gives_the_fraction(fraction: 
 
 
 def test_the_seed_of_splits_is_the_runs_unless_it_has_its_own(make_config: Callable[..., ExperimentConfig]) -> None:
-    def test_texts(seed: int, split_seed: int | None) -> list[str]:
+    def texts_of_test_set(seed: int, split_seed: int | None) -> list[str]:
         config = make_config("mood", seed=seed)
         config.split_seed = split_seed
         config.tasks["mood"].source.test = None
         config.tasks["mood"].source.test_fraction = 0.3
         return [example.text for example in as_split(prepare(config).data.test["mood"]).examples()]
 
-    assert test_texts(1, None) == test_texts(1, 1) == test_texts(2, 1)
-    assert test_texts(2, None) == test_texts(7, 2) != test_texts(1, None)
+    assert texts_of_test_set(1, None) == texts_of_test_set(1, 1) == texts_of_test_set(2, 1)
+    assert texts_of_test_set(2, None) == texts_of_test_set(7, 2) != texts_of_test_set(1, None)
 
 
 def test_a_split_is_the_same_for_the_same_seed_and_another_for_another() -> None:

@@ -21,6 +21,7 @@ from multitask_bert.training.collapse import collapse_of, read_restart
 from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
+from tests.trained_runs import logged
 
 MakeConfig = Callable[..., ExperimentConfig]
 MOODS = ["bad"] * 6 + ["good"] * 14
@@ -90,10 +91,6 @@ def test_no_constant_has_a_lower_loss_than_the_label_frequencies(options: dict[s
         assert found / 20 == pytest.approx(entropy, rel=1e-6)
 
 
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def collapsing(make_config: MakeConfig, **trainer: Any) -> ExperimentConfig:
     """A head whose weight is 0 stays at its start: zero weights answer the same to everything."""
     config = make_config("mood", num_epochs=2, **trainer)
@@ -154,8 +151,8 @@ def test_a_run_that_learns_nothing_is_restarted_once_with_a_longer_warmup(
     assert results["steps"] == 8
     reproduced = OmegaConf.load(tmp_path / "reproduce.yaml")
     assert (reproduced.scheduler.warmup_ratio, reproduced.trainer.restart_collapsed) == (0.3, False)
-    assert max(line["step"] for line in lines_of(tmp_path / "first_attempt")) == 4  # half of the run
-    assert max(line["step"] for line in lines_of(tmp_path)) == 8
+    assert max(line["step"] for line in logged(tmp_path / "first_attempt")) == 4  # half of the run
+    assert max(line["step"] for line in logged(tmp_path)) == 8
 
 
 @pytest.mark.slow
@@ -180,8 +177,7 @@ def test_a_restarted_run_that_was_stopped_is_resumed_with_the_longer_warmup(
     config.resume = True
     run_training(config, stopped, tags={})
     rates = [
-        {line["step"]: line["train_lr"] for line in lines_of(folder) if "train_lr" in line}
-        for folder in (whole, stopped)
+        {line["step"]: line["train_lr"] for line in logged(folder) if "train_lr" in line} for folder in (whole, stopped)
     ]
     assert rates[0] == rates[1]
     assert len(rates[0]) == 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from multitask_bert.config.checks import settings_without_effect
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.training.gradient_cosines import GradientCosines
 from multitask_bert.training.trainer import Trainer
-from tests.trained_runs import trained
+from tests.trained_runs import logged, trained_alike
 
 MakeConfig = Callable[..., ExperimentConfig]
 
@@ -69,19 +68,10 @@ def test_measuring_changes_neither_random_state_nor_weights_nor_gradients(make_c
     assert cosines_of(trainer).measure(5) == first
 
 
-def logged(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.mark.slow
 def test_a_run_that_measures_cosines_learns_the_same_and_leaves_a_page(make_config: MakeConfig, tmp_path: Path) -> None:
-    without = trained(make_config(num_epochs=2, dropout=0.1), tmp_path / "without")
-    measured = trained(make_config(num_epochs=2, dropout=0.1, cosines_every=2), tmp_path / "with")
-    assert measured["metrics"] == without["metrics"]
-    lines = {name: logged(tmp_path / name) for name in ("with", "without")}
-    losses = {name: [line["train_loss"] for line in found if "train_loss" in line] for name, found in lines.items()}
-    assert losses["with"] == losses["without"]
-    steps = [line["step"] for line in lines["with"] if "train_cosine_mood.people" in line]
+    measured = trained_alike(make_config, tmp_path, cosines_every=2)
+    steps = [line["step"] for line in logged(tmp_path / "with") if "train_cosine_mood.people" in line]
     assert steps == list(range(2, measured["steps"] + 1, 2))
     names = {path.name for path in (tmp_path / "with").iterdir()}
     assert names >= {"affinities.html", "affinities.png", "affinities.json"}

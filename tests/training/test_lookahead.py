@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from multitask_bert.training.lookahead import LookaheadAffinities, stepped
 from multitask_bert.training.task_losses import shared_weights
 from multitask_bert.training.trainer import Trainer
 from tests.conftest import PACKAGED
-from tests.trained_runs import trained
+from tests.trained_runs import logged, trained_alike
 
 MakeConfig = Callable[..., ExperimentConfig]
 SGD = OptimizerConfig(_target_="torch.optim.SGD", options={"momentum": 0.9}, weight_decay=0.5)
@@ -158,23 +157,14 @@ def test_weights_and_random_state_are_restored_to_the_bit_after_an_error() -> No
     assert torch.equal(torch.get_rng_state(), rng_state)
 
 
-def logged(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.mark.slow
 def test_a_run_that_measures_affinities_learns_the_same_weights_and_leaves_a_page(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    without = trained(make_config(num_epochs=2, dropout=0.1), tmp_path / "without")
-    measured = trained(make_config(num_epochs=2, dropout=0.1, lookahead_every=2), tmp_path / "with")
-    assert measured["metrics"] == without["metrics"]
-    lines = {name: logged(tmp_path / name) for name in ("with", "without")}
-    losses = {name: [line["train_loss"] for line in found if "train_loss" in line] for name, found in lines.items()}
-    assert losses["with"] == losses["without"]
+    measured = trained_alike(make_config, tmp_path, lookahead_every=2)
     weights = {name: load_file(tmp_path / name / "model" / "model.safetensors") for name in ("with", "without")}
     assert all(torch.equal(weight, weights["without"][name]) for name, weight in weights["with"].items())
-    affinities = {line["step"]: line for line in lines["with"] if "train_lookahead_mood.people" in line}
+    affinities = {line["step"]: line for line in logged(tmp_path / "with") if "train_lookahead_mood.people" in line}
     assert list(affinities) == list(range(2, measured["steps"], 2))  # after the last step the rate is 0
     assert all(line["train_lookahead_people.mood"] != 0 for line in affinities.values())
     names = {path.name for path in (tmp_path / "with").iterdir()}
