@@ -399,9 +399,12 @@ def sweep(
     from multitask_bert.sweeps.spec import make_spec
     from multitask_bert.tracking.mlflow.sweep import MlflowSweep
     from multitask_bert.training import cost
+    from multitask_bert.utils.once import EachMessageOnce
 
-    spec = make_spec(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=cost.count_work)
-    estimate = partial(estimate_cost, count_work=cost.count_work, measure_speed=cost.measure_speed)
+    once = EachMessageOnce()  # most trials read the same data, about which there is the same to say
+    count_work = once(cost.count_work)
+    spec = make_spec(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=count_work)
+    estimate = partial(estimate_cost, count_work=count_work, measure_speed=once(cost.measure_speed))
     controller = Controller.open(spec, launcher, MlflowSweep.from_config(spec.config.logger), estimate)
     try:
         return controller.run()

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from multitask_bert.command_line import ending
+from multitask_bert.command_line.arguments import options_first
 from multitask_bert.command_line.job import config_of_job, join_processes_of_job, overrides_without_effect
 from multitask_bert.config import composition
 from multitask_bert.config.checked_loader import same_names
@@ -40,7 +41,7 @@ def start(main: Callable[[], None]) -> None:
     composition.register()
     sys.excepthook = ending.show_uncaught
     ending.refuse_pickles(sys.argv)
-    sys.argv[1:] = quote_compared_runs(sys.argv[1:])
+    sys.argv[1:] = quote_compared_runs(options_first(sys.argv[1:]))
     with ending.plain_errors():
         main()
 

@@ -13,7 +13,6 @@ from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.trials import distribution_of, overrides_of
 from multitask_bert.utils.cost import Speed, Work
-from multitask_bert.utils.once import each_message_once
 
 # Keys that do not change the number of steps or tokens.
 WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")
@@ -84,12 +83,11 @@ def estimate_cost(
             known[key] = count_work(spec.compose(key))
         return known[key]
 
-    with each_message_once():  # most trials read the same data
-        if spec.arms is not None:  # every trial is known
-            sampled = extremes = [work_of(overrides) for overrides in spec.probes]
-        else:
-            sampled = [work_of(overrides) for overrides in _sampled(spec)]
-            extremes = [work_of(overrides) for overrides in [*spec.probes, _longest(spec, work_of)]]
+    if spec.arms is not None:  # every trial is known
+        sampled = extremes = [work_of(overrides) for overrides in spec.probes]
+    else:
+        sampled = [work_of(overrides) for overrides in _sampled(spec)]
+        extremes = [work_of(overrides) for overrides in [*spec.probes, _longest(spec, work_of)]]
     speed = measure_speed(spec.config, num_threads=spec.threads_per_job)
     sweeper = spec.sweeper
     num_trainings = num_trials * sweeper.seeds

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 
 
 class _NewMessages(logging.Filter):
@@ -21,14 +20,19 @@ class _NewMessages(logging.Filter):
         return is_new
 
 
-@contextmanager
-def each_message_once() -> Iterator[None]:
-    """Let each handler of the root logger pass a message once only."""
-    filters = [(handler, _NewMessages()) for handler in logging.getLogger().handlers]
-    for handler, new_messages in filters:
-        handler.addFilter(new_messages)
-    try:
-        yield
-    finally:
-        for handler, new_messages in filters:
+class EachMessageOnce(ContextDecorator):
+    """While one is entered, each handler of the root logger passes a message once only.
+
+    It can be entered again, and remembers what was told before; so can the functions that it decorates.
+    """
+
+    def __init__(self) -> None:
+        self._filters: dict[logging.Handler, _NewMessages] = {}
+
+    def __enter__(self) -> None:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(self._filters.setdefault(handler, _NewMessages()))
+
+    def __exit__(self, *error: object) -> None:
+        for handler, new_messages in self._filters.items():
             handler.removeFilter(new_messages)
