@@ -15,22 +15,23 @@ from tests.composing import ROOT
 class Torchrun:
     """`torchrun --nproc_per_node=2 run.py ARGUMENTS`, which writes what it prints into a file.
 
-    `stdin`: the file that is its standard input.
+    `stdin`: the file that is its standard input; `program`: another one than run.py.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, processes: int = 2, max_restarts: int = 0, stdin: Path | None = None
-    ) -> None:
+        self, folder: Path, *arguments: str, processes: int = 2, max_restarts: int = 0, stdin: Path | None = None,
+        program: Path | None = None,
+    ) -> None:  # fmt: skip
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
-            f"--max-restarts={max_restarts}", "run.py", *arguments,
+            f"--max-restarts={max_restarts}", str(program or "run.py"), *arguments,
         ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self._output = folder / f"output{len(list(folder.glob('output*')))}.txt"
         with self._output.open("w") as file, Path(stdin or os.devnull).open() as given:
             self.process = psutil.Popen(
-                command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=given, stdout=file,
-                stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                command, cwd=ROOT, env=environment, stdin=given, stdout=file, stderr=subprocess.STDOUT
+            )
 
     def rank(self, number: int) -> psutil.Process:
         """The process of a rank."""

@@ -6,6 +6,7 @@ imported. Small values travel between the processes over gloo; gradients on GPUs
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -242,6 +243,7 @@ def this_run() -> Ranks:
         store, _, _ = next(iter(rendezvous("env://", timeout=timedelta(minutes=5))))
         own = PrefixStore(f"{PREFIX}/{restart}", store)
         dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=LONGEST_WAIT)
+        atexit.register(dist.destroy_process_group)  # without it, threads of gloo may abort a process that ends
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise InputError(f"rank {rank} of {size}: the processes cannot meet at {address} ({error})") from error

@@ -105,3 +105,15 @@ def test_a_command_that_cannot_be_composed_is_told_once(tmp_path: Path) -> None:
     assert run.end() == 1
     assert run.output.count("tasks: there is no 'no_such_task'") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_end_right_after_their_last_sum_end_in_order(tmp_path: Path) -> None:
+    program = tmp_path / "ends_at_once.py"
+    program.write_text(
+        "import torch\n"
+        "from multitask_bert.utils.ranks import this_run\n"
+        "for _ in range(3): this_run().sum_in_place(torch.ones(10_000_000))\n"
+    )
+    for _ in range(3):
+        run = Torchrun(tmp_path, program=program)
+        assert run.end() == 0, run.output
