@@ -12,6 +12,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.trials import distribution_of, overrides_of
+from multitask_bert.utils.clock import rough_duration
 from multitask_bert.utils.cost import Speed, Work
 
 # Keys that do not change the number of steps or tokens.
@@ -48,22 +49,23 @@ class CostEstimate:
             runs = (
                 f"{self.num_trials} arms over {self.num_trainings // self.num_trials} seeds: {self.num_trainings} runs"
             )
+            in_all = f"{self.num_trainings * self.mean_steps:,.0f} steps"
             seconds = self.num_trainings * self.mean_seconds / self.num_jobs
-            return f"{runs}, {self.num_trainings * self.mean_steps:,.0f} steps, about {duration(seconds)} ({self.note})"
+            return f"{runs}, {in_all}, about {rough_duration(seconds)} ({self.note})"
         steps = f"{self.most_steps:,}"
         if self.least_steps < self.most_steps:
             steps = f"{self.least_steps:,} to {steps}"
         trials = f"{self.num_trials} {'trial' if self.num_trials == 1 else 'trials'}"
         per_trial = self.num_trainings // self.num_trials
         trials += f" of {per_trial} trainings" if per_trial > 1 else ""
-        most = f"at most {self.num_trainings * self.most_steps:,} steps, about {duration(self.seconds_at_most)}"
+        most = f"at most {self.num_trainings * self.most_steps:,} steps, about {rough_duration(self.seconds_at_most)}"
         share = USUAL_SHARE if self.is_pruned else 1.0
         usual = ""
         if self.is_pruned or self.least_steps < self.most_steps:
             num_steps = float(f"{share * self.num_trainings * self.mean_steps:.2g}")
             seconds = share * self.num_trainings * self.mean_seconds / self.num_jobs
             how = "with pruning usually" if self.is_pruned else "usually"
-            usual = f"; {how} {num_steps:,.0f} steps, {duration(seconds)}"
+            usual = f"; {how} {num_steps:,.0f} steps, {rough_duration(seconds)}"
         return f"{trials} of {steps} steps each: {most}{usual} ({self.note})"
 
 
@@ -107,12 +109,6 @@ def estimate_cost(
         + (f" and one process; each trial has {spec.num_processes}" if spec.num_processes > 1 else "")
         + ("; the trials run on other machines" if spec.runs_elsewhere else ""),
     )
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _sampled(spec: SweepSpec) -> list[list[str]]:

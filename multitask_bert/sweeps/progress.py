@@ -8,9 +8,9 @@ import optuna
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from multitask_bert.sweeps.cost_estimate import duration
 from multitask_bert.sweeps.results import best_trials, is_ranked, words_on_collapsed
 from multitask_bert.sweeps.trials import count, counted, seconds_of
+from multitask_bert.utils.clock import rough_duration
 from multitask_bert.utils.terminal import make_console
 
 BAR_WIDTH = 24  # characters
@@ -46,7 +46,7 @@ class Progress:
         if (words := words_on_collapsed(self.study)) is not None:
             parts.append(words)
         if (seconds := self._seconds_left()) is not None:
-            parts.append(f"about {duration(seconds)} left")
+            parts.append(f"about {rough_duration(seconds)} left")
         return "; ".join(parts)
 
     def done(self) -> str:

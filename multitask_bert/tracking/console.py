@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from multitask_bert.utils.clock import rough_duration, seconds_since
 from multitask_bert.utils.terminal import make_console
 from multitask_bert.utils.visible import on_one_line
 
@@ -33,6 +35,7 @@ class Console:
         self._bar: TaskID | None = None
         self._num_steps = 0
         self._next_line = 0
+        self._first_shown: tuple[int, float] | None = None  # the first step that was shown in this process, and when
         self._last_shown: Mapping[str, TaskResult] | None = None  # the scores that were printed last
 
     def say(self, text: str) -> None:
@@ -67,7 +70,7 @@ class Console:
             self._progress.start()
 
     def show_step(self, state: TrainState, loss: float) -> None:
-        """Print how far the run is, the mean loss of the last steps and the speed so far."""
+        """Print how far the run is, the mean loss of the last steps, the speed so far and the time that is left."""
         step = state.step
         if self._progress is not None and self._bar is not None:
             self._progress.update(
@@ -76,7 +79,9 @@ class Console:
         if step >= self._next_line:
             self._next_line += max(1, self._num_steps // NUM_PLAIN_LINES)
             line = f"step {step}/{self._num_steps}  loss {loss:.4f}  {state.tokens_per_second:,.0f} tokens/s"
-            self._show([line], "" if self._progress is not None else None)
+            self._show([line + self._time_left(step)], "" if self._progress is not None else None)
+        if self._first_shown is None:
+            self._first_shown = (step, time.perf_counter())
 
     def show_scores(self, title: str, results: Mapping[str, TaskResult], *, is_best: bool = False) -> None:
         """Print a row per task and head, with every metric."""
@@ -134,6 +139,13 @@ class Console:
 
     def close(self) -> None:
         self.end_training()
+
+    def _time_left(self, step: int) -> str:
+        """For example `  about 12 min left`, evaluations included; empty before there is anything to tell it from."""
+        if self._first_shown is None or step >= self._num_steps:
+            return ""
+        first_step, when = self._first_shown
+        return f"  about {rough_duration(seconds_since(when) / (step - first_step) * (self._num_steps - step))} left"
 
     def _show(self, lines: Sequence[str], in_terminal: Table | str | None = None) -> None:
         """Log and print lines; a terminal shows `in_terminal` instead ("": nothing; None: the same lines)."""
