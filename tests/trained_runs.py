@@ -29,6 +29,15 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def without_times(values: dict[str, Any]) -> dict[str, Any]:
+    """What two runs that are the same have in common, of a line of `metrics.jsonl` or of `results.json`."""
+    return {name: value for name, value in values.items() if name != "time" and "second" not in name}
+
+
+def logged_without_times(folder: Path) -> list[dict[str, Any]]:
+    return [without_times(line) for line in logged(folder)]
+
+
 def trained_alike(make_config: Callable[..., ExperimentConfig], folder: Path, **options: Any) -> dict[str, Any]:
     """`results.json` of a run in `folder / "with"`, whose losses and scores are those of one without these options."""
     without = trained(make_config(num_epochs=2, dropout=0.1), folder / "without")

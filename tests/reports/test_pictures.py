@@ -25,7 +25,7 @@ from multitask_bert.reports.pictures import confidence, draw_pictures, figures_o
 from multitask_bert.saving.predictions import KeptAnswer, read_predictions, write_predictions
 from multitask_bert.utils import metrics
 from multitask_bert.utils.files import checksums_of, write_json
-from tests.trained_runs import trained
+from tests.trained_runs import logged_without_times, trained
 
 MakeConfig = Callable[..., ExperimentConfig]
 COLOURS = LabelSet(("blue", "green", "red"))
@@ -187,11 +187,6 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_run_is_complete(
     assert not (tmp_path / "run" / "pictures.html").exists()
 
 
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [{key: value for key, value in line.items() if key != "time" and "second" not in key} for line in lines]
-
-
 @pytest.mark.slow
 def test_pictures_and_calibration_change_neither_losses_nor_scores_nor_predictions(
     make_config: MakeConfig, tmp_path: Path
@@ -200,7 +195,7 @@ def test_pictures_and_calibration_change_neither_losses_nor_scores_nor_predictio
     calibrated.tasks["mood"].heads["polarity"].calibrate = True
     before, after = trained(plain, tmp_path / "plain"), trained(calibrated, tmp_path / "calibrated")
     assert "calibration" not in before
-    assert lines_of(tmp_path / "plain") == lines_of(tmp_path / "calibrated")
+    assert logged_without_times(tmp_path / "plain") == logged_without_times(tmp_path / "calibrated")
     assert before["metrics"] == after["metrics"]
     found = after["calibration"]["mood.polarity"]
     assert found["temperature"] != 1

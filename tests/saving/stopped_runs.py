@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.training.loop import Stopped
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
-
-OF_TIME = {"time", "train_tokens_per_second"}
+from tests.trained_runs import logged_without_times
 
 
 def make_trainer(config: ExperimentConfig, folder: Path) -> Trainer:
@@ -61,11 +59,6 @@ def train(config: ExperimentConfig, folder: Path, stops: tuple[int, ...] = ()) -
     return trainer
 
 
-def lines_of(folder: Path) -> list[dict[str, Any]]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
-
-
 def assert_same(one: Trainer, other: Trainer) -> None:
     for name, weight in one.model.state_dict().items():
         assert torch.equal(other.model.state_dict()[name], weight), name
@@ -73,6 +66,6 @@ def assert_same(one: Trainer, other: Trainer) -> None:
     assert replace(one.state, train_seconds=0.0) == replace(other.state, train_seconds=0.0)
     assert one.folder is not None
     assert other.folder is not None
-    assert [line for line in lines_of(other.folder) if len(line) > 1] == [
-        line for line in lines_of(one.folder) if len(line) > 1
+    assert [line for line in logged_without_times(other.folder) if len(line) > 1] == [
+        line for line in logged_without_times(one.folder) if len(line) > 1
     ]

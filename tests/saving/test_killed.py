@@ -20,12 +20,12 @@ import pytest
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.utils.signals import INTERRUPTED, RESUME_ME
 from tests.saving.killing import PHASES, Blow, run
+from tests.trained_runs import logged_without_times, without_times
 
 pytestmark = pytest.mark.slow
 
 NUM_KILLS = int(os.environ.get("MULTITASK_BERT_NUM_KILLS", "50"))  # at drawn places; and a fifth as many at drawn times
 SIGNALS = {"SIGTERM": RESUME_ME, "SIGUSR1": RESUME_ME, "SIGINT": INTERRUPTED}  # and the exit status after each
-OF_TIME = {"time", "train_tokens_per_second", "train_seconds", "total_seconds"}
 PRELOADED = [
     "tests.saving.killing", "torch.utils.tensorboard.summary", "tensorboard.summary.writer.record_writer",
     "evaluate", "datasets", "sklearn.metrics", "seqeval.metrics", "transformers.models.bert.modeling_bert",
@@ -52,8 +52,6 @@ def config(make_config: Callable[..., ExperimentConfig]) -> ExperimentConfig:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """Final weights, scores, logged metrics and file names of a run, without times."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    logged = [{key: value for key, value in line.items() if key not in OF_TIME} for line in lines]
     weights = (folder / "model" / "model.safetensors").read_bytes()
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
@@ -63,9 +61,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     )
     return {
         "weights": hashlib.sha256(weights).hexdigest(),
-        "results": {key: value for key, value in results.items() if key not in OF_TIME},
+        "results": without_times(results),
         "final": provenance["final"],
-        "log": [line for line in logged if len(line) > 1],
+        "log": [line for line in logged_without_times(folder) if len(line) > 1],
         "files": files,
     }
 

@@ -23,7 +23,8 @@ from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.signals import RESUME_ME
 from tests.damaging import flip_a_bit
-from tests.saving.stopped_runs import assert_same, lines_of, make_trainer, train, train_until
+from tests.saving.stopped_runs import assert_same, make_trainer, train, train_until
+from tests.trained_runs import logged
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +89,7 @@ def test_an_evaluation_cut_short_is_made_when_the_run_is_resumed(
             trainer.train()
         trainer.close()
         assert (trainer.state.step, trainer.state.is_evaluation_due) == (step, True)
-        assert not any(line["step"] == step and "eval_loss" in line for line in lines_of(tmp_path / "stopped"))
+        assert not any(line["step"] == step and "eval_loss" in line for line in logged(tmp_path / "stopped"))
         config = replace(config, resume=True)
     assert_same(whole, train(config, tmp_path / "stopped"))
 
