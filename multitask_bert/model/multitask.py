@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,16 @@ class MultiTaskModel(nn.Module):
                 heads[name] = make_head(fixed, head.labels)
                 heads[name].share(head)
             self.heads[task] = heads
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch to eval mode; restore the mode on exit, also after an error."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     def forward(self, batch: Batch, *, max_tokens: int | None = None) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch.

@@ -25,7 +25,6 @@ from multitask_bert.model.multitask import logits_by_example
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.saving.run_folder import config_to_evaluate
 from multitask_bert.training.collapse import read_restart, restarted
-from multitask_bert.training.evaluation import evaluating
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.trust.classes import named_class
@@ -123,7 +122,7 @@ def judge(trainer: Trainer, task: str, split: EncodedSplit) -> dict[str, dict[in
     found: dict[str, dict[int, JudgedLabel]] = {}
     batches = plan_evaluation(split.lengths(), batching.eval_batch_size, batching.eval_max_tokens)
     loaded = Loader({task: split}, pad_id=trainer.pad_id).load([{task: batch} for batch in batches])
-    with evaluating(trainer.model):
+    with trainer.model.evaluating():
         for indices, (batch,) in zip(batches, loaded, strict=True):
             outputs = trainer.model(batch.to(trainer.device), max_tokens=batching.eval_max_tokens)
             for name, head in heads.items():

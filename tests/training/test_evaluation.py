@@ -18,8 +18,9 @@ from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import Encoder
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Example, Prediction, TaskResult
-from multitask_bert.training.evaluation import all_right, evaluate_task
+from multitask_bert.training.evaluation import evaluate_task
 from multitask_bert.training.metric_keys import gather_intervals, gather_metrics
+from multitask_bert.training.task_scores import all_right
 from multitask_bert.training.trainer import Trainer
 from tests.tiny_bert import SIZES
 
