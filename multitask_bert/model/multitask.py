@@ -124,16 +124,6 @@ class MultiTaskModel(nn.Module):
                 heads[name].share(head)
             self.heads[task] = heads
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Switch to eval mode; restore the mode on exit, also after an error."""
-        was_training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(was_training)
-
     def forward(self, batch: Batch, *, max_tokens: int | None = None) -> dict[tuple[str, str], HeadOutput]:
         """Logits and losses of every head that has targets in the batch.
 
@@ -263,6 +253,17 @@ def states_of_tokens(hidden: Tensor, batch: Batch, token_M: Tensor, *, is_whole:
     if is_whole:
         return hidden.flatten(0, 1).index_select(0, token_M)
     return hidden.index_select(0, torch.searchsorted(batch.token_R, token_M))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch to eval mode; restore the mode on exit, also after an error."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def logits_by_example(output: HeadOutput, target: TargetBatch, num_examples: int) -> list[np.ndarray]:

@@ -13,8 +13,10 @@ import optuna
 
 from multitask_bert.records import task_of
 from multitask_bert.reports.pages import Plot, TextTable, render
-from multitask_bert.reports.study import CANNOT_TELL, LANGUAGES, Arm, Gain, Score, StudyReport, read_study
+from multitask_bert.reports.study import StudyReport, read_study
+from multitask_bert.reports.study_gains import CANNOT_TELL, LANGUAGES, Gain, Score
 from multitask_bert.reports.study_plots import CONTROLS, draw_plots
+from multitask_bert.reports.study_runs import Arm
 from multitask_bert.reports.text_tables import as_latex, as_markdown
 from multitask_bert.utils.bootstrap import NUM_RESAMPLES, Interval
 from multitask_bert.utils.files import finite, write_bytes, write_json

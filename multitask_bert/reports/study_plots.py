@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from multitask_bert.reports.pages import Plot, png_of
-from multitask_bert.reports.study import CANNOT_TELL, HELPS, HURTS, LANGUAGES, Gain, StudyReport
+from multitask_bert.reports.study import StudyReport
+from multitask_bert.reports.study_gains import CANNOT_TELL, HELPS, HURTS, LANGUAGES, Gain
 from multitask_bert.utils.bootstrap import Interval
 
 MARKS = {HELPS: "helps", HURTS: "hurts", CANNOT_TELL: "?"}

@@ -14,7 +14,7 @@ from multitask_bert.data.loading import Loader
 from multitask_bert.data.splits import as_split, group_windows
 from multitask_bert.heads import Head
 from multitask_bert.model.devices import is_out_of_memory
-from multitask_bert.model.multitask import MultiTaskModel, logits_by_example
+from multitask_bert.model.multitask import MultiTaskModel, evaluating, logits_by_example
 from multitask_bert.records import EncodedExample, Example, Prediction
 from multitask_bert.utils.ranks import this_run
 
@@ -68,7 +68,7 @@ def predict_task(
     frequency_sums: dict[str, float] = {name: 0.0 for name, logits_1L in frequencies.items() if logits_1L is not None}
     found: dict[str, dict[int, Prediction]] = {name: {} for name in heads}
 
-    with model.evaluating():
+    with evaluating(model):
         own = _run_batches(model, task, dataset, batches, frequencies, options)
         for number, results in _of_all_processes(own):
             for name, result in results.items():

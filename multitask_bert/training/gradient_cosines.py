@@ -11,6 +11,7 @@ import itertools
 import torch
 from torch import Tensor
 
+from multitask_bert.model.multitask import evaluating
 from multitask_bert.training.task_losses import TaskLosses, shared_weights
 
 PREFIX = "train_cosine_"  # of a key in the logs, before `a.b`: the names of two tasks
@@ -38,7 +39,7 @@ class GradientCosines(TaskLosses):
 
     def _gradient(self, task: str, step: int) -> list[Tensor | None]:
         """The gradient of one task's loss, by parameter of the encoder; None for a parameter that it does not reach."""
-        with self.model.evaluating():
+        with evaluating(self.model):
             loss = LOSS_SCALE * self.loss(self.batch(task, step))
             return list(torch.autograd.grad(loss, shared_weights(self.model), allow_unused=True))
 

@@ -21,7 +21,7 @@ from multitask_bert.data.splits import EncodedSplit, SplitSubset, as_split, grou
 from multitask_bert.data.splitting import deal_into_folds
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
-from multitask_bert.model.multitask import logits_by_example
+from multitask_bert.model.multitask import evaluating, logits_by_example
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.saving.run_folder import config_to_evaluate
 from multitask_bert.training.collapse import read_restart, restarted
@@ -122,7 +122,7 @@ def judge(trainer: Trainer, task: str, split: EncodedSplit) -> dict[str, dict[in
     found: dict[str, dict[int, JudgedLabel]] = {}
     batches = plan_evaluation(split.lengths(), batching.eval_batch_size, batching.eval_max_tokens)
     loaded = Loader({task: split}, pad_id=trainer.pad_id).load([{task: batch} for batch in batches])
-    with trainer.model.evaluating():
+    with evaluating(trainer.model):
         for indices, (batch,) in zip(batches, loaded, strict=True):
             outputs = trainer.model(batch.to(trainer.device), max_tokens=batching.eval_max_tokens)
             for name, head in heads.items():

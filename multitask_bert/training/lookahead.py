@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multitask_bert.config.schema import OptimizerConfig
-from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.model.multitask import MultiTaskModel, evaluating
 from multitask_bert.training.optimization import make_fresh_optimizer
 from multitask_bert.training.steps import RngState
 from multitask_bert.training.task_losses import TaskLosses, shared_weights
@@ -46,7 +46,7 @@ class LookaheadAffinities(TaskLosses):
         if not weights:
             return {}
         found = {}
-        with self.model.evaluating(), in_full_precision(self.model):
+        with evaluating(self.model), in_full_precision(self.model):
             batches = {task: self.batch(task, step) for task in sorted(self.datasets)}
             with torch.no_grad():  # as after the step: other kernels, with a gradient, would round differently
                 before = {task: float(self.loss(batch)) for task, batch in batches.items()}

@@ -25,17 +25,15 @@ from multitask_bert.records import Batch, TaskResult
 from multitask_bert.saving.resume import checkpoint_to_resume
 from multitask_bert.saving.store import FAILED, Checkpoint, CheckpointStore
 from multitask_bert.tracking.loggers import METRICS_FILE, RunStart
+from multitask_bert.training.affinities import Affinities
 from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoint import capture, restore, rng_tensors, share_checkpoint
 from multitask_bert.training.collapse import WAY_OUT, CollapsedError
 from multitask_bert.training.data_parallel import check_start
-from multitask_bert.training.gradient_cosines import GradientCosines
-from multitask_bert.training.lookahead import LookaheadAffinities
 from multitask_bert.training.metric_keys import gather_metrics
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.recovery import Recovery
 from multitask_bert.training.steps import StepLosses, steps_at
-from multitask_bert.training.task_losses import shared_weights
 from multitask_bert.utils.clock import seconds_since
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     """The loop of a trainer, at the first step or at that of the checkpoint to resume; the loggers hear of the start.
 
     Raises:
-        InputError: there is nothing to train, or the run cannot be resumed.
+        InputError: there is nothing to train or to measure, or the run cannot be resumed.
     """
     config, state, model = trainer.config, trainer.state, trainer.model
     stream = make_stream(trainer)
@@ -66,7 +64,6 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     check_start(trainer.ranks, model, stream)
     model.train()
     freeze(model, config.optimizer)
-    _refuse_frozen(trainer)
     with training_used_rows(model.encoder, stream.used_ids(), config.optimizer) as rows:
         updater = Updater(
             model, config.optimizer, config.scheduler,
@@ -88,6 +85,7 @@ class TrainingLoop:
     def __init__(self, trainer: Trainer, stream: TrainingStream, updater: Updater, average: WeightAverage) -> None:
         self.trainer, self.config, self.state = trainer, trainer.config.trainer, trainer.state
         self.stream, self.updater, self.average = stream, updater, average
+        self.affinities = Affinities(trainer, updater)
         self.recovery = Recovery(trainer, stream, updater, save_failed=lambda: self._save(has_failed=True))
 
     def run(self) -> None:
@@ -109,7 +107,8 @@ class TrainingLoop:
             self._step(micro_batches)
             self._advance(started)
             self._log_if_due()
-            self._measure_affinities_if_due()
+            if affinities := self.affinities.measure_if_due(self.state.step):
+                self.trainer.reporter.queue(affinities, step=self.state.step)
             self.trainer.agree_to_stop()
             is_evaluated = self._evaluate_if_due()
             if is_evaluated:
@@ -157,35 +156,6 @@ class TrainingLoop:
         if self.state.step % self.config.log_every == 0:
             self.trainer.log_steps()
             self.recovery.refuse_stuck()
-
-    def _measure_affinities_if_due(self) -> None:
-        step, reporter = self.state.step, self.trainer.reporter
-        if len(self.trainer.train_datasets) < 2:
-            return
-        if self.config.cosines_every is not None and step % self.config.cosines_every == 0:
-            reporter.queue(self._cosines.measure(step), step=step)
-        if self.config.lookahead_every is not None and step % self.config.lookahead_every == 0:
-            reporter.queue(self._lookahead.measure(step, self.updater.rates_by_weight), step=step)
-
-    @cached_property
-    def _cosines(self) -> GradientCosines:
-        return GradientCosines(self.trainer.model, self.trainer.train_datasets, **self._loss_options)
-
-    @cached_property
-    def _lookahead(self) -> LookaheadAffinities:
-        trainer = self.trainer
-        return LookaheadAffinities(
-            trainer.model, trainer.train_datasets, optimizer=trainer.config.optimizer, **self._loss_options
-        )
-
-    @property
-    def _loss_options(self) -> dict[str, Any]:
-        """Keywords of `TaskLosses`."""
-        trainer = self.trainer
-        return {
-            "weights": trainer.weights, "batch_size": trainer.config.batching.batch_size, "pad_id": trainer.pad_id,
-            "seed": trainer.config.seed, "device": trainer.device,
-        }  # fmt: skip
 
     def _report(self, metrics: Mapping[str, Tensor | float]) -> None:
         """Metrics of the step that is being made; logged with the next `log_steps`."""
@@ -351,22 +321,6 @@ def make_stream(trainer: Trainer) -> TrainingStream:
         num_epochs=config.trainer.num_epochs, min_steps=config.trainer.min_steps,
         task_epochs=task_epochs(config.tasks), pad_id=trainer.pad_id, seed=config.seed, update=config.trainer.update,
     )  # fmt: skip
-
-
-def _refuse_frozen(trainer: Trainer) -> None:
-    """Refuse to measure affinities on an encoder that does not learn.
-
-    Raises:
-        InputError: no weight but those of the word embeddings is trained.
-    """
-    config = trainer.config
-    for name in ("cosines_every", "lookahead_every"):
-        every = getattr(config.trainer, name)
-        if every is not None and len(trainer.train_datasets) > 1 and not shared_weights(trainer.model):
-            raise InputError(
-                f"trainer.{name}={every}: tasks are compared by the weights that they share, and the encoder's are "
-                f"frozen; set trainer.{name}=null, or optimizer.frozen_layers below {config.optimizer.frozen_layers}"
-            )
 
 
 def _tell_start(trainer: Trainer, checkpoint: Checkpoint | None) -> None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from multitask_bert.data.collation import Indices
 from multitask_bert.data.loading import Loader
 from multitask_bert.errors import InputError
-from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.model.multitask import MultiTaskModel, evaluating
 from multitask_bert.records import EncodedExample
 from multitask_bert.saving.store import FAILED
 from multitask_bert.training.steps import NonFiniteStepError
@@ -117,7 +117,7 @@ def _one_by_one(
 ) -> Iterator[dict[str, Any]]:
     """The examples of a step as `Finding.examples` has them."""
     steps = [{task: [index]} for task, of_task in indices.items() for index in of_task]
-    with model.evaluating():
+    with evaluating(model):
         for step, (batch,) in zip(steps, Loader(datasets, pad_id=pad_id).load(steps), strict=True):
             ((task, (index,)),) = step.items()
             losses = {name: float(output.loss_sum) for (_, name), output in model(batch.to(device)).items()}

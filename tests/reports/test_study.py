@@ -14,7 +14,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from multitask_bert.records import TaskResult
-from multitask_bert.reports.study import CANNOT_TELL, HELPS, HURTS, StudyReport, read_study
+from multitask_bert.reports.study import StudyReport, read_study
+from multitask_bert.reports.study_gains import CANNOT_TELL, HELPS, HURTS
 from multitask_bert.reports.study_page import verdicts, write_study_report
 from multitask_bert.saving.example_counts import TEST_COUNTS, write_test_counts
 from multitask_bert.utils.bootstrap import Counts
