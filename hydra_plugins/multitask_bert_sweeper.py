@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from multitask_bert.sweeps.sweep_config import SweepConfig
+from multitask_bert.config.sweep_config import SweepConfig
 
 ConfigStore.instance().store(group="hydra/sweeper", name="study", node=SweepConfig, provider="multitask_bert")
 

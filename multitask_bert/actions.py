@@ -27,6 +27,7 @@ from multitask_bert.config.overrides import keys_of
 from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, StudyConfig, TrainerConfig
 from multitask_bert.config.setting import choices_of
 from multitask_bert.config.sharing import share_groups, share_heads
+from multitask_bert.config.sweep_config import TRIAL
 from multitask_bert.config.tree import without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.run_extras import logged_name, pictures_of, run_tags, show_affinities
@@ -44,7 +45,6 @@ from multitask_bert.saving.run_folder import (
     recorded_precision,
     write_results,
 )
-from multitask_bert.sweeps.sweep_config import TRIAL
 from multitask_bert.tracking.mlflow.state import STATE_FILE as MLFLOW_STATE
 from multitask_bert.trust import foreign_folders
 from multitask_bert.trust.databases import store_problems

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from multitask_bert.config.schema import ExperimentConfig, run_name
-from multitask_bert.sweeps.sweep_config import PARENT_RUN, TRIAL
+from multitask_bert.config.sweep_config import PARENT_RUN, TRIAL
 from multitask_bert.tracking.mlflow.state import PARENT_TAG
 from multitask_bert.utils.files import shown
 from multitask_bert.utils.terminal import make_console

@@ -19,13 +19,13 @@ from omegaconf import OmegaConf
 
 from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.sweep_config import TRIAL
 from multitask_bert.config.tree import to_dict
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.run_extras import logged_name
 from multitask_bert.saving import run_folder
-from multitask_bert.sweeps.sweep_config import TRIAL
 from multitask_bert.training.loop import TrainingLoop
 from tests.trained_runs import trained
 

@@ -19,6 +19,7 @@ from multitask_bert.config.families import families_in
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.search_order import is_named_by_user
 from multitask_bert.config.setting import setting_of
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.trust.paths import OWN_CONF, is_own
 
 USED_MOST = (
@@ -26,6 +27,7 @@ USED_MOST = (
     "trainer.max_steps", "trainer.eval_every", "trainer.metric_for_best", "trainer.patience",
     "tasks.<name>.heads.<name>.weight", "model.pretrained", "model.dropout", "seed", "data_root", "name",
 )  # fmt: skip
+SWEEPER = "hydra.sweeper."
 
 
 def actions_help() -> str:
@@ -48,9 +50,9 @@ def settings_page() -> str:
     lines = [
         "# Settings", "",
         "Every key with its default, from `multitask_bert/config/schema.py`. The files in `conf/` and the encoder's",
-        "recipe may set another value: `python run.py --cfg job` shows those of a run.",
+        "recipe may set another value: `python run.py --cfg job` shows those of a run. The last table is of sweeps.",
     ]  # fmt: skip
-    for where, schema in schemas():
+    for where, schema in (*schemas(), (SWEEPER, SweepConfig)):
         lines += ["", f"## {where.removesuffix('.') or 'At the top'}", "", f"{schema.__doc__}", ""]
         lines += ["| key | default | meaning |", "|---|---|---|"]
         for item in fields(schema):

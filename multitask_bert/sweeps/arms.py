@@ -15,9 +15,9 @@ from multitask_bert.config.checks import notes_on_tests_by_seed
 from multitask_bert.config.joined_tasks import GROUP, split_names
 from multitask_bert.config.overrides import as_value, keys_of, read_value
 from multitask_bert.config.schema import ExperimentConfig, TaskConfig
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.space import Dimension, Request
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.utils.cost import Work
 
 TRANSFER, LANGUAGES = "transfer", "languages"

@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 from optuna.trial import FrozenTrial, TrialState
 
 from multitask_bert.config.overrides import as_value
+from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, PARENT_RUN, THREADS, TRIAL
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps import trials
 from multitask_bert.sweeps.cost_estimate import CostEstimate
@@ -31,7 +32,6 @@ from multitask_bert.sweeps.results import best_values, is_ranked, table_of, writ
 from multitask_bert.sweeps.space import as_overrides
 from multitask_bert.sweeps.spec import SweepSpec
 from multitask_bert.sweeps.study import TRIAL_FOLDER, lock, open_storage, open_study
-from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, PARENT_RUN, THREADS, TRIAL
 from multitask_bert.utils.command import command
 from multitask_bert.utils.files import shown
 

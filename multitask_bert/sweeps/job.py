@@ -30,10 +30,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig
+from multitask_bert.config.sweep_config import THREADS, TRIAL, SweepConfig
 from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results, save_config, with_precision
 from multitask_bert.sweeps.processes import this_process
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, PRECISION, load_study, lock
-from multitask_bert.sweeps.sweep_config import THREADS, TRIAL, SweepConfig
 from multitask_bert.sweeps.trials import SECONDS
 from multitask_bert.training.preparation import resolve_precision
 from multitask_bert.utils.clock import seconds_since

@@ -12,10 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from multitask_bert.config.schema import AUTO_PRECISION
+from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, MAXIMIZE, SweepConfig
 from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config, with_precision
 from multitask_bert.sweeps.study import ARMS, JOURNAL_FILE, PRECISION, open_storage
-from multitask_bert.sweeps.sweep_config import HAS_CONFIG_VALUES, MAXIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.trust.databases import storage_problems
 from multitask_bert.trust.permissions import refuse

@@ -12,11 +12,11 @@ from optuna import pruners, samplers
 from optuna.exceptions import ExperimentalWarning
 
 from multitask_bert.config.setting import value_problems
+from multitask_bert.config.sweep_config import MAXIMIZE, MINIMIZE, SweepConfig
 from multitask_bert.config.tree import nearest
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.rank_pruner import RankPruner
 from multitask_bert.sweeps.space import FIELD, Dimension
-from multitask_bert.sweeps.sweep_config import MAXIMIZE, MINIMIZE, SweepConfig
 
 SAMPLERS: dict[str, Callable[..., samplers.BaseSampler]] = {
     "tpe": samplers.TPESampler,

@@ -18,8 +18,8 @@ from hydra.core.override_parser.types import (
 from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.config.overrides import as_value, nested_value, read_value, without_quotes
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.errors import InputError
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.trust.config_files import searched_key_problem
 
 FIELD = "hydra.sweeper.space"

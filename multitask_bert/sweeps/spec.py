@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from multitask_bert.config.joined_tasks import GROUP
 from multitask_bert.config.schema import ExperimentConfig, is_lower_better
+from multitask_bert.config.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.config.tree import from_tree, unknown_key, without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best, reported_keys
@@ -23,7 +24,6 @@ from multitask_bert.sweeps.arms import Arms, plan_arms
 from multitask_bert.sweeps.samplers_and_pruners import check_sampler_and_pruner, grid_size
 from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
 from multitask_bert.sweeps.study import ARMS, quiet_optuna
-from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
 from multitask_bert.utils.cost import Work
 from multitask_bert.utils.ranks import num_processes_of_job

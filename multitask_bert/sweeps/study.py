@@ -18,9 +18,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
 from multitask_bert.config.overrides import keys_of, lies_in
+from multitask_bert.config.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.samplers_and_pruners import make_pruner
-from multitask_bert.sweeps.sweep_config import MINIMIZE, SweepConfig
 from multitask_bert.utils.addresses import without_password
 
 log = logging.getLogger(__name__)

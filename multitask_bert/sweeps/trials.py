@@ -14,12 +14,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.samplers_and_pruners import make_sampler
 from multitask_bert.sweeps.space import Dimension, overrides_with
 from multitask_bert.sweeps.study import TRIAL_FOLDER
-from multitask_bert.sweeps.sweep_config import SweepConfig
 
 log = logging.getLogger(__name__)
 

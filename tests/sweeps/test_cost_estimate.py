@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.sweeps.cost_estimate import USUAL_SHARE
 from multitask_bert.sweeps.spec import _report_points
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.training.cost import count_work, measure_speed
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.utils.cost import Speed, Work

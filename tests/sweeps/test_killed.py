@@ -12,9 +12,9 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.study import open_storage
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
 from tests.composing import run_line
 from tests.sweeps.controllers import running_in, started, wait_until

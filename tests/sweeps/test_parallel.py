@@ -11,8 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from joblib.externals.loky import get_reusable_executor
 
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.sweeps.spec import _num_jobs, _threads_per_job
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import RETRY_OF, counted
 from multitask_bert.utils.files import read_json
 from tests.composing import CONF, ROOT

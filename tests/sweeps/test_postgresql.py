@@ -12,8 +12,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.sweeps.study import open_storage
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from tests.composing import run_line
 from tests.sweeps.controllers import running_in, started, wait_until
 from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, lr_of, states_of

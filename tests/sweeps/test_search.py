@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from multitask_bert.config.setting import choices_of
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.arms import SUBSETS
 from multitask_bert.sweeps.samplers_and_pruners import (
@@ -23,7 +24,6 @@ from multitask_bert.sweeps.samplers_and_pruners import (
 )
 from multitask_bert.sweeps.space import Dimension, as_overrides, probe_overrides, read_request
 from multitask_bert.sweeps.spec import _best_by_objective
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import ask, distribution_of
 from tests.composing import CONF, config_of
 

@@ -15,13 +15,13 @@ import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.model import acceleration
 from multitask_bert.reports.sweep import read_sweep
 from multitask_bert.reports.sweep_page import page_of
 from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.results import table_of
 from multitask_bert.sweeps.spec import _caveats
-from multitask_bert.sweeps.sweep_config import SweepConfig
 from multitask_bert.sweeps.trials import count, counted
 from multitask_bert.utils.files import short_name
 from multitask_bert.utils.terminal import make_console
