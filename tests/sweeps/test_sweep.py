@@ -396,10 +396,21 @@ def test_each_trial_has_the_users_task_of_a_shipped_name_and_best_yaml_keeps_it(
     assert list(configs[0].tasks["sentiment"].heads) == ["mine"]
 
 
-def test_a_sweep_over_many_tasks_has_a_short_name_and_resumes_under_it(fake_training: FakeTraining) -> None:
-    tasks = "+".join(sorted(file.stem for file in (CONF / "tasks").glob("*.yaml")))
+def test_a_sweep_over_many_tasks_has_a_short_name_and_resumes_under_it(
+    fake_training: FakeTraining, tmp_path: Path
+) -> None:
+    names = [letter * 90 for letter in "abc"]
+    tasks = "+".join(names)
     assert len(tasks) > 255  # bytes, what a file's name can have
-    command = ("-m", "sweep=lr_warmup", f"tasks={tasks}", "model=tiny", "trainer=quick", "logger=none")
+    folder = tmp_path / "mine" / "tasks"
+    folder.mkdir(parents=True)
+    for name in names:
+        source = "{format: samples, samples: sentiment}"
+        (folder / f"{name}.yaml").write_text(f"{name}: {{source: {source}, heads: {{mood: {{type: classification}}}}}}")
+    command = (
+        "--config-dir", str(folder.parent), "-m", "sweep=lr_warmup", f"tasks={tasks}", "model=tiny", "trainer=quick",
+        "logger=none",
+    )  # fmt: skip
     for num_trials in (1, 2):
         run_line(*command, f"hydra.sweeper.n_trials={num_trials}")
         (folder,) = Path("outputs/sweeps").iterdir()
