@@ -151,7 +151,7 @@ def _needed(gain: Gain) -> str:
         return "no difference was seen"
     ways = [f"{gain.needed.seeds:,} seeds"] if gain.needed.seeds is not None else []
     ways += [f"{gain.needed.examples:,} examples"] if gain.needed.examples is not None else []
-    return f"needs {' or '.join(ways) or f'{_factor(gain.needed.times)} times both'}"
+    return f"needs {' or '.join(ways) or f'{_factor(gain.needed.times)} times as many seeds and examples'}"
 
 
 def _languages(report: StudyReport, control: str) -> TextTable:

@@ -35,7 +35,7 @@ class Console:
         self._bar: TaskID | None = None
         self._num_steps = 0
         self._next_line = 0
-        self._first_shown: tuple[int, float] | None = None  # the first step that was shown in this process, and when
+        self._first_shown: tuple[int, float] | None = None  # of this training: the first step that was shown, and when
         self._last_shown: Mapping[str, TaskResult] | None = None  # the scores that were printed last
 
     def say(self, text: str) -> None:
@@ -60,6 +60,7 @@ class Console:
     def start_training(self, num_steps: int) -> None:
         self._num_steps = num_steps
         self._next_line = max(1, num_steps // NUM_PLAIN_LINES)
+        self._first_shown = None
         if self._fancy:
             columns: list[ProgressColumn | str] = [
                 TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),

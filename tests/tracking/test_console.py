@@ -92,16 +92,17 @@ def test_plain_lines_stay_few_however_many_steps_there_are() -> None:
 def test_plain_lines_tell_the_time_left_from_the_steps_since_this_process_began(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = iter([100.0, 160.0, 700.0])
+    clock = iter([100.0, 160.0, 700.0, 900.0, 910.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
 
-    def resume(console: Console) -> None:
-        console.start_training(100)
-        for step in (40, 50, 90, 100):
-            console.show_step(TrainState(step=step, num_steps=100), 1.0)
+    def resume_and_begin_anew(console: Console) -> None:
+        for steps in ((40, 50, 90, 100), (50, 60)):
+            console.start_training(100)
+            for step in steps:
+                console.show_step(TrainState(step=step, num_steps=100), 1.0)
 
-    ends = [line.partition("tokens/s")[2] for line in shown(io.StringIO(), resume).splitlines()]
-    assert ends == ["", "  about 5 min left", "  about 2 min left", ""]
+    ends = [line.partition("tokens/s")[2] for line in shown(io.StringIO(), resume_and_begin_anew).splitlines()]
+    assert ends == ["", "  about 5 min left", "  about 2 min left", "", "", "  about 40 s left"]
 
 
 def test_a_quiet_console_says_nothing() -> None:
