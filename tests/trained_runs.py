@@ -13,6 +13,8 @@ from multitask_bert import actions
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 
+OF_TIME = {"time", "train_tokens_per_second", "train_seconds", "total_seconds"}
+
 
 def trained(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     """`results.json` of a run whose folder looks as Hydra leaves it."""
@@ -31,7 +33,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 
 def without_times(values: dict[str, Any]) -> dict[str, Any]:
     """What two runs that are the same have in common, of a line of `metrics.jsonl` or of `results.json`."""
-    return {name: value for name, value in values.items() if name != "time" and "second" not in name}
+    return {name: value for name, value in values.items() if name not in OF_TIME}
 
 
 def logged_without_times(folder: Path) -> list[dict[str, Any]]:

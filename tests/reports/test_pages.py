@@ -37,7 +37,9 @@ def test_a_value_that_a_template_lacks_is_an_error() -> None:
 
 
 def test_half_a_surrogate_pair_does_not_break_the_page() -> None:
-    check_page(render("base.html", title="\udc80").decode())
+    page = render("base.html", title="\udc80").decode()
+    assert r"<title>\udc80</title>" in page  # as text
+    check_page(page)
 
 
 SORT = """
