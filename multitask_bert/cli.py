@@ -15,9 +15,9 @@ from multitask_bert.command_line.arguments import options_first
 from multitask_bert.command_line.job import config_of_job, join_processes_of_job, overrides_without_effect
 from multitask_bert.config import composition
 from multitask_bert.config.checked_loader import same_names
-from multitask_bert.config.checks import settings_without_effect
 from multitask_bert.config.joined_tasks import GROUP
 from multitask_bert.config.overrides import quote_compared_runs
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.trust.paths import OWN_CONF
 
 log = logging.getLogger(__name__)

@@ -139,7 +139,7 @@ class SourceConfig:
         return self.test is not None or self.fraction_of("test") > 0
 
     @property
-    def test_splits(self) -> List[str]:
+    def named_test_splits(self) -> List[str]:
         """The splits of `tests`, as test.<name>."""
         return [f"test.{name}" for name in self.tests or ()]
 

@@ -90,7 +90,7 @@ class TaskReader:
         parts = readers.files_of_a_split(source, task.heads)
         are_cut = [split for split in splits if source.fraction_of(split)]
         needed = [split for split in SPLITS if split in splits or (split == "train" and are_cut)]
-        needed += source.test_splits if "test" in splits else ()
+        needed += source.named_test_splits if "test" in splits else ()
         return {split: locate(source, split, data_root=self.data_root, parts=parts) for split in needed}
 
     def _names(self, field: str, file: str, source: SourceConfig) -> list[str]:
@@ -113,7 +113,9 @@ class TaskReader:
             if "dev" in paths and "dev" not in splits and self.tasks[name].source.has_dev:
                 raise InputError("no dev examples; name a file in source.dev, or set source.dev_fraction over 0")
             self._draw_train(name, splits)
-        return {split: splits[split] for split in (*SPLITS, *self.tasks[name].source.test_splits) if split in splits}
+        return {
+            split: splits[split] for split in (*SPLITS, *self.tasks[name].source.named_test_splits) if split in splits
+        }
 
     def _add_missing_splits(self, name: str, splits: dict[str, Sequence[Example]]) -> None:
         source = self.tasks[name].source

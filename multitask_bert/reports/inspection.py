@@ -59,7 +59,7 @@ def inspect_data(config: ExperimentConfig) -> Inspection:
                 max_length=max_length, was_cut_from_train=are_split_off[task, split], heads=data.heads[task],
             )
             for task, task_config in config.tasks.items()
-            for split in (*SPLITS, *task_config.source.test_splits)
+            for split in (*SPLITS, *task_config.source.named_test_splits)
             if task in by_split.get(split, ())
         ],
         warnings=fit_warnings((data.train, data.dev, data.test), tokenizer, vocabulary),

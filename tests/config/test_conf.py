@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from multitask_bert.config.checks import check, settings_without_effect
+from multitask_bert.config.checks import check
 from multitask_bert.config.families import FAMILIES, families_in
 from multitask_bert.config.recipes import FOLLOWED_BY, describe_recipe
 from multitask_bert.config.schema import RecipeConfig
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.heads import check_heads
 from tests.composing import CONF, PACKAGE_LINE, command_of, composed, config_of
 

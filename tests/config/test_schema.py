@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 
 from multitask_bert import actions
 from multitask_bert.config.action_table import ACTIONS
-from multitask_bert.config.checks import NAME_RULE, check, settings_without_effect
+from multitask_bert.config.checks import NAME_RULE, check
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig, TaskConfig, is_lower_better
 from multitask_bert.config.setting import setting, setting_of, value_problems
 from multitask_bert.config.tree import from_tree, to_dict
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
 from tests.composing import config_of

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from multitask_bert.config.checks import check, settings_without_effect
+from multitask_bert.config.checks import check
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import from_tree, to_dict
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads, reported_keys
 

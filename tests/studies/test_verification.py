@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from multitask_bert import actions
-from multitask_bert.config.checks import check, settings_without_effect
+from multitask_bert.config.checks import check
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, StudyConfig
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
 from multitask_bert.saving.run_folder import read_reproduction

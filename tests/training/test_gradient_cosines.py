@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from multitask_bert.config.checks import settings_without_effect
 from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.training.gradient_cosines import GradientCosines
 from multitask_bert.training.trainer import Trainer
 from tests.trained_runs import logged, trained_alike

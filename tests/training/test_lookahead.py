@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from multitask_bert.config.checks import settings_without_effect
 from multitask_bert.config.schema import ExperimentConfig, ModelConfig, OptimizerConfig
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch
