@@ -276,5 +276,5 @@ def _p(value: float) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def _factor(times: float) -> str:
-    return f"{times:.1f}" if times < 10 else f"{times:.0f}" if times <= 100 else "over 100"
+def _factor(times: float | None) -> str:
+    return "over 100" if times is None or times > 100 else f"{times:.0f}" if times >= 10 else f"{times:.1f}"

@@ -49,6 +49,7 @@ class GainTest:
     num_examples: int | None  # None: the score does not follow from sums over examples, so only the seeds count
     example_variance: float  # v
     seed_variance: float  # s^2, of the difference between two trainings of one seed
+    seed_freedom: int  # degrees of freedom of s^2
     over_examples: Interval | None  # 95%, the seeds as they are
     over_seeds: Interval | None  # 95%, the examples as they are; None for one seed
     over_both: Interval | None  # 95%, by which the verdict goes
@@ -112,16 +113,12 @@ def gain_test(
     if pooled is not None and pooled.freedom > 0:
         seed_variance, seed_freedom = max(seed_variance, 2 * pooled.variance), pooled.freedom
     example_variance = float(np.var(resampled_R, ddof=1)) if resampled_R is not None else 0.0
-    parts = [(seed_variance / num_seeds, seed_freedom), (example_variance, (num_examples or 0) - 1)]
-    variance = sum(part for part, _ in parts)
-    below = sum(part**2 / freedom for part, freedom in parts if freedom > 0)
-    freedom = variance**2 / below if below > 0 else 1.0
-    error = math.sqrt(variance)
+    error, freedom = _error((seed_variance / num_seeds, seed_freedom), (example_variance, (num_examples or 0) - 1))
     p_value = float(2 * t.sf(abs(gain) / error, freedom)) if error > 0 else float(gain == 0)
     has_variance = num_seeds > 1 or resampled_R is not None
     is_equal = not differences.any() and (resampled_R is None or not resampled_R.any())
     return GainTest(
-        gain, num_seeds, None if resampled_R is None else num_examples, example_variance, seed_variance,
+        gain, num_seeds, None if resampled_R is None else num_examples, example_variance, seed_variance, seed_freedom,
         over_examples=None if resampled_R is None else percentile_interval(resampled_R),
         over_seeds=interval_of_mean(differences.tolist()),
         over_both=_t_interval(gain, error, freedom) if has_variance else None,
@@ -142,32 +139,68 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Needed:
-    """What it takes to find a gain of the observed size; None: not even without limit."""
+    """What it takes to find a gain of the observed size; None: not even a great many would do."""
 
     seeds: int | None  # with the test set as it is
     examples: int | None  # with the seeds as they are
-    times: float  # factor on both
+    times: float | None  # factor on both
+
+
+MAX_TIMES = 10_000  # so many times the seeds or examples of a study are no advice
 
 
 def needed(test: GainTest, *, num_tests: int) -> Needed | None:
     """How many seeds or examples it takes to find the observed gain with a power of 80% among `num_tests` tests.
 
-    A gain g is found if v N/N' + s^2/n' <= (g / (z(1 - 0.05/(2 m)) + z(0.8)))^2, for n' seeds, N' examples and m tests
-    (normal approximation; Holm's strictest level). None if the gain is 0, or nothing varies.
+    A gain g is found by n' seeds and N' examples if g >= (t(1 - 0.05/(2 m)) + t(0.8)) sqrt(v N/N' + s^2/n'), with m
+    tests (Holm's strictest level) and the quantiles of Student's t with the degrees of freedom that n' and N' bring. So
+    it is always more than the study had. None if the gain is 0, or nothing varies.
     """
-    from scipy.stats import norm
+    from scipy.stats import t
 
-    found_at = (test.gain / float(norm.isf(LEVEL / (2 * num_tests)) + norm.ppf(POWER))) ** 2
-    of_seeds = test.seed_variance / test.num_seeds
-    total = test.example_variance + of_seeds
-    if found_at <= 0 or total <= 0:
+    if test.gain == 0 or test.example_variance + test.seed_variance <= 0:
         return None
-    seeds = examples = None
-    if found_at > test.example_variance:
-        seeds = max(test.num_seeds, math.ceil(test.seed_variance / (found_at - test.example_variance)))
-    if found_at > of_seeds and test.num_examples is not None:
-        examples = max(test.num_examples, math.ceil(test.num_examples * test.example_variance / (found_at - of_seeds)))
-    return Needed(seeds, examples, total / found_at)
+    num_examples = test.num_examples or 0
+
+    def is_found(more_seeds: float, more_examples: float) -> bool:
+        num_seeds = more_seeds * test.num_seeds
+        seed_freedom = test.seed_freedom * (num_seeds - 1) / max(1, test.num_seeds - 1)
+        error, freedom = _error(
+            (test.seed_variance / num_seeds, seed_freedom),
+            (test.example_variance / more_examples, num_examples * more_examples - 1),
+        )
+        return abs(test.gain) >= float(t.isf(LEVEL / (2 * num_tests), freedom) + t.ppf(POWER, freedom)) * error
+
+    seeds = _least_factor(lambda times: is_found(times, 1))
+    examples = _least_factor(lambda times: is_found(1, times)) if test.num_examples is not None else None
+    return Needed(
+        None if seeds is None else math.ceil(seeds * test.num_seeds),
+        None if examples is None else math.ceil(examples * num_examples),
+        _least_factor(lambda times: is_found(times, times)),
+    )
+
+
+def _least_factor(is_enough: Callable[[float], bool]) -> float | None:
+    """The least factor of at least 1 that is enough, to 0.1%; None above `MAX_TIMES`."""
+    low, high = 1.0, 1.0
+    while not is_enough(high):
+        low, high = high, 2 * high
+        if low > MAX_TIMES:
+            return None
+    while high - low > 0.001 * low:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _error(*parts: tuple[float, float]) -> tuple[float, float]:
+    """Variances and their degrees of freedom -> the standard error of the sum, and its degrees of freedom.
+
+    Satterthwaite (1946); a part without degrees of freedom has no say in the latter.
+    """
+    variance = sum(part for part, _ in parts)
+    below = sum(part**2 / freedom for part, freedom in parts if freedom > 0)
+    return math.sqrt(variance), variance**2 / below if below > 0 else 1.0
 
 
 def _t_interval(mean: float, error: float, freedom: float) -> Interval:

@@ -148,3 +148,19 @@ def test_where_examples_are_the_uncertain_part_more_examples_are_advised_and_no_
     assert found is not None
     assert found.seeds is None
     assert found.examples == pytest.approx(500 * 0.02**2 / (0.02 / 2.80) ** 2, rel=0.1)
+
+
+def test_what_is_needed_to_tell_is_more_than_a_study_that_cannot_tell_had() -> None:
+    generator = np.random.default_rng(0)
+    num_short = 0
+    for _ in range(200):
+        differences, resampled = generator.normal(0.02, 0.01, size=2), generator.normal(0.02, 0.005, size=1000)
+        test = gain_test(differences, resampled, num_examples=600, pooled=PooledVariance(0.0001, 2))
+        found = needed(test, num_tests=2)
+        if holm([test.p_value, 1.0])[0] < 0.05 or found is None:
+            continue
+        num_short += 1
+        assert found.seeds is None or found.seeds > 2
+        assert found.examples is None or found.examples > 600
+        assert found.times is None or found.times > 1
+    assert num_short > 50
