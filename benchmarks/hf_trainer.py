@@ -18,6 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without an installed package, too
 
+import psutil
+import torch
 import transformers
 
 from benchmarks import recipe
@@ -67,6 +69,7 @@ def train(task: Task, place: str, tokenizer: Any, arguments: Any) -> Result:
         examples=trainer.num_examples_seen,
         steps=trainer.state.global_step,
         test={task.key(name): value for name, value in scores.items()},
+        dev={task.name: trainer.clock.scores},
     )
 
 
@@ -84,6 +87,7 @@ def training_arguments(folder: str, **options: Any) -> Any:
         save_total_limit=1,
         load_best_model_at_end=True,
         metric_for_best_model="f1",
+        dataloader_pin_memory=torch.cuda.is_available(),  # without a GPU it is ignored, with a warning
         report_to=[],
         disable_tqdm=True,
         **{"learning_rate": recipe.LEARNING_RATE, **options},
@@ -123,6 +127,7 @@ class EpochClock(transformers.TrainerCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.scores: list[tuple[float, float]] = []  # seconds since the process started, and F1 on dev
         self._started = 0.0
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
@@ -130,6 +135,9 @@ class EpochClock(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
         self.seconds += time.perf_counter() - self._started
+
+    def on_evaluate(self, *_: Any, metrics: dict[str, float], **__: Any) -> None:
+        self.scores.append((time.time() - psutil.Process().create_time(), metrics["eval_f1"]))
 
 
 class CountingTrainer(transformers.Trainer):  # type: ignore[misc]

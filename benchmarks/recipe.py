@@ -75,6 +75,7 @@ class Result:
     examples: int = 0
     steps: int = 0
     test: dict[str, float] = field(default_factory=dict)  # scores on test by key
+    dev: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # by task: seconds since the start, and F1
 
     def add(self, other: Result) -> None:
         self.train_seconds += other.train_seconds
@@ -82,6 +83,7 @@ class Result:
         self.examples += other.examples
         self.steps += other.steps
         self.test |= other.test
+        self.dev |= other.dev
 
     def print(self) -> None:
         print(json.dumps(asdict(self)), flush=True)
@@ -177,7 +179,7 @@ def load_tasks(args: argparse.Namespace, tokenizer: Any) -> list[Task]:
                 f"classification or tagging, can be compared"
             )
         ((head_name, head),) = heads.items()
-        splits = {split: getattr(data, split)[name].examples for split in ("train", "dev", "test")}
+        splits = {"train": list(data.train[name]), "dev": list(data.dev[name]), "test": list(data.test[name])}
         tasks.append(Task(name, head_name, head, splits))
     return tasks
 
@@ -194,7 +196,7 @@ def tags_of_words(encoded: EncodedExample, ids_of_pieces: Sequence[int], names: 
 
 def entity_scores(golds: list[list[str]], predicted: list[list[str]]) -> dict[str, float]:
     """Entity F1 over words, by seqeval in its default mode."""
-    from seqeval.metrics import f1_score  # type: ignore[import-untyped]
+    from seqeval.metrics import f1_score
 
     return {"f1": float(f1_score(golds, predicted))}
 

@@ -1,16 +1,19 @@
-"""The arithmetic and the parsing behind `benchmarks/peers.py`; nothing is trained."""
+"""The arithmetic, the parsing and the data behind `benchmarks/peers.py`, and that a peer can be trained on it."""
 
 from __future__ import annotations
 
 import argparse
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import peers, recipe, report
+from benchmarks import peers, recipe, report, tiny_model
+from benchmarks.hf_trainer import train, training_arguments
 from benchmarks.inference_speed import align
 from multitask_bert.records import EncodedExample, Example
 
@@ -166,3 +169,35 @@ def test_only_the_first_piece_of_a_word_carries_its_label() -> None:
 def test_steps_are_shared_by_tasks_that_are_trained_one_after_the_other() -> None:
     assert recipe.steps_of_a_task(5, 2) == 3
     assert recipe.steps_of_a_task(None, 2) is None
+
+
+def test_contestants_get_the_examples_of_the_data_processor_and_score_right_answers_as_right() -> None:
+    entities, sentiment = load_embedded_tasks()
+    assert [task.name for task in (entities, sentiment)] == ["ner", "sentiment"]
+    for task in (entities, sentiment):
+        assert all(len(task.splits[split]) > 100 for split in ("train", "dev", "test"))
+        right = [np.array(task.label_of(encoded)) for encoded in task.splits["dev"]]
+        assert task.score("dev", right)["f1"] == 1.0
+        assert task.score("dev", [np.zeros_like(answer) for answer in right])["f1"] < 0.5
+
+
+@pytest.mark.slow
+def test_the_trainer_is_trained_and_tells_its_scores_on_dev_and_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tiny_model.py", str(tmp_path / "tiny")])
+    tiny_model.main()
+    (_, sentiment) = load_embedded_tasks()
+    few = replace(sentiment, splits={split: examples[:40] for split, examples in sentiment.splits.items()})
+    options = training_arguments(str(tmp_path / "run"), max_steps=2, train_sampling_strategy="group_by_length")
+    result = train(few, str(tmp_path / "tiny"), recipe.load_tokenizer(recipe.MODEL), options)
+    assert (result.steps, result.examples) == (2, 2 * recipe.BATCH_SIZE)
+    assert set(result.test) == {few.key(name) for name in ("f1", "f1_weighted", "accuracy")}
+    ((seconds, f1),) = result.dev["sentiment"]
+    assert seconds > 0
+    assert 0 <= f1 <= 1
+
+
+def load_embedded_tasks() -> list[recipe.Task]:
+    args = recipe.argument_parser("").parse_args(["--tasks", "ner+sentiment"])
+    return recipe.load_tasks(args, recipe.load_tokenizer(args.model))
