@@ -7,6 +7,7 @@ or `layers`. What is neither (a pooler, a last norm) belongs to the top of the e
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,7 @@ def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = Non
     2018, "Universal Language Model Fine-tuning for Text Classification", section 3.3).
     """
     parts = parts_of(model)
-    num_layers = max((part.layer for part in parts.values() if part.layer is not None), default=0)
+    num_layers = _num_layers(parts.values())
     lowest = config.frozen_layers
     is_planned = epoch is not None and epoch < len(config.unfreezing)
     if is_planned:
@@ -90,7 +91,7 @@ def rate_factors(model: Any, config: OptimizerConfig) -> dict[Part, float]:
     it, the embeddings below the lowest (Clark et al. 2020, "ELECTRA", appendix A); heads at their own multiple.
     """
     parts = list(dict.fromkeys(parts_of(model).values()))
-    num_layers = sum(part.name.startswith("layer_") for part in parts)
+    num_layers = _num_layers(parts)
     own = {
         f"{task}.{name}": head.config.lr_factor
         for task, by_name in getattr(model, "heads", {}).items()
@@ -114,6 +115,10 @@ def weight_decay_of(part: Part, config: OptimizerConfig) -> float:
     elif part.layer == -1:
         own = config.embedding_weight_decay
     return config.weight_decay if own is None else own
+
+
+def _num_layers(parts: Iterable[Part]) -> int:
+    return len({part.layer for part in parts if part.name.startswith("layer_")})
 
 
 def _layer_of(name: str) -> int:

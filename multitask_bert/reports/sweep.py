@@ -60,7 +60,7 @@ class TrialReport:
     steps: int | None  # training steps of all its seeds; None if unknown, as of a trial that failed or is running
     reports: dict[int, float]  # intermediate values, by step as `SweepReport.reports` says
     scores: dict[str, float]  # all metrics of the last evaluation
-    collapsed: list[str]  # heads (task.head) that give every example the same answer in the best model
+    collapsed: list[str]  # heads (task.head) that learned nothing in the best model
     error: str | None
 
 

@@ -24,18 +24,18 @@ class JsonlLogger(RunLogger):
     _ends_torn = False  # the last line has no newline yet
 
     def start(self, run: RunStart) -> None:
-        self._attempt(lambda: self._open(run.folder / METRICS_FILE, run.num_bytes_kept))
+        self.attempt(lambda: self._open(run.folder / METRICS_FILE, run.num_bytes_kept))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         if self._file is not None:
             values = {name: _json_number(float(value)) for name, value in metrics.items()}
             line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, ensure_ascii=False)
-            self._attempt(lambda: self._write(line))
+            self.attempt(lambda: self._write(line))
 
     def close(self, status: str = "FINISHED") -> None:
         file, self._file = self._file, None
         if file is not None:
-            self._attempt(file.close)
+            self.attempt(file.close)
 
     def _open(self, path: Path, num_bytes_kept: int | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

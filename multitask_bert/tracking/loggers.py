@@ -34,7 +34,10 @@ class RunStart:
 
 
 class RunLogger(ABC):
-    """Receives what a run reports. No method raises when the backend fails: it warns once, and the run continues."""
+    """Receives what a run reports. What a method raises ends neither the run nor other loggers: it is warned of once.
+
+    Where a method does several things of which one may fail, it calls `attempt` for each.
+    """
 
     _has_warned = False
 
@@ -53,7 +56,7 @@ class RunLogger(ABC):
     def close(self, status: str = "FINISHED") -> None:
         """The run ended, as FINISHED, FAILED, KILLED (these as in MLflow) or PRUNED. Safe to call twice."""
 
-    def _attempt(self, act: Callable[[], object]) -> None:
+    def attempt(self, act: Callable[[], object]) -> None:
         """Call `act`; if it fails, warn the first time."""
         try:
             act()

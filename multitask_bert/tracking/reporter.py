@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +12,10 @@ from multitask_bert.tracking.loggers import RunLogger, RunStart
 
 
 class Reporter:
-    """Passes metrics and files on to all loggers of a run; before `start` and after `close`, to none."""
+    """Passes metrics and files on to all loggers of a run; before `start` and after `close`, to none.
+
+    A logger that fails has its first failure told by a warning, and the run and the other loggers go on.
+    """
 
     def __init__(self, loggers: Sequence[RunLogger]) -> None:
         self.loggers = list(loggers)
@@ -23,7 +27,7 @@ class Reporter:
         if not self._was_opened:
             self._is_open = self._was_opened = True
             for logger in self.loggers:
-                logger.start(run)
+                logger.attempt(partial(logger.start, run))
 
     def queue(self, metrics: Mapping[str, Tensor | float], *, step: int) -> None:
         """Log these metrics, which may still be on the device, with the next `flush`."""
@@ -39,15 +43,15 @@ class Reporter:
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None:
         for logger in self.loggers if self._is_open else ():
-            logger.log_metrics(metrics, step=step)
+            logger.attempt(partial(logger.log_metrics, metrics, step=step))
 
     def log_artifact(self, path: Path) -> None:
         """Pass a file or folder of the run on to the loggers that store artifacts."""
         for logger in self.loggers if self._is_open else ():
-            logger.log_artifact(path)
+            logger.attempt(partial(logger.log_artifact, path))
 
     def close(self, status: str) -> None:
         """End the loggers; safe to call twice."""
         for logger in self.loggers if self._is_open else ():
-            logger.close(status)
+            logger.attempt(partial(logger.close, status))
         self._is_open = False

@@ -22,25 +22,25 @@ class TensorBoardLogger(RunLogger):
         self._folder, self._step = Path(), 0  # of the run; the newest that has metrics
 
     def start(self, run: RunStart) -> None:
-        self._attempt(lambda: self._open(run))
+        self.attempt(lambda: self._open(run))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         file, self._step = self._file, step
         if file is not None:
             for name, value in metrics.items():
-                self._attempt(partial(file.add_scalar, _tag(name), value, step))
+                self.attempt(partial(file.add_scalar, _tag(name), value, step))
 
     def log_artifact(self, path: Path) -> None:
         """Show a PNG file as an image of the newest step, named by its path in the run's folder; ignore other files."""
         file = self._file
         if file is not None and path.suffix == ".png":
             tag = path.relative_to(self._folder).with_suffix("").as_posix()
-            self._attempt(lambda: file.add_png(tag, path.read_bytes(), self._step))
+            self.attempt(lambda: file.add_png(tag, path.read_bytes(), self._step))
 
     def close(self, status: str = "FINISHED") -> None:
         file, self._file = self._file, None
         if file is not None:
-            self._attempt(file.flush)
+            self.attempt(file.flush)
 
     def _open(self, run: RunStart) -> None:
         is_resumed = run.num_bytes_kept is not None  # later steps are logged again

@@ -109,8 +109,9 @@ def test_frozen_layers_are_the_lowest_and_embeddings_are_frozen_on_their_own() -
     assert all(weight.requires_grad for weight in model.parameters())
 
 
-def test_layers_are_unfrozen_from_the_top_by_epoch_and_what_is_frozen_stays_so() -> None:
-    model, config = make_model(), OptimizerConfig(unfreezing=[0, 2], frozen_layers=1)
+@pytest.mark.parametrize("family", ["bert", "electra"])  # ELECTRA has nothing above its layers
+def test_layers_are_unfrozen_from_the_top_by_epoch_and_what_is_frozen_stays_so(family: str) -> None:
+    model, config = make_model(family), OptimizerConfig(unfreezing=[0, 2], frozen_layers=1)
     seen = []
     for epoch in range(3):
         freeze(model, config, epoch=epoch)

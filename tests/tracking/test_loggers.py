@@ -7,6 +7,7 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.tracking import event_file
 from multitask_bert.tracking.jsonl import JsonlLogger
 from multitask_bert.tracking.loggers import METRICS_FILE, RunLogger, RunStart, make_loggers
+from multitask_bert.tracking.reporter import Reporter
 from multitask_bert.tracking.tensorboard import TensorBoardLogger
 
 CONFIG = {"seed": 1, "optimizer": {"lr": 5e-5}}
@@ -212,3 +214,27 @@ def test_an_argument_that_a_logger_does_not_know_is_named() -> None:
 
 def test_jsonl_is_always_the_first_logger() -> None:
     assert [type(logger) for logger in make_loggers({})] == [JsonlLogger]
+
+
+class Failing(RunLogger):
+    """A logger of one's own whose methods all fail."""
+
+    def start(self, run: RunStart) -> None:
+        raise OSError("no space left")
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        raise OSError("no space left")
+
+    def close(self, status: str = "FINISHED") -> None:
+        raise OSError("no space left")
+
+
+def test_a_logger_of_ones_own_that_fails_is_one_warning_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reporter = Reporter([Failing(), JsonlLogger()])
+    reporter.start(RunStart(tmp_path, "run", {}))
+    reporter.log({"train_loss": 0.5}, step=1)
+    reporter.close("FINISHED")
+    assert [record.getMessage() for record in caplog.records] == ["Failing: no space left; the run continues"]
+    assert [line["train_loss"] for line in lines_in(tmp_path)] == [0.5]

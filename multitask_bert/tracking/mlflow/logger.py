@@ -52,7 +52,7 @@ class MlflowLogger(RunLogger):
         self._error: Exception | None = None  # of the last attempt; None if it succeeded
 
     def start(self, run: RunStart) -> None:
-        self._attempt(lambda: self._start(run))
+        self.attempt(lambda: self._start(run))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Do nothing: the thread reads the metrics from `metrics.jsonl`."""
@@ -60,7 +60,7 @@ class MlflowLogger(RunLogger):
     def log_artifact(self, path: Path) -> None:
         upload = self._upload
         if upload is not None:
-            self._attempt(lambda: upload.add_artifact(path))
+            self.attempt(lambda: upload.add_artifact(path))
 
     def close(self, status: str = "FINISHED") -> None:
         thread, self._thread = self._thread, None
@@ -68,12 +68,12 @@ class MlflowLogger(RunLogger):
         if thread is None or upload is None:
             return
         if status == "PRUNED":  # MLflow has no such status
-            self._attempt(lambda: upload.add_tags(PRUNED_TAG))
+            self.attempt(lambda: upload.add_tags(PRUNED_TAG))
             status = "KILLED"
-        self._attempt(lambda: upload.end(status, time.time()))
+        self.attempt(lambda: upload.end(status, time.time()))
         self._is_closing.set()
         thread.join(self.close_timeout_seconds)
-        self._attempt(lambda: self._warn_of_unsent(upload))
+        self.attempt(lambda: self._warn_of_unsent(upload))
 
     def _start(self, run: RunStart) -> None:
         prepare_environment(self.timeout_seconds)
