@@ -13,10 +13,10 @@ run: $(INSTALLED)
 	$(BIN)/python run.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 -m "not slow"
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
