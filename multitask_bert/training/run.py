@@ -89,6 +89,7 @@ def run_training(
         console.say(f"{shown(folder)}: this run is complete; there is nothing to resume")
         if ranks.is_first:
             CheckpointStore(folder).remove()  # as the run did itself, unless it was killed meanwhile
+            remove_half_written(folder)  # a picture
         return float(read_results(folder)["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
     console.say(describe_recipe(config))

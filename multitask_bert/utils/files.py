@@ -106,8 +106,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what `write_bytes` left when its process was killed; no other process may be writing in the folder."""
-    for path in folder.glob(".*.*.partial"):
+    """Remove what `write_bytes` left at any depth when its process was killed; no other one may be writing there."""
+    for path in folder.rglob(".*.*.partial"):
         if path.is_file():
             path.unlink()
 

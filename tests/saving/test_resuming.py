@@ -253,9 +253,15 @@ def test_half_written_files_of_a_killed_run_are_removed_when_it_is_resumed(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config("mood", max_steps=2, num_epochs=1)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "pictures").mkdir()
     (tmp_path / ".results.json.123.partial").write_text('{"metr')
+    (tmp_path / "predictions" / ".dev.jsonl.123.partial").write_text('{"te')
     run_training(replace(config, resume=True), tmp_path, tags={})
     assert (tmp_path / "results.json").is_file()
+    assert not list(tmp_path.rglob("*.partial"))
+    (tmp_path / "pictures" / ".dev.png.123.partial").write_text("PNG")  # killed while it drew
+    run_training(replace(config, resume=True), tmp_path, tags={})
     assert not list(tmp_path.rglob("*.partial"))
 
 
