@@ -7,16 +7,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: run test unit lint types check docs
 run: $(INSTALLED)
 	$(BIN)/python run.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+	$(PYTEST)
 
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -85,16 +85,15 @@ def run_training(
         config = config if precision is None else with_precision(config, precision)
     if config.resume and ranks.is_first and (began_with := read_reproduction(folder)) is not None:
         refuse_changed_config(began_with, config)
+    if config.resume and ranks.is_first:
+        remove_half_written(folder)
     if ranks.of_first(config.resume and (folder / RESULTS).is_file()):
         console.say(f"{shown(folder)}: this run is complete; there is nothing to resume")
         if ranks.is_first:
             CheckpointStore(folder).remove()  # as the run did itself, unless it was killed meanwhile
-            remove_half_written(folder)  # a picture
         return float(read_results(folder)["best"]["value"])
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
     console.say(describe_recipe(config))
-    if config.resume and ranks.is_first:
-        remove_half_written(folder)
     output = RunOutput(folder if ranks.is_first else None, name=name, tags=tags, console=console, watcher=watcher)
     try:
         return _train_once(config, folder, output, started, before, config_files, draw)
