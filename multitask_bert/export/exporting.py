@@ -22,7 +22,8 @@ from multitask_bert.data.caching import Cache
 from multitask_bert.data.processor import DataProcessor
 from multitask_bert.data.splits import EncodedSplit
 from multitask_bert.errors import InputError
-from multitask_bert.export.card import CARD, Facts, card, read_facts
+from multitask_bert.export.card import CARD, card
+from multitask_bert.export.facts import Facts, read_facts
 from multitask_bert.export.mlflow_model import register, store_of, write_mlflow
 from multitask_bert.inference.onnx_model import EXPORTS, INSTALL
 from multitask_bert.model.multitask import MultiTaskModel
