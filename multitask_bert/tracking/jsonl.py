@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Mapping
 from io import RawIOBase
-from pathlib import Path
 
 from multitask_bert.tracking.loggers import METRICS_FILE, RunLogger, RunStart
 
@@ -24,28 +23,25 @@ class JsonlLogger(RunLogger):
     _ends_torn = False  # the last line has no newline yet
 
     def start(self, run: RunStart) -> None:
-        self.attempt(lambda: self._open(run.folder / METRICS_FILE, run.num_bytes_kept))
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        if self._file is not None:
-            values = {name: _json_number(float(value)) for name, value in metrics.items()}
-            line = json.dumps({"step": step, "time": round(time.time(), 3), **values}, ensure_ascii=False)
-            self.attempt(lambda: self._write(line))
-
-    def close(self, status: str = "FINISHED") -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            self.attempt(file.close)
-
-    def _open(self, path: Path, num_bytes_kept: int | None) -> None:
+        path = run.folder / METRICS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        if num_bytes_kept is not None and path.is_file() and path.stat().st_size > num_bytes_kept:
-            os.truncate(path, num_bytes_kept)
+        if run.num_bytes_kept is not None and path.is_file() and path.stat().st_size > run.num_bytes_kept:
+            os.truncate(path, run.num_bytes_kept)
         file = path.open("a+b", buffering=0)
         if file.tell() > 0:
             file.seek(-1, 2)
             self._ends_torn = file.read(1) != b"\n"  # an earlier run was killed while it wrote
         self._file = file
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        if self._file is not None:
+            values = {name: _json_number(float(value)) for name, value in metrics.items()}
+            self._write(json.dumps({"step": step, "time": round(time.time(), 3), **values}, ensure_ascii=False))
+
+    def close(self, status: str = "FINISHED") -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _write(self, line: str) -> None:
         assert self._file is not None

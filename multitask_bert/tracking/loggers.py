@@ -34,9 +34,9 @@ class RunStart:
 
 
 class RunLogger(ABC):
-    """Receives what a run reports. What a method raises ends neither the run nor other loggers: it is warned of once.
+    """Receives what a run reports, from a `Reporter`: what a method raises is warned of once, and everything goes on.
 
-    Where a method does several things of which one may fail, it calls `attempt` for each.
+    A method that does several things, of which one may fail, calls `attempt` for each.
     """
 
     _has_warned = False

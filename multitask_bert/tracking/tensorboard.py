@@ -22,7 +22,11 @@ class TensorBoardLogger(RunLogger):
         self._folder, self._step = Path(), 0  # of the run; the newest that has metrics
 
     def start(self, run: RunStart) -> None:
-        self.attempt(lambda: self._open(run))
+        is_resumed = run.num_bytes_kept is not None  # later steps are logged again
+        self._folder = run.folder
+        self._file = EventFile(run.folder / self.log_dir, first_step=run.step + 1 if is_resumed else None)
+        text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
+        self._file.add_text("config", f"```json\n{text}\n```")
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         file, self._step = self._file, step
@@ -35,19 +39,12 @@ class TensorBoardLogger(RunLogger):
         file = self._file
         if file is not None and path.suffix == ".png":
             tag = path.relative_to(self._folder).with_suffix("").as_posix()
-            self.attempt(lambda: file.add_png(tag, path.read_bytes(), self._step))
+            file.add_png(tag, path.read_bytes(), self._step)
 
     def close(self, status: str = "FINISHED") -> None:
         file, self._file = self._file, None
         if file is not None:
-            self.attempt(file.flush)
-
-    def _open(self, run: RunStart) -> None:
-        is_resumed = run.num_bytes_kept is not None  # later steps are logged again
-        self._folder = run.folder
-        self._file = EventFile(run.folder / self.log_dir, first_step=run.step + 1 if is_resumed else None)
-        text = json.dumps(run.config, indent=2, ensure_ascii=False, default=str)
-        self._file.add_text("config", f"```json\n{text}\n```")
+            file.flush()
 
 
 def _tag(name: str) -> str:

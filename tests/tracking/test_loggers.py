@@ -111,14 +111,14 @@ def test_an_unwritable_folder_is_one_warning_and_no_error(
 ) -> None:
     blocked = tmp_path / "run"
     blocked.write_text("a file where the folder should be")
-    logger = logger_class()
+    reporter = Reporter([logger_class()])
     with caplog.at_level(logging.WARNING):
-        logger.start(run_in(blocked))
+        reporter.start(run_in(blocked))
         for step in range(3):
-            logger.log_metrics({"train_loss": 0.5}, step=step)
-        logger.log_artifact(tmp_path)
-        logger.close()
-        logger.close()
+            reporter.log({"train_loss": 0.5}, step=step)
+        reporter.log_artifact(tmp_path)
+        reporter.close("FINISHED")
+        reporter.close("FINISHED")
     (record,) = caplog.records
     assert logger_class.__name__ in record.getMessage()
 
@@ -127,11 +127,11 @@ def test_a_full_disk_is_one_warning_and_the_run_continues(tmp_path: Path, caplog
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / METRICS_FILE).symlink_to("/dev/full")
-    logger = JsonlLogger()
-    logger.start(run_in(tmp_path))
+    reporter = Reporter([JsonlLogger()])
+    reporter.start(run_in(tmp_path))
     for step in range(3):
-        logger.log_metrics({"train_loss": 0.5}, step=step)
-    logger.close("FAILED")
+        reporter.log({"train_loss": 0.5}, step=step)
+    reporter.close("FAILED")
     (record,) = caplog.records
     assert "No space left" in record.getMessage()
 
@@ -148,10 +148,10 @@ def test_a_file_in_place_of_the_tensorboard_folder_is_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "tensorboard").write_text("no folder")
-    logger = TensorBoardLogger()
-    logger.start(run_in(tmp_path))
-    logger.log_metrics({"train_loss": 0.5}, step=1)
-    logger.close()
+    reporter = Reporter([TensorBoardLogger()])
+    reporter.start(run_in(tmp_path))
+    reporter.log({"train_loss": 0.5}, step=1)
+    reporter.close("FINISHED")
     (record,) = caplog.records
     assert str(tmp_path / "tensorboard") in record.getMessage()
     assert record.getMessage().endswith("the run continues")
@@ -161,12 +161,12 @@ def test_a_tensorboard_folder_that_is_removed_during_the_run_is_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(event_file, "FLUSH_SECONDS", 0)
-    logger = TensorBoardLogger()
-    logger.start(run_in(tmp_path))
+    reporter = Reporter([TensorBoardLogger()])
+    reporter.start(run_in(tmp_path))
     shutil.rmtree(tmp_path / "tensorboard")
     for step in range(100):  # more than any queue holds
-        logger.log_metrics({"train_loss": 0.5}, step=step)
-    logger.close()
+        reporter.log({"train_loss": 0.5}, step=step)
+    reporter.close("FINISHED")
     (record,) = caplog.records
     assert "No such file or directory" in record.getMessage()
 

@@ -52,15 +52,17 @@ class MlflowLogger(RunLogger):
         self._error: Exception | None = None  # of the last attempt; None if it succeeded
 
     def start(self, run: RunStart) -> None:
-        self.attempt(lambda: self._start(run))
+        prepare_environment(self.timeout_seconds)
+        self._upload = Upload.begin(run, self.tracking_uri, self.experiment)
+        self._thread = threading.Thread(target=self._send_until_closed, name="mlflow-upload", daemon=True)
+        self._thread.start()
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Do nothing: the thread reads the metrics from `metrics.jsonl`."""
 
     def log_artifact(self, path: Path) -> None:
-        upload = self._upload
-        if upload is not None:
-            self.attempt(lambda: upload.add_artifact(path))
+        if self._upload is not None:
+            self._upload.add_artifact(path)
 
     def close(self, status: str = "FINISHED") -> None:
         thread, self._thread = self._thread, None
@@ -74,12 +76,6 @@ class MlflowLogger(RunLogger):
         self._is_closing.set()
         thread.join(self.close_timeout_seconds)
         self.attempt(lambda: self._warn_of_unsent(upload))
-
-    def _start(self, run: RunStart) -> None:
-        prepare_environment(self.timeout_seconds)
-        self._upload = Upload.begin(run, self.tracking_uri, self.experiment)
-        self._thread = threading.Thread(target=self._send_until_closed, name="mlflow-upload", daemon=True)
-        self._thread.start()
 
     def _warn_of_unsent(self, upload: Upload) -> None:
         if not upload.state.is_complete():
