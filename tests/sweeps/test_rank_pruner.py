@@ -40,6 +40,12 @@ def test_a_trial_that_still_answers_the_same_ends_once_two_others_do_better() ->
     assert replayed([early, [SAME] * 4, early, [SAME] * 4], RankPruner()) == [4, 4, 4, 2]
 
 
+def test_a_trial_that_is_where_the_leader_was_goes_on_however_many_were_ahead() -> None:
+    late_leader, early = [SAME, SAME, 0.3, 0.6], [SAME, 0.2, 0.3, 0.4]
+    assert replayed([early] * 2 + [late_leader] * 2, RankPruner()) == [4, 4, 2, 2]  # nobody knows a better one yet
+    assert replayed([late_leader, *[early] * 3, late_leader, [SAME] * 4], RankPruner()) == [4, 4, 4, 4, 4, 3]
+
+
 def test_however_many_learn_nothing_the_next_one_that_does_ends() -> None:
     assert replayed([[SAME] * 4] * 12 + [[SAME, 0.3, 0.4, 0.5]] * 2 + [[SAME] * 4], RankPruner())[-1] == 2
 
