@@ -140,14 +140,17 @@ def _several_folders(action: str, run_dir: str) -> Iterator[str]:
 
 
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
-    """Unfreezing against the number of epochs, and the least number of steps against the greatest."""
+    """Unfreezing against the number of epochs, and the least number of steps against the greatest.
+
+    With `min_steps`, only the data shows how many epochs there are: see `training_loop`.
+    """
     plan, trainer = config.optimizer.unfreezing, config.trainer
     if plan != sorted(plan):
         yield f"optimizer.unfreezing={plan}: must be numbers of layers, none below the one before it"
-    if len(plan) > trainer.num_epochs:
+    if trainer.min_steps is None and len(plan) > trainer.num_epochs:
         yield (
             f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and trainer.num_epochs is "
-            f"{trainer.num_epochs}"
+            f"{trainer.num_epochs}; shorten it, or train for more epochs"
         )
     is_from_recipe = trainer.min_steps == config.model.recipe.min_steps  # then a lower `max_steps` simply ends the run
     if None not in (trainer.min_steps, trainer.max_steps) and not is_from_recipe:

@@ -23,6 +23,11 @@ def describe_recipe(config: ExperimentConfig) -> str:
     followed = [f"{field} {_shown(value)}" for field, (value, actual) in values.items() if actual == value]
     others = [f"{FOLLOWED_BY[field]}={_shown(actual)}" for field, (value, actual) in values.items() if actual != value]
     line = f"recipe of {recipe.name}" if recipe.name else "general recipe (model.recipe names none for this encoder)"
+    if recipe.encoder not in (None, config.model.pretrained):
+        line += (
+            f", made for {recipe.encoder} and used for {config.model.pretrained} (for another encoder: model=NAME, or "
+            f"-m sweep=recipe)"
+        )
     line += f": {', '.join(followed)}" if followed else ": not followed"
     return f"{line}; set otherwise: {', '.join(others)}" if others else line
 

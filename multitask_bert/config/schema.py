@@ -454,6 +454,7 @@ class RecipeConfig:
     """What an encoder learns well with; the other groups refer to it, as conf/optimizer/adamw.yaml does."""
 
     name: Optional[str] = setting(None, "whose recipe it is, as runs say it; null: the general one")
+    encoder: Optional[str] = setting(None, "the `pretrained` it was made for; runs say so where theirs is another")
     source: Optional[str] = setting(None, "paper, or the page with what was measured")
     lr: float = recommended("optimizer.lr", OptimizerConfig.lr)
     head_lr_factor: float = recommended("optimizer.head_lr_factor", OptimizerConfig.head_lr_factor)

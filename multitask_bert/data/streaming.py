@@ -35,8 +35,9 @@ class TrainingStream:
     """Epochs of steps over several tasks' training sets; a step is the indices of its examples, by task.
 
     `update`: a step is one batch of one `task`, or a `round`, one batch of each task that is in it. `num_epochs`: of
-    the run, at least; more where they would be fewer than `min_steps` steps. `task_epochs`: by task with a number of
-    epochs of its own: how often the whole run goes through its examples, evenly over the run's epochs.
+    the run, at least; more where they would be fewer than `min_steps` steps and a task has no number of its own.
+    `task_epochs`: by task with a number of epochs of its own: how often the whole run goes through its examples, evenly
+    over the run's epochs.
     """
 
     def __init__(
@@ -82,6 +83,20 @@ class TrainingStream:
             if most is not None and num_steps >= most:
                 return most
         return num_steps
+
+    def count_epochs(self, num_steps: int) -> int:
+        """The number of epochs in which the first `num_steps` updates lie, the last one perhaps in part."""
+        for epoch in range(self.num_epochs):
+            num_steps -= self.num_steps(epoch)
+            if num_steps <= 0:
+                return epoch + 1
+        return self.num_epochs
+
+    @property
+    def tasks_without_batches(self) -> list[str]:
+        """Tasks whose own number of epochs is so small that no update learns from them."""
+        numbers = self._task_epochs.items()
+        return [task for task, number in numbers if round(number * len(self._pass(task, 0, 0))) == 0]
 
     def num_steps(self, epoch: int) -> int:
         """Updates in one epoch; epochs count from 0."""

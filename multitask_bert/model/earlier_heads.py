@@ -26,15 +26,19 @@ def keep_heads(model: MultiTaskModel, config: ModelConfig) -> list[str]:
     they were drawn.
 
     Raises:
-        InputError: the folder is not the model of a run, no head has a name of its heads, or one has another type.
+        InputError: the folder is not the model of a run, no head has a name of its heads, or one has another type or
+            is given texts that are pooled in another way.
     """
     folder = Path(expand_user_path(str(config.pretrained)))
     if config.pretrained is None or not (folder / ENCODER_CONFIG).is_file():
         raise InputError(
             f"model.keep_heads: model.pretrained={config.pretrained} is not the model of a run (RUN/model)"
         )
-    saved = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["heads"]
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    saved = description["heads"]
     weights = load_file(folder / WEIGHTS)
+    for task, name in _common(model, saved):
+        _check(model, task, name, saved[task][name]["config"], pooling=description["pooling"])
     told = [_keep(model, task, name, saved[task][name], weights) for task, name in _common(model, saved)]
     if not told:
         known = ", ".join(f"{task}.{name}" for task, by_name in saved.items() for name in by_name)
@@ -51,14 +55,26 @@ def _common(model: MultiTaskModel, saved: Mapping[str, Mapping[str, Any]]) -> It
                 yield task, name
 
 
+def _check(model: MultiTaskModel, task: str, name: str, before: Mapping[str, Any], *, pooling: str) -> None:
+    """Refuse a head whose weights mean something else now; `pooling`: that of the earlier run, where it had no own."""
+    head = model.heads[task][name]
+    if head.config.type != before["type"]:
+        raise InputError(
+            f"model.keep_heads: tasks.{task}.heads.{name} is a {head.config.type} head now, and was a "
+            f"{before['type']} head; rename it to begin anew"
+        )
+    earlier = before.get("pooling") or pooling
+    if head.pools_text and model.pooling_of(task, name) != earlier:
+        raise InputError(
+            f"model.pooling={model.pooling}: tasks.{task}.heads.{name} learned from texts pooled by {earlier}, so its "
+            f"weights do not fit; choose the encoder that the earlier run had, as in model=minilm, or "
+            f"model.pooling={earlier}"
+        )
+
+
 def _keep(model: MultiTaskModel, task: str, name: str, saved: Any, weights: Mapping[str, Tensor]) -> str:
     """Take over one head's weights, and say so in a line."""
     head = model.heads[task][name]
-    if head.config.type != saved["config"]["type"]:
-        raise InputError(
-            f"model.keep_heads: tasks.{task}.heads.{name} is a {head.config.type} head now, and was a "
-            f"{saved['config']['type']} head; rename it to begin anew"
-        )
     module: nn.Module = model.head_modules[task][name]  # type: ignore[index]
     prefix = f"head_modules.{task}.{name}."
     labels, before = head.labels, LabelSet(tuple(saved["labels"]))

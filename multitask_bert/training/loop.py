@@ -6,6 +6,7 @@ epochs -> rounds (data/mixing.py) -> a batch of each task in turn -> gradients, 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from multitask_bert.config.schema import run_name, task_epochs
+from multitask_bert.config.schema import ExperimentConfig, run_name, task_epochs
 from multitask_bert.config.tree import to_dict
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.errors import InputError
@@ -39,6 +40,8 @@ from multitask_bert.utils.clock import seconds_since
 if TYPE_CHECKING:
     from multitask_bert.training.trainer import Trainer
 
+log = logging.getLogger(__name__)
+
 
 class Stopped(BaseException):
     """The run was asked to end, and its state is saved. Not an Exception, so that no `except Exception` catches it."""
@@ -54,8 +57,7 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     config, state, model = trainer.config, trainer.state, trainer.model
     stream = make_stream(trainer)
     state.num_steps = stream.count_steps(config.trainer.max_steps)
-    if not state.num_steps:
-        raise InputError("no update would be made: tasks.<task>.num_epochs is too small for a batch of any task")
+    _check_length(config, stream, state.num_steps)
     checkpoint = None
     if config.resume and trainer.checkpoints is not None:
         checkpoint = checkpoint_to_resume(trainer.checkpoints, config, trainer.best)
@@ -321,6 +323,32 @@ def make_stream(trainer: Trainer) -> TrainingStream:
         num_epochs=config.trainer.num_epochs, min_steps=config.trainer.min_steps,
         task_epochs=task_epochs(config.tasks), pad_id=trainer.pad_id, seed=config.seed, update=config.trainer.update,
     )  # fmt: skip
+
+
+def _check_length(config: ExperimentConfig, stream: TrainingStream, num_steps: int) -> None:
+    """Compare what the config asks of a run with its number of steps, which only the data shows.
+
+    Raises:
+        InputError: a task has not a single batch, or the plan of unfreezing is longer than the run.
+    """
+    if tasks := stream.tasks_without_batches:
+        raise InputError(
+            f"tasks.{tasks[0]}.num_epochs={config.tasks[tasks[0]].num_epochs:g}: gives not a single batch of this "
+            f"task; choose a greater number, or leave the task out"
+        )
+    plan = config.optimizer.unfreezing
+    if plan and len(plan) > (num_epochs := stream.count_epochs(num_steps)):
+        raise InputError(
+            f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and this run has {num_steps} steps "
+            f"in {num_epochs} epochs; shorten it, or train for longer (trainer.num_epochs, trainer.max_steps)"
+        )
+    least = config.trainer.min_steps
+    if least not in (None, config.model.recipe.min_steps) and num_steps < least:
+        log.warning(
+            "trainer.min_steps=%d is not reached: each task has its own number of epochs (tasks.<task>.num_epochs), "
+            "which make %d steps",
+            least, num_steps,
+        )  # fmt: skip
 
 
 def _tell_start(trainer: Trainer, checkpoint: Checkpoint | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Updater:
         self.scheduler = make_scheduler(self.optimizer, scheduler, num_steps=num_steps)
         self.scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
         self.max_grad_norm, self.rows, self._lr = max_grad_norm, rows, optimizer.lr
-        self._factors = shown_factors(model, optimizer)
+        self._shown = shown_rates(model, optimizer)
 
     @property
     def rate(self) -> float:
@@ -52,8 +53,8 @@ class Updater:
 
     @property
     def rates_by_part(self) -> dict[str, float]:
-        """The learning rates in the next update, of the embeddings and heads whose rate is not the encoder's."""
-        return {part: self.rate * factor for part, factor in self._factors.items()}
+        """The learning rates in the next update, of the embeddings and heads whose rate is not always the encoder's."""
+        return {shown.part: self.rate * shown.factor if shown.is_trained() else 0.0 for shown in self._shown}
 
     @property
     def rates_by_weight(self) -> dict[Tensor, float]:
@@ -168,10 +169,27 @@ def _instantiate(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch
     return optimizer
 
 
-def shown_factors(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
-    """The factors on `optimizer.lr` of the embeddings and of each head, except those that are 1."""
-    factors = rate_factors(model, config).items()
-    return {part.name: factor for part, factor in factors if part.layer in (None, -1) and factor != 1.0}
+@dataclass(frozen=True)
+class ShownRate:
+    """A part of the model whose learning rate a run logs beside the encoder's: `factor` times that, 0 while frozen."""
+
+    part: str
+    factor: float
+    weights: list[Tensor]
+
+    def is_trained(self) -> bool:
+        return any(weight.requires_grad for weight in self.weights)
+
+
+def shown_rates(model: nn.Module, config: OptimizerConfig) -> list[ShownRate]:
+    """The embeddings and heads whose rate differs from the encoder's, at least in some epoch."""
+    parts, weights = parts_of(model), dict(model.named_parameters())
+    has_plan = config.frozen_embeddings or bool(config.unfreezing)
+    return [
+        ShownRate(part.name, factor, [weights[name] for name, of in parts.items() if of == part])
+        for part, factor in rate_factors(model, config).items()
+        if (part.layer in (None, -1) and factor != 1.0) or (part.layer == -1 and has_plan)
+    ]
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: SchedulerConfig, *, num_steps: int) -> LambdaLR:

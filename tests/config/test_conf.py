@@ -93,7 +93,9 @@ def test_an_experiment_does_not_move_with_the_recipe_of_its_encoder(file: Path) 
         "lr": 0.5, "head_lr_factor": 7.0, "layer_decay": 0.25, "weight_decay": 0.75, "warmup_ratio": 0.875,
         "num_epochs": 99, "min_steps": 12345, "head_init": "uniform",
     }  # fmt: skip
-    assert set(other) == set(FOLLOWED_BY) == {field.name for field in fields(RecipeConfig)} - {"name", "source"}
+    assert (
+        set(other) == set(FOLLOWED_BY) == {field.name for field in fields(RecipeConfig)} - {"name", "encoder", "source"}
+    )
     as_it_is = config_of(f"experiment={file.stem}")
     moved = config_of(f"experiment={file.stem}", *(f"model.recipe.{key}={value}" for key, value in other.items()))
     moved.model.recipe = as_it_is.model.recipe
@@ -111,3 +113,14 @@ def test_what_the_user_does_not_set_follows_the_recipe_of_the_encoder() -> None:
     line = describe_recipe(config)
     assert "set otherwise: optimizer.lr=0.001, trainer.num_epochs=1, trainer.min_steps=none" in line
     assert line.startswith("recipe of minilm: head_lr_factor ")
+
+
+def test_a_recipe_that_is_used_for_another_encoder_says_so() -> None:
+    line = describe_recipe(config_of("model=e5_small", "model.pretrained=owner/name"))
+    assert line.startswith("recipe of e5_small, made for intfloat/multilingual-e5-small and used for owner/name (for ")
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "model").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_recipe_names_the_encoder_of_its_file(file: Path) -> None:
+    model = config_of(f"model={file.stem}").model
+    assert model.recipe.encoder == model.pretrained

@@ -82,3 +82,15 @@ def test_what_cannot_be_kept_is_refused(earlier: MultiTaskModel, tmp_path: Path)
         InputError, match=r"tasks\.mood\.heads\.label is a multilabel head now, and was a classification"
     ):
         keep_heads(other, config)
+
+
+def test_a_head_is_refused_where_its_texts_are_pooled_in_another_way(earlier: MultiTaskModel, tmp_path: Path) -> None:
+    config = ModelConfig(str(tmp_path / "model"), keep_heads=True)
+    model = model_of(mood=("bad", "good"))
+    model.pooling = "mean"
+    with pytest.raises(
+        InputError, match=r"model\.pooling=mean: tasks\.mood\.heads\.label learned from texts pooled by "
+    ):
+        keep_heads(model, config)
+    model.heads["mood"]["label"].config.pooling = earlier.pooling
+    assert keep_heads(model, config) == ["mood.label: continues from the earlier run"]

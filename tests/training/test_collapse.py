@@ -197,8 +197,8 @@ def test_a_damaged_restart_file_is_named_in_the_error(tmp_path: Path, content: s
         read_restart(tmp_path)
 
 
-def test_a_run_without_any_update_is_refused(make_config: MakeConfig) -> None:
+def test_a_task_without_any_batch_is_refused(make_config: MakeConfig) -> None:
     config = make_config("mood")
     config.tasks["mood"].num_epochs = 0.001
-    with pytest.raises(InputError, match="no update would be made"):
+    with pytest.raises(InputError, match=r"tasks\.mood\.num_epochs=0\.001: gives not a single batch"):
         Trainer.from_config(config).train()

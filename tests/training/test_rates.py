@@ -71,6 +71,34 @@ def test_the_rate_of_a_part_is_logged_beside_the_encoders(make_config: MakeConfi
     assert recorder.values("train_lr_embeddings") == dict.fromkeys(range(1, 5), pytest.approx(1.25e-5))
 
 
+def test_embeddings_are_logged_with_a_rate_of_zero_while_they_are_frozen(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config("mood", num_epochs=2)
+    config.optimizer.unfreezing, config.scheduler.shape, config.scheduler.warmup_ratio = [0], "constant", 0.0
+    trainer, recorder = recorded(config, tmp_path)
+    trainer.train()
+    trainer.close()
+    in_second = pytest.approx(5e-5)
+    assert recorder.values("train_lr_embeddings") == dict.fromkeys(range(1, 5), 0.0) | dict.fromkeys(
+        range(5, 9), in_second
+    )
+    config.optimizer.unfreezing, config.optimizer.frozen_embeddings = [], True
+    trainer, recorder = recorded(config, tmp_path / "frozen")
+    trainer.train()
+    trainer.close()
+    assert set(recorder.values("train_lr_embeddings").values()) == {0.0}
+
+
+def test_an_unfreezing_plan_is_compared_with_the_epochs_that_the_run_has(make_config: MakeConfig) -> None:
+    config = make_config("mood", num_epochs=1, min_steps=12)  # three epochs of four steps
+    config.optimizer.unfreezing = [0, 0, 1]
+    assert Trainer.from_config(config).train().step == 12
+    config.trainer.max_steps = config.trainer.min_steps = 8
+    with pytest.raises(InputError, match=r"unfreezing=\[0, 0, 1\]: has 3 entries.* this run has 8 steps in 2 epochs"):
+        Trainer.from_config(config).train()
+
+
 def test_an_unfreezing_plan_longer_than_the_run_is_refused_before_anything_is_loaded(make_config: MakeConfig) -> None:
     config = make_config("mood", num_epochs=2)
     config.optimizer.unfreezing = [0, 1, 1]
@@ -131,6 +159,19 @@ def test_a_run_makes_exactly_as_many_updates_as_min_and_max_steps_ask(make_confi
     trainer = Trainer.from_config(make_config("mood", num_epochs=1, min_steps=11, max_steps=11))
     assert trainer.train().step == 11
     assert trainer.state.num_steps == 11  # what the schedule falls to zero over
+
+
+def test_min_steps_that_epochs_per_task_do_not_reach_are_warned_of(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config("mood", num_epochs=1, min_steps=11)
+    config.tasks["mood"].num_epochs = 2.0
+    assert Trainer.from_config(config).train().step == 8
+    assert "trainer.min_steps=11 is not reached: each task has its own number of epochs" in caplog.text
+    caplog.clear()
+    config.model.recipe.min_steps = 11  # nobody asked for it
+    assert Trainer.from_config(config).train().step == 8
+    assert "min_steps" not in caplog.text
 
 
 def test_min_steps_adds_whole_epochs(make_config: MakeConfig) -> None:
