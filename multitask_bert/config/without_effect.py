@@ -69,6 +69,8 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
             yield f"tasks.{name}.num_epochs={task.num_epochs:g} has no effect with {how}"
         yield from _source_settings_without_effect(f"tasks.{name}.source", task.source)
     yield from _weights_of_zero(config)
+    if config.optimizer.lr == 0:
+        yield "nothing is learned: optimizer.lr=0, and every rate is a multiple of it (optimizer.frozen_layers freezes)"
 
 
 def _source_settings_without_effect(where: str, source: SourceConfig) -> Iterator[str]:

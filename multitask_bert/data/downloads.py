@@ -23,6 +23,7 @@ TIMEOUT_SECONDS = 30.0
 MAX_BYTES = 16 * 2**30  # of a download: a longer one is taken for endless
 IN_MEMORY_BYTES = 64 * 2**20  # more than this is held in a temporary file until it is verified
 CHUNK_BYTES = 2**20
+NUM_SHOWN = 10  # files of a folder that an error names
 
 
 def locate(source: SourceConfig, split: str, *, data_root: str, parts: Sequence[str] = ()) -> Path | None:
@@ -65,11 +66,7 @@ def _ensure(path: Path, key: str, source: SourceConfig, split: str, data_root: s
     if path.exists():
         raise InputError(f"{path}: is not a file; `{field}` must name one")
     if download is None:
-        raise InputError(
-            f"{path}: no such file. It is `source.folder` and `{field}` of the task, under "
-            f"data_root={data_root}; put it there, or "
-            f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
-        )
+        raise InputError(f"{path}: no such file. {_where_it_should_be(path, field, source, data_root)}")
     # Downloads are named in a task's file, maybe somebody else's: it may add data, and nothing else.
     inside = (source.folder, source.file_of(split) or "", key.partition("/")[2])
     if (problem := download_path_problem(data_root, path, inside)) is not None:
@@ -78,6 +75,19 @@ def _ensure(path: Path, key: str, source: SourceConfig, split: str, data_root: s
             f"folder for data (data_root=…)"
         )
     _fetch(download, path)
+
+
+def _where_it_should_be(path: Path, field: str, source: SourceConfig, data_root: str) -> str:
+    """What of the config names a file that is missing, and the way out."""
+    if Path(expand_user_path(source.folder)).is_absolute():
+        names = [item.name for item in sorted(path.parent.glob("*")) if item.is_file()]
+        names[NUM_SHOWN:] = ["…"] if len(names) > NUM_SHOWN else []
+        there = f"; the folder has {', '.join(names)}" if names else ""
+        return f"It is `source.folder` and `{field}` of the task; put it there, or correct them{there}"
+    return (
+        f"It is `source.folder` and `{field}` of the task, under data_root={data_root}; put it there, or "
+        f"point data_root=… (or MULTITASK_BERT_DATA) at the folder that has it"
+    )
 
 
 def _fetch(download: DownloadConfig, path: Path) -> None:

@@ -125,6 +125,8 @@ class Controller:
 
     def _announce(self) -> None:
         """Print the estimated cost of the trials that remain, and whether the first one has the config's values."""
+        with lock(self.spec.folder):
+            self._retry_the_dead()
         counts = trials.count(self.study)
         num_left = self.spec.n_trials - counts.finished - counts.running
         if num_left <= 0:
@@ -146,9 +148,7 @@ class Controller:
         sweeper, study = self.spec.sweeper, self.study
         self.spec.refuse_changed_files(study.user_attrs["conf_files"])
         with lock(self.spec.folder):
-            dead = trials.retry_the_dead(study, take_over=sweeper.take_over)
-            if dead:
-                self.progress.say(f"retried, since their process died: trials {_listed(dead)}")
+            self._retry_the_dead()
             counts = trials.count(study)
             if counts.failed > sweeper.max_failures:
                 raise InputError(self._too_many_failures(counts.failed))
@@ -159,6 +159,11 @@ class Controller:
                 batch.append((trial.number, overrides))
                 self._refuse_used_folder(trial.number)
         return batch
+
+    def _retry_the_dead(self) -> None:
+        """Enqueue the trials whose process died, and say which; the sweep's lock must be held."""
+        if dead := trials.retry_the_dead(self.study, take_over=self.spec.sweeper.take_over):
+            self.progress.say(f"retried, since their process died: trials {_listed(dead)}")
 
     def _launch(self, batch: Sequence[tuple[int, list[str]]]) -> None:
         """Run the trials; an error in one of them does not end the sweep."""

@@ -36,6 +36,7 @@ from multitask_bert.sweeps.processes import this_process
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, PRECISION, load_study, lock
 from multitask_bert.sweeps.trials import SECONDS
 from multitask_bert.training.preparation import resolve_precision
+from multitask_bert.training.steps import step_at
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.ranks import PeerLostError, this_run
@@ -149,11 +150,12 @@ def _precision_of_study(config: ExperimentConfig, study: Study, folder: Path) ->
 
 
 def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:
-    """The share of its steps that a trial has done, in permille: the nearest of `shares`, at which all trials evaluate.
+    """The share of its steps that a trial has done, in permille: the one of `shares`, at which all trials evaluate.
 
+    In a trial of few steps, the first of several shares that end at the same step.
     Trials of different lengths are compared at equal shares: at equal steps, the rate of a longer one has yet to decay.
     """
-    return round(1000 * min([*shares, 1.0], key=lambda share: abs(share * num_steps - step)))
+    return round(1000 * min([*shares, 1.0], key=lambda share: abs(step_at(share, num_steps) - step)))
 
 
 def _free_device() -> None:

@@ -394,6 +394,7 @@ def test_an_optimizer_of_torch_and_a_class_of_ours_are_allowed() -> None:
             ["tasks=ner", "tasks.ner.heads.ner_head.weight=0"],
             "nothing is learned: tasks.ner.heads.ner_head.weight is 0",
         ),
+        (["optimizer.lr=0"], "nothing is learned: optimizer.lr=0"),
         (
             ["tasks=ner", "tasks.ner.heads.ner_head.class_weights={O: 0, B-PER: 0}"],
             "tasks.ner.heads.ner_head.class_weights: every label named there has 0; only others",

@@ -256,6 +256,14 @@ def test_a_missing_file_without_an_address_is_refused_with_path_and_field(tmp_pa
         assert part in str(error.value)
 
 
+def test_a_missing_file_of_an_absolute_folder_is_told_with_the_files_that_are_there(tmp_path: Path) -> None:
+    source = SourceConfig(format="csv", folder=str(tmp_path), train="trian.csv")
+    (tmp_path / "train.csv").write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"trian\.csv: no such file\. .* the folder has train\.csv$") as error:
+        locate(source, "train", data_root="elsewhere")
+    assert "data_root" not in str(error.value)
+
+
 def test_a_split_without_a_file_has_no_path(tmp_path: Path) -> None:
     assert locate(SourceConfig(format="conll", train="train.txt"), "dev", data_root=str(tmp_path)) is None
 

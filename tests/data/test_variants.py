@@ -268,7 +268,7 @@ def test_bad_records_are_refused_together_or_skipped_and_counted(
     lines = str(caught.value).split("\n")
     assert len(lines) == 3
     assert all("train.txt:" in line for line in lines[:2])
-    assert lines[2].startswith("2 errors; `on_bad_record: skip`")
+    assert lines[2].startswith("2 errors; `source.on_bad_record: skip` of a task")
     places = [line.removeprefix("task mine: ").split(": ")[0] for line in lines[:2]]
     caplog.clear()
     examples = read(tmp_path, kind, BAD[kind], **options, on_bad_record="skip")

@@ -92,3 +92,13 @@ def test_trials_of_any_length_report_at_the_same_shares() -> None:
     for num_steps in (20, 395, 492, 9999):
         reported = [permille_of(step, num_steps, shares) for step in steps_at(shares, num_steps)]
         assert reported == [150, 200, 250, 500, 1000]
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 10, 18, 33])
+def test_no_two_evaluations_of_a_short_trial_report_at_the_same_share(num_steps: int) -> None:
+    from multitask_bert.sweeps.spec import REPORT_SHARES
+    from multitask_bert.training.steps import steps_at
+
+    for shares in REPORT_SHARES:
+        reported = [permille_of(step, num_steps, shares) for step in steps_at(shares, num_steps)]
+        assert sorted(set(reported)) == reported

@@ -84,5 +84,6 @@ class BadRecords:
         if len(self.errors) == 1:
             return self.errors[0]
         more = ", and the rest of the file was not read" if self.are_too_many else ""
-        remark = f"{len(self.errors)} errors{more}; `on_bad_record: skip` leaves bad records out and counts them"
+        way_out = "`source.on_bad_record: skip` of a task leaves the bad records of its data out"
+        remark = f"{len(self.errors)} errors{more}; {way_out}"
         return InputError("\n".join([*map(str, self.errors), remark]))
