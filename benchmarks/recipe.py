@@ -154,7 +154,7 @@ def load_backbone(model: str) -> Any:
 
 def model_folder(model: str) -> str:
     """Where the weights are."""
-    from multitask_bert.model.encoder import resolve
+    from multitask_bert.model.shapes import resolve
 
     return resolve(model, "--model")
 

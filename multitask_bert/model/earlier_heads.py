@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from multitask_bert.config.schema import ModelConfig
 from multitask_bert.errors import InputError
 from multitask_bert.labels import LabelSet
-from multitask_bert.model.encoder import ENCODER_CONFIG
 from multitask_bert.model.multitask import DESCRIPTION, WEIGHTS, MultiTaskModel
+from multitask_bert.model.shapes import ENCODER_CONFIG
 from multitask_bert.utils.files import expand_user_path
 
 

@@ -5,7 +5,6 @@ Where encoder families differ: families.py.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import logging
@@ -28,15 +27,14 @@ from multitask_bert.model import last_layer
 from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.model.families import first_position, num_positions, set_dropout
+from multitask_bert.model.shapes import ENCODER_CONFIG, resolve
 from multitask_bert.records import Batch
 from multitask_bert.trust import models
 from multitask_bert.utils.files import expand_user_path, sha256_of
 
 log = logging.getLogger(__name__)
 
-PACKAGE_PREFIX = "pkg://"
 WEIGHTS_FILE = "model.safetensors"
-ENCODER_CONFIG = "encoder_config.json"  # the encoder's shape in the folder of a model that a run saved
 BACKBONE = "encoder.backbone."  # prefix of the names of its weights there
 
 
@@ -211,30 +209,6 @@ def load_encoder(config: ModelConfig, encoder_config: PretrainedConfig) -> Encod
             f"a whole {WEIGHTS_FILE} is needed"
         ) from error
     return Encoder(backbone)
-
-
-def resolve(name: str, field: str) -> str:
-    """A directory or a hub name; `pkg://package/path` becomes the directory inside the installed package."""
-    if name.startswith(PACKAGE_PREFIX):
-        package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
-        spec = importlib.util.find_spec(package) if package.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            distribution = package.replace("_", "-")
-            raise InputError(f"{field}={name}: the package {package} is not installed; pip install {distribution}")
-        folder = Path(spec.submodule_search_locations[0]) / inside
-        if not folder.is_dir():
-            raise InputError(f"{field}={name}: the package {package} has no folder {inside}")
-        return str(folder)
-    path = Path(expand_user_path(name))
-    if (path / "model" / ENCODER_CONFIG).is_file():
-        raise InputError(f"{field}={name}: this is the folder of a run; its model is {field}={path / 'model'}")
-    if path.is_dir():
-        return str(path)
-    if path.is_absolute() or name.startswith((".", "~", "$")) or name.count("/") > 1:
-        raise InputError(
-            f"{field}={name}: no such directory (a hub name looks like owner/name, a package like pkg://package/path)"
-        )
-    return name
 
 
 def describe_earlier_model(config: ModelConfig) -> str | None:

@@ -15,8 +15,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from multitask_bert.config.schema import OptimizerConfig
-from multitask_bert.errors import InputError
-from multitask_bert.model.families import family_of
+from multitask_bert.model.shapes import refuse_missing_layers
 
 BACKBONE, HEADS = "encoder.backbone.", "head_modules."
 LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
@@ -46,20 +45,8 @@ def check_parts(config: OptimizerConfig, encoder_config: PretrainedConfig) -> No
     Raises:
         InputError: by the field's full name, with what would be right.
     """
-    num_layers = int(encoder_config.num_hidden_layers)
-    if config.frozen_layers > num_layers:
-        raise InputError(f"optimizer.frozen_layers={config.frozen_layers}: this encoder has {num_layers} layers")
-    if too_many := [number for number in config.unfreezing if number > num_layers]:
-        raise InputError(
-            f"optimizer.unfreezing={config.unfreezing}: {too_many[0]} top layers are asked for, and this encoder has "
-            f"{num_layers}"
-        )
-    has_plan = config.layer_decay != 1.0 or 0 < config.frozen_layers < num_layers or any(config.unfreezing)
-    if has_plan and family_of(encoder_config).shares_layers:
-        raise InputError(
-            f"optimizer: the layers of {encoder_config.model_type} share their weights; leave layer_decay, "
-            f"frozen_layers and unfreezing as they are by default"
-        )
+    num_layers, model_type = int(encoder_config.num_hidden_layers), encoder_config.model_type
+    refuse_missing_layers(config, num_layers=num_layers, model_type=model_type)
 
 
 def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = None) -> None:
