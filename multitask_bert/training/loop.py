@@ -29,7 +29,7 @@ from multitask_bert.tracking.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.affinities import Affinities
 from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoint import capture, restore, rng_tensors, share_checkpoint
-from multitask_bert.training.collapse import WAY_OUT, CollapsedError
+from multitask_bert.training.collapse import FEWEST_EXAMPLES, WAY_OUT, CollapsedError
 from multitask_bert.training.data_parallel import check_start
 from multitask_bert.training.metric_keys import gather_metrics
 from multitask_bert.training.optimization import Updater
@@ -58,6 +58,7 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     stream = make_stream(trainer)
     state.num_steps = stream.count_steps(config.trainer.max_steps)
     _check_length(config, stream, state.num_steps)
+    _warn_of_small_dev(trainer)
     checkpoint = None
     if config.resume and trainer.checkpoints is not None:
         checkpoint = checkpoint_to_resume(trainer.checkpoints, config, trainer.best)
@@ -349,6 +350,17 @@ def _check_length(config: ExperimentConfig, stream: TrainingStream, num_steps: i
             "which make %d steps",
             least, num_steps,
         )  # fmt: skip
+
+
+def _warn_of_small_dev(trainer: Trainer) -> None:
+    """Warn where a run is to be restarted if a head learns nothing, and too few examples could show that it does."""
+    for task, dataset in trainer.eval_datasets.items() if trainer.config.trainer.restart_collapsed else ():
+        if (size := len(dataset)) < FEWEST_EXAMPLES:  # type: ignore[arg-type]
+            log.warning(
+                "trainer.restart_collapsed: %s has %d dev examples, and only from %d on it is judged whether a head "
+                "learns nothing; tasks.%s.source.dev_fraction or .dev gives it more",
+                task, size, FEWEST_EXAMPLES, task,
+            )  # fmt: skip
 
 
 def _tell_start(trainer: Trainer, checkpoint: Checkpoint | None) -> None:

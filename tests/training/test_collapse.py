@@ -155,6 +155,19 @@ def test_a_run_that_learns_nothing_is_restarted_once_with_a_longer_warmup(
     assert max(line["step"] for line in logged(tmp_path)) == 8
 
 
+def test_a_dev_set_too_small_to_show_that_a_head_learns_nothing_is_warned_of_where_a_restart_is_asked_for(
+    make_config: MakeConfig, data_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (data_root / "mood" / "dev.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data_root / "mood" / "few.tsv").write_text("".join(lines[:9]), encoding="utf-8")  # one is the header
+    for restarts, is_warned in (True, True), (False, False):
+        config = make_config("mood", restart_collapsed=restarts, max_steps=1)
+        config.tasks["mood"].source.dev = "few.tsv"
+        caplog.clear()
+        Trainer.from_config(config).train()
+        assert ("restart_collapsed: mood has 8 dev examples, and only from 10 on" in caplog.text) == is_warned
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_heads_begin_at_zero")
 def test_a_restarted_run_that_was_stopped_is_resumed_with_the_longer_warmup(
