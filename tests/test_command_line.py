@@ -193,9 +193,30 @@ def test_a_refused_run_leaves_no_folder(ran: list[ExperimentConfig], tmp_path: P
 
 
 def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path: Path) -> None:
-    message = error_of("--multirun", "batching.batch_size=8,0", f"hydra.sweep.dir={tmp_path}")
-    assert message == "error: batching.batch_size=0: must be at least 1 (examples per task and step)"
-    assert [config.batching.batch_size for config in ran] == [8]
+    message = error_of("--multirun", "trainer.max_steps=8,4", "trainer.min_steps=5", f"hydra.sweep.dir={tmp_path}")
+    assert message == "error: trainer.min_steps=5: must be at most trainer.max_steps=4"
+    assert [config.trainer.max_steps for config in ran] == [8]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("batching.batch_size=8,0", "batching.batch_size=0: must be at least 1 (examples per task and step)"),
+        ("trainer.max_steps=5,-1", "trainer.max_steps=-1: must be at least 1"),  # null by default
+        ("optimizer.lr=1e-4,x", "optimizer.lr: Value 'x' of type 'str' could not be converted to Float"),
+    ],
+)
+def test_a_value_that_no_job_can_have_is_refused_before_the_first_job(
+    ran: list[ExperimentConfig], tmp_path: Path, override: str, expected: str
+) -> None:
+    assert error_of("-m", override, f"hydra.sweep.dir={tmp_path}").startswith(f"error: {expected}")
+    assert ran == []
+
+
+def test_options_of_groups_may_take_turns_with_values(ran: list[ExperimentConfig], tmp_path: Path) -> None:
+    values = "tasks.ner.heads.ner_head.weight=1,2"  # of a task that only some jobs have
+    run_line("-m", "tasks=ner,ner+sentiment", values, "optimizer.unfreezing=[0],[1]", f"hydra.sweep.dir={tmp_path}")
+    assert len(ran) == 8
 
 
 @pytest.mark.parametrize(("flags", "key", "num_jobs"), [([], "run", 1), (["--multirun", "seed=1,2"], "sweep", 2)])

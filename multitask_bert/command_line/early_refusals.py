@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from multitask_bert.command_line.ending import exit_on_bad_input
 from multitask_bert.command_line.job import accept, checked_config
 from multitask_bert.config.joined_tasks import GROUP
-from multitask_bert.config.tree import explain, flatten, without_hydra
+from multitask_bert.config.overrides import swept_values
+from multitask_bert.config.setting import value_problems
+from multitask_bert.config.tree import explain, flatten, from_tree, without_hydra
 from multitask_bert.errors import InputError
 from multitask_bert.saving.lock import hold
 from multitask_bert.saving.resume import refuse_other_folder
@@ -81,6 +84,7 @@ class RefuseEarly(Callback):
             refuse_links(config, "hydra.sweep.dir")
             check_writable(config, "hydra.sweep.dir")
             if config.hydra.sweeper._target_ == BASIC_SWEEPER:  # the processes of a search share a folder
+                refuse_values_of_later_jobs(config)
                 hold(Path(config.hydra.sweep.dir), f"hydra.sweep.dir={config.hydra.sweep.dir}")
 
 
@@ -145,6 +149,28 @@ def follow_first(config: DictConfig, ranks: Ranks) -> None:
         config.hydra.output_subdir = None
         root = {"level": "ERROR", "handlers": []}
         config.hydra.job_logging = {"version": 1, "disable_existing_loggers": False, "root": root}
+
+
+def refuse_values_of_later_jobs(config: DictConfig) -> None:
+    """Refuse a value of `key=A,B` that its field does not allow: the job that has it may be hours away.
+
+    What depends on several fields, or on an option of a group, is found where that job begins.
+
+    Raises:
+        InputError: one line per value.
+    """
+    problems: list[str] = []
+    for key, value in swept_values(config.hydra.overrides.task):
+        tree = OmegaConf.to_container(without_hydra(config), resolve=False)
+        *above, name = key.split(".")
+        parent = reduce(lambda node, step: node.get(step, {}) if isinstance(node, dict) else {}, above, tree)
+        if isinstance(parent, dict) and name in parent and not isinstance(parent[name], dict):  # else a group's option
+            parent[name] = value
+            changed = OmegaConf.create(tree)
+            assert isinstance(changed, DictConfig)
+            problems += value_problems(from_tree(changed))
+    if problems:
+        raise InputError("\n".join(dict.fromkeys(problems)))
 
 
 def refuse_passwords(config: DictConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -66,6 +66,14 @@ def _with_quotes(override: str) -> str:
 def keys_of(overrides: Iterable[str]) -> list[str]:
     """The keys and groups that are overridden: `["+a.b=1", "~c"]` -> `["a.b", "c"]`."""
     return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def swept_values(overrides: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Key and value of each alternative in a multirun: `["a=1,2", "b=3"]` -> `("a", 1), ("a", 2)`."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override() and not override.is_delete():
+            for text in override.sweep_string_iterator():
+                yield override.key_or_group, read_value(text)
 
 
 def lies_in(key: str, names: Iterable[str]) -> str | None:
