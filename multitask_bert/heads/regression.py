@@ -49,7 +49,8 @@ class RegressionHead(Head):
             return None
         value = float(text) if NUMBER.fullmatch(text) else math.nan
         if not math.isfinite(value):
-            raise InputError(f"{where}: regression needs a number, but found {text[:60]!r}; empty means unknown")
+            what = "found" if config.column is None else f"column {config.column!r} has"
+            raise InputError(f"{where}: regression needs a number, but {what} {text[:60]!r}; empty means unknown")
         if config.range is not None and not config.range[0] <= value <= config.range[1]:
             raise InputError(
                 f"{where}: {value:g} is outside `range: [{config.range[0]:g}, {config.range[1]:g}]`; "

@@ -42,6 +42,11 @@ def test_a_label_that_is_not_a_number_is_refused_with_its_line(raw: Any) -> None
         RegressionHead.parse(PLAIN.config, raw, "sick.tsv:3")
 
 
+def test_a_label_that_is_not_a_number_is_refused_with_its_column_where_the_head_names_one() -> None:
+    with pytest.raises(InputError, match=r"jl:1: regression needs a number, but column 'score' has 'five'"):
+        RegressionHead.parse(head_with(column="score").config, "five", "jl:1")
+
+
 def test_a_number_outside_the_range_names_its_line() -> None:
     with pytest.raises(InputError, match=r"sick\.tsv:3: 5.5 is outside `range: \[1, 5\]`"):
         RegressionHead.parse(SCALED.config, "5.5", "sick.tsv:3")
