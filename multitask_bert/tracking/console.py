@@ -44,7 +44,7 @@ class Console:
 
     def show_data(self, reports: Sequence[SplitReport]) -> None:
         """Print what was read: a row per task and split."""
-        columns = ("task", "split", "examples", "pieces", "truncated", "labels missing")
+        columns = ("task", "split", "examples", "tokens", "truncated", "labels missing")
         rows = []
         for report in reports:
             split = report.split + (" (cut from train)" if report.was_cut_from_train else "")
@@ -52,8 +52,8 @@ class Console:
             counts = (f"{count:,}" for count in (report.num_examples, report.num_tokens, report.num_cut))
             rows.append((report.task, split, *counts, missing))
         lines = [
-            f"{task} {split}: {examples} examples, {pieces} pieces; truncated {truncated}, no label {missing}"
-            for task, split, examples, pieces, truncated, missing in rows
+            f"{task} {split}: {examples} examples, {tokens} tokens; truncated {truncated}, no label {missing}"
+            for task, split, examples, tokens, truncated, missing in rows
         ]
         self._show(lines, _table("Data", columns, rows, right_from=2))
 
