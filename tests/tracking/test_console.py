@@ -50,8 +50,8 @@ def everything(console: Console) -> None:
 
 def test_without_a_terminal_every_line_can_be_read_by_itself() -> None:
     lines = shown(io.StringIO(), everything).splitlines()
-    assert "mood train: 1,500 examples, 30,000 pieces; truncated 7, no label polarity 3" in lines
-    assert "mood dev (cut from train): 100 examples, 2,000 pieces; truncated 0, no label 0" in lines
+    assert "mood train: 1,500 examples, 30,000 tokens; truncated 7, no label polarity 3" in lines
+    assert "mood dev (cut from train): 100 examples, 2,000 tokens; truncated 0, no label 0" in lines
     assert "step 40/100  loss 0.7500  3,000 tokens/s" in lines
     assert "step 40 (best so far): mood  polarity  f1 0.5000  accuracy 0.7500  loss 0.2500" in lines
     assert "Best eval_mean_f1 0.5000 at step 20 of 40, epoch 0.40" in lines
