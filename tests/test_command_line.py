@@ -90,13 +90,20 @@ def test_a_refused_command_prints_its_error_and_no_traceback() -> None:
             "tasks.ner.heads.ner_head.wieght: no such key; did you mean tasks.ner.heads.ner_head.weight?",
         ),
         ("hydra.run.dirr=x", "hydra.run.dirr: no such key; did you mean hydra.run.dir?"),
-        ("optimizer.lr=fast", "optimizer.lr=fast: Value 'fast' of type 'str' could not be converted to Float"),
+        ("optimizer.lr=fast", "optimizer.lr=fast: needs a number, but found 'fast'"),
         (
             "tasks.ner.heads.ner_head.metrics=f1",
             "tasks.ner.heads.ner_head.metrics=f1: needs a list, also of one; "
             "write 'tasks.ner.heads.ner_head.metrics=[f1]' (quoted, for the shell)",
         ),
-        ("seed=1.5", "seed=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("seed=1.5", "seed=1.5: needs a whole number, but found '1.5'"),
+        ("optimizer.lr=null", "optimizer.lr=null: needs a value: null is not allowed here"),
+        ("optimizer.unfreezing=[0,null]", "optimizer.unfreezing=[0,null]: needs a value: null is not allowed here"),
+        ("resume=maybe", "resume=maybe: needs true or false, but found 'maybe'"),
+        (
+            "optimizer.lr=0,0001",
+            "optimizer.lr=0,0001: a number takes a point: optimizer.lr=0.0001; several values, one run each, need -m",
+        ),
         (
             "optimizer.options.amsgrad=true",
             "optimizer.options.amsgrad: no such key (known here: betas, eps, fused)\n"
@@ -131,7 +138,7 @@ def test_a_mistake_on_the_command_line_is_told_in_a_few_words(override: str, mes
             "experiment/mine.yaml",
             "# @package _global_\noptimizer: {lr: fast}\n",
             ["experiment=mine"],
-            "In 'experiment/mine': optimizer.lr: Value 'fast' of type 'str' could not be converted to Float",
+            "In 'experiment/mine': optimizer.lr: needs a number, but found 'fast'",
         ),
         (
             "tasks/mine.yaml",
@@ -203,7 +210,7 @@ def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path
     [
         ("batching.batch_size=8,0", "batching.batch_size=0: must be at least 1 (examples per task and step)"),
         ("trainer.max_steps=5,-1", "trainer.max_steps=-1: must be at least 1"),  # null by default
-        ("optimizer.lr=1e-4,x", "optimizer.lr: Value 'x' of type 'str' could not be converted to Float"),
+        ("optimizer.lr=1e-4,x", "optimizer.lr: needs a number, but found 'x'"),
     ],
 )
 def test_a_value_that_no_job_can_have_is_refused_before_the_first_job(

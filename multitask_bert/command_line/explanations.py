@@ -20,7 +20,7 @@ from multitask_bert.config.checks import NAME, NAME_RULE
 from multitask_bert.config.families import families_in, family_of
 from multitask_bert.config.joined_tasks import GROUP, file_of, folders, options_of
 from multitask_bert.config.overrides import as_word
-from multitask_bert.config.tree import explain, nearest, needs_list, unknown_key
+from multitask_bert.config.tree import explain, nearest, needs_list, unknown_key, what_is_wrong
 
 GROUP_HINT = "\na group takes the name of one of its files (optimizer=sgd); a value is set below it (optimizer.lr=1e-4)"
 NO_GROUPS = (
@@ -56,6 +56,11 @@ def explain_hydra(error: CompactHydraException) -> str:
     if isinstance(error, OverrideParseException) and not error.override.isascii():
         return _beyond_ascii(error.override)
     message = str(error).partition("\nConfig search path:")[0].strip()
+    if number := re.match(r"Ambiguous value for argument '([\w.]+)=(\d+),(\d+)'", message):
+        key, whole, rest = number.groups()
+        return (
+            f"{key}={whole},{rest}: a number takes a point: {key}={whole}.{rest}; several values, one run each, need -m"
+        )
     if group := re.match(r"Could not override '([\w/]+)'\. No match in the defaults list", message):
         return NO_GROUPS.format(group=group[1])
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
@@ -64,7 +69,7 @@ def explain_hydra(error: CompactHydraException) -> str:
             key, _, value = override.partition("=")
             return f"{override}: needs a list, also of one; write '{key}=[{value}]' (quoted, for the shell)"
         if override != message:
-            return f"{override}: {str(cause).splitlines()[0]}"
+            return f"{override}: {what_is_wrong(cause)}"
         where = message.partition(":")[0]  # In 'experiment/swahili'
         return f"{where}: {explain(cause)}" if where else explain(cause)
     return message if message else type(error).__name__

@@ -127,13 +127,25 @@ def without_hydra(tree: DictConfig) -> DictConfig:
 
 def explain(error: OmegaConfBaseException) -> str:
     """OmegaConf's error in one line: the field's full name, and what is wrong with its value."""
-    message = str(error).splitlines()[0]
+    message = what_is_wrong(error)
     if shape := re.search(r"(\w+) is not a subclass of (\w+)", message):
         names = ", ".join(get_type_hints(globals()[shape[2]])) if shape[2] in globals() else "keys"
         message = f"found a {shape[1]} where a dict is needed (its keys: {names})"
     elif needs_list(error):
         message = f"needs a list, also of one; write `{error.key}: [{error.value}]`"
     return f"{error.full_key}: {message}" if error.full_key else message
+
+
+def what_is_wrong(error: OmegaConfBaseException) -> str:
+    """What OmegaConf says is wrong with a value, in words of the user."""
+    message = str(error).splitlines()[0]
+    if found := re.fullmatch(r"Value '(.*)' of type '\w+' could not be converted to (Float|Integer)", message):
+        return f"needs a {'whole ' if found[2] == 'Integer' else ''}number, but found '{found[1]}'"
+    if found := re.match(r"Value '(.*)' is not a valid bool", message):
+        return f"needs true or false, but found '{found[1]}'"
+    if "is not Optional" in message or "NoneType is not a subclass of" in message:
+        return "needs a value: null is not allowed here"
+    return message
 
 
 def needs_list(error: OmegaConfBaseException) -> bool:
