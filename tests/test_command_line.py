@@ -211,6 +211,8 @@ def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path
         ("batching.batch_size=8,0", "batching.batch_size=0: must be at least 1 (examples per task and step)"),
         ("trainer.max_steps=5,-1", "trainer.max_steps=-1: must be at least 1"),  # null by default
         ("optimizer.lr=1e-4,x", "optimizer.lr: needs a number, but found 'x'"),
+        ("optimizer.lr=choice(1e-4,-1)", "optimizer.lr=-1.0: must be at least 0"),
+        ("optimizer.lr=interval(0,1)", "optimizer.lr=interval(0,1): without a search, a multirun needs the values"),
     ],
 )
 def test_a_value_that_no_job_can_have_is_refused_before_the_first_job(
@@ -222,6 +224,9 @@ def test_a_value_that_no_job_can_have_is_refused_before_the_first_job(
 
 def test_options_of_groups_may_take_turns_with_values(ran: list[ExperimentConfig], tmp_path: Path) -> None:
     values = "tasks.ner.heads.ner_head.weight=1,2"  # of a task that only some jobs have
+    run_line("-m", "tasks=glob(ner*)", "seed=range(1,3)", f"hydra.sweep.dir={tmp_path / 'of_a_glob'}")
+    assert [sorted(config.tasks) for config in ran] == [["ner"]] * 2
+    ran.clear()
     run_line("-m", "tasks=ner,ner+sentiment", values, "optimizer.unfreezing=[0],[1]", f"hydra.sweep.dir={tmp_path}")
     assert len(ran) == 8
 

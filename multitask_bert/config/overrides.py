@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import HydraException
+
+from multitask_bert.errors import InputError
 
 PLAIN = re.compile(r"[A-Za-z0-9_+./@%-]+")  # what may need no quotes
 
@@ -69,9 +71,20 @@ def keys_of(overrides: Iterable[str]) -> list[str]:
 
 
 def swept_values(overrides: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Key and value of each alternative in a multirun: `["a=1,2", "b=3"]` -> `("a", 1), ("a", 2)`."""
+    """Key and value of each alternative in a multirun: `["a=1,2", "b=3"]` -> `("a", 1), ("a", 2)`.
+
+    The options that a `glob` stands for are left out: they are those of a group.
+
+    Raises:
+        InputError: values are to be drawn from an interval, which only a search does.
+    """
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override() and not override.is_delete():
+        if override.is_interval_sweep():
+            raise InputError(
+                f"{override.input_line}: without a search, a multirun needs the values themselves, as in "
+                f"{override.key_or_group}=A,B; a search draws them: -m sweep=recipe {override.input_line}"
+            )
+        if override.is_discrete_sweep() and not isinstance(override.value(), Glob):
             for text in override.sweep_string_iterator():
                 yield override.key_or_group, read_value(text)
 
