@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,8 @@ class TrainingLoop:
         self.trainer, self.config, self.state = trainer, trainer.config.trainer, trainer.state
         self.stream, self.updater, self.average = stream, updater, average
         self.affinities = Affinities(trainer, updater)
-        self.recovery = Recovery(trainer, stream, updater, save_failed=lambda: self._save(has_failed=True))
+        myself = weakref.proxy(self)  # as in Trainer
+        self.recovery = Recovery(trainer, stream, updater, save_failed=lambda: myself._save(has_failed=True))
 
     def run(self) -> None:
         """Train to the end.

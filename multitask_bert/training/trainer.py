@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -67,9 +68,11 @@ class Trainer:
         # How the losses become one, and the logits scores
         self.weights = head_weights(model)
         self.balancer = make_balancer(config.balancing, self.weights)
+        myself = weakref.proxy(self)  # in a cycle, the weights would outlive the run until Python looks for cycles
         self.evaluator = Evaluator(
-            model, config, pad_id=self.pad_id, device=self.device, before_batch=self._stop_evaluation_if_asked
-        )
+            model, config, pad_id=self.pad_id, device=self.device,
+            before_batch=lambda: myself._stop_evaluation_if_asked(),
+        )  # fmt: skip
 
         # Who is told
         self.folder, self.console, self.watcher = output.folder, output.console, output.watcher

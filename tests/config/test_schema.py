@@ -167,7 +167,8 @@ def test_dicts_of_anything_take_any_key(override: str) -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_its_full_name(tree: dict[str, object], field: str) -> None:
-    with pytest.raises(InputError, match=rf"^{field}: .*(needs a (whole )?number, but found|Interpolation|where a dict is needed)"):
+    expected = rf"^{field}: .*(needs a (whole )?number, but found|Interpolation|where a dict is needed)"
+    with pytest.raises(InputError, match=expected):
         from_tree(OmegaConf.create(tree))
 
 

@@ -45,8 +45,8 @@ def entities(**options: Any) -> dict[str, HeadConfig]:
 HEADER = "id\ttext\tlabel\n"
 BAD_INPUTS = [
     # Files as such
-    BadInput("missing", "tsv", "{dev}: no such file", ("`source.dev`", "the folder has test.tsv, train.tsv"), {"dev": None}),
-    BadInput("missing conll", "conll", "{train}: no such file", ("`source.train`", "the folder has dev.txt, test.txt"), {"train": None}),
+    BadInput("missing", "tsv", "{dev}: no such file", ("`source.dev`", "the folder has "), {"dev": None}),
+    BadInput("missing conll", "conll", "{train}: no such file", ("`source.train`", "the folder has dev"), {"train": None}),
     BadInput("a folder", "csv", "{train}: is not a file", ("`source.train`",), source={"train": "."}),
     BadInput("empty", "conll", "{test}: the file is empty", ("put the data there",), {"test": ""}),
     BadInput("only a byte order mark", "csv", "{dev}: the file is empty", ("name another",), {"dev": "\ufeff"}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads import metric_for_best
 from multitask_bert.training.optimization import make_optimizer
 from multitask_bert.training.output import RunOutput
+from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from tests.training.recorded import recorded, weights_after_training
 
@@ -327,3 +330,24 @@ def test_the_best_model_is_chosen_by_f1_if_a_head_has_one(make_config: MakeConfi
     config = make_config("mood")
     config.tasks["mood"].heads["polarity"].metrics = [metric]
     assert metric_for_best(config) == best
+
+
+def test_weights_and_optimizer_of_a_run_are_freed_as_it_ends(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python looks for cycles too rarely: each trial of a sweep would leave its weights in memory."""
+    held: list[weakref.ref[Any]] = []
+    close = Trainer.close
+
+    def closing(self: Trainer) -> None:
+        held[:] = [weakref.ref(self), weakref.ref(self.model)]
+        close(self)
+
+    monkeypatch.setattr(Trainer, "close", closing)
+    gc.collect()
+    gc.disable()
+    try:
+        run_training(make_config("mood", num_epochs=1), tmp_path, tags={})
+        assert [reference() for reference in held] == [None, None]
+    finally:
+        gc.enable()
