@@ -46,7 +46,7 @@ HEADER = "id\ttext\tlabel\n"
 BAD_INPUTS = [
     # Files as such
     BadInput("missing", "tsv", "{dev}: no such file", ("`source.dev`", "the folder has "), {"dev": None}),
-    BadInput("missing conll", "conll", "{train}: no such file", ("`source.train`", "the folder has dev"), {"train": None}),
+    BadInput("missing conll", "conll", "{train}: no such file", ("`source.train`", "folder has dev"), {"train": None}),
     BadInput("a folder", "csv", "{train}: is not a file", ("`source.train`",), source={"train": "."}),
     BadInput("empty", "conll", "{test}: the file is empty", ("put the data there",), {"test": ""}),
     BadInput("only a byte order mark", "csv", "{dev}: the file is empty", ("name another",), {"dev": "\ufeff"}),
