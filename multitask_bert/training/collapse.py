@@ -18,7 +18,7 @@ from multitask_bert.records import Prediction
 from multitask_bert.utils.files import read_json, write_json
 
 FEWEST_EXAMPLES = 10  # with a label; with fewer, one answer for all may be right
-LONGER_WARMUP = 0.3  # share of the steps, in a restarted run
+LEAST_WARMUP, MOST_WARMUP = 0.3, 0.8  # shares of the steps, in a restarted run; between them, twice the first one's
 RESTART, FIRST_ATTEMPT = "restart.json", "first_attempt"
 ATTEMPT_FILES = ("metrics.jsonl", "checkpoints", "tensorboard", "mlflow.json", "reproduce.yaml", "provenance.json")
 WAY_OUT = "a longer scheduler.warmup_ratio, a lower optimizer.lr, more epochs or another seed may help"
@@ -74,7 +74,8 @@ class Restart:
 
 def prepare_restart(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
     """Move the files of the attempt to `first_attempt/`, and write down how the next one differs."""
-    restart = Restart(max(LONGER_WARMUP, config.scheduler.warmup_ratio), reason)
+    before = config.scheduler.warmup_ratio
+    restart = Restart(max(LEAST_WARMUP, min(2 * before, MOST_WARMUP), before), reason)
     first = folder / FIRST_ATTEMPT
     first.mkdir(exist_ok=True)
     for name in ATTEMPT_FILES:

@@ -17,7 +17,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction, TargetBatch
-from multitask_bert.training.collapse import collapse_of, read_restart
+from multitask_bert.training.collapse import collapse_of, prepare_restart, read_restart
 from multitask_bert.training.loop import TrainingLoop
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
@@ -166,6 +166,15 @@ def test_a_dev_set_too_small_to_show_that_a_head_learns_nothing_is_warned_of_whe
         caplog.clear()
         Trainer.from_config(config).train()
         assert ("restart_collapsed: mood has 8 dev examples, and only from 10 on" in caplog.text) == is_warned
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.3), (0.1, 0.3), (0.3, 0.6), (0.5, 0.8), (0.9, 0.9)])
+def test_the_warmup_of_a_restarted_run_is_longer_than_the_first_one(
+    make_config: MakeConfig, tmp_path: Path, first: float, second: float
+) -> None:
+    config = make_config("mood")
+    config.scheduler.warmup_ratio = first
+    assert prepare_restart(tmp_path, config, "learned nothing").warmup_ratio == second
 
 
 @pytest.mark.slow
