@@ -152,10 +152,14 @@ def _precision_of_study(config: ExperimentConfig, study: Study, folder: Path) ->
 def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:
     """The share of its steps that a trial has done, in permille: the one of `shares`, at which all trials evaluate.
 
-    In a trial of few steps, the first of several shares that end at the same step.
+    In a trial of few steps, of several shares that end at the same step, the nearest.
     Trials of different lengths are compared at equal shares: at equal steps, the rate of a longer one has yet to decay.
     """
-    return round(1000 * min([*shares, 1.0], key=lambda share: abs(step_at(share, num_steps) - step)))
+
+    def distances(share: float) -> tuple[int, float]:
+        return abs(step_at(share, num_steps) - step), abs(share * num_steps - step)
+
+    return round(1000 * min([*shares, 1.0], key=distances))
 
 
 def _free_device() -> None:
