@@ -142,7 +142,7 @@ def _several_folders(action: str, run_dir: str) -> Iterator[str]:
 def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
     """Unfreezing against the number of epochs, and the least number of steps against the greatest.
 
-    With `min_steps`, only the data shows how many epochs there are: see `training_loop`.
+    With `min_steps`, only the data shows how many epochs there are: see training/start_checks.py.
     """
     plan, trainer = config.optimizer.unfreezing, config.trainer
     if plan != sorted(plan):

@@ -50,7 +50,12 @@ FAMILIES = {  # by `model_type`
 
 def family_of(encoder_config: Any) -> Family:
     """The row of a Hugging Face encoder's family."""
-    return FAMILIES.get(encoder_config.model_type, OTHER)
+    return family_of_type(encoder_config.model_type)
+
+
+def family_of_type(model_type: str) -> Family:
+    """The row of a `model_type`."""
+    return FAMILIES.get(model_type, OTHER)
 
 
 def first_position(encoder_config: Any) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from multitask_bert.config.schema import ExperimentConfig, ModelConfig, OptimizerConfig
 from multitask_bert.errors import InputError
-from multitask_bert.model.families import FAMILIES, OTHER
+from multitask_bert.model.families import family_of_type
 from multitask_bert.utils.files import expand_user_path
 
 PACKAGE_PREFIX = "pkg://"
@@ -75,7 +75,7 @@ def refuse_missing_layers(config: OptimizerConfig, *, num_layers: int, model_typ
             f"{num_layers}; after the last entry all are trained"
         )
     has_plan = config.layer_decay != 1.0 or 0 < config.frozen_layers < num_layers or any(config.unfreezing)
-    if has_plan and FAMILIES.get(model_type, OTHER).shares_layers:
+    if has_plan and family_of_type(model_type).shares_layers:
         raise InputError(
             f"optimizer: the layers of {model_type} share their weights; leave layer_decay, frozen_layers and "
             f"unfreezing as they are by default"

@@ -6,7 +6,6 @@ epochs -> rounds (data/mixing.py) -> a batch of each task in turn -> gradients, 
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import weakref
 from collections.abc import Iterator, Mapping
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from multitask_bert.config.schema import ExperimentConfig, run_name, task_epochs
+from multitask_bert.config.schema import run_name, task_epochs
 from multitask_bert.config.tree import to_dict
 from multitask_bert.data.streaming import TrainingStream
-from multitask_bert.errors import InputError
 from multitask_bert.model.acceleration import fit_batching
 from multitask_bert.model.embeddings import training_used_rows
 from multitask_bert.model.parts import freeze
@@ -30,18 +28,17 @@ from multitask_bert.tracking.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.affinities import Affinities
 from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoint import capture, restore, rng_tensors, share_checkpoint
-from multitask_bert.training.collapse import FEWEST_EXAMPLES, WAY_OUT, CollapsedError
+from multitask_bert.training.collapse import WAY_OUT, CollapsedError
 from multitask_bert.training.data_parallel import check_start
 from multitask_bert.training.metric_keys import gather_metrics
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.recovery import Recovery
+from multitask_bert.training.start_checks import check_length, warn_of_small_dev
 from multitask_bert.training.steps import StepLosses, steps_at
 from multitask_bert.utils.clock import seconds_since
 
 if TYPE_CHECKING:
     from multitask_bert.training.trainer import Trainer
-
-log = logging.getLogger(__name__)
 
 
 class Stopped(BaseException):
@@ -58,8 +55,8 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     config, state, model = trainer.config, trainer.state, trainer.model
     stream = make_stream(trainer)
     state.num_steps = stream.count_steps(config.trainer.max_steps)
-    _check_length(config, stream, state.num_steps)
-    _warn_of_small_dev(trainer)
+    check_length(config, stream, state.num_steps)
+    warn_of_small_dev(config, trainer.eval_datasets)
     checkpoint = None
     if config.resume and trainer.checkpoints is not None:
         checkpoint = checkpoint_to_resume(trainer.checkpoints, config, trainer.best)
@@ -326,43 +323,6 @@ def make_stream(trainer: Trainer) -> TrainingStream:
         num_epochs=config.trainer.num_epochs, min_steps=config.trainer.min_steps,
         task_epochs=task_epochs(config.tasks), pad_id=trainer.pad_id, seed=config.seed, update=config.trainer.update,
     )  # fmt: skip
-
-
-def _check_length(config: ExperimentConfig, stream: TrainingStream, num_steps: int) -> None:
-    """Compare what the config asks of a run with its number of steps, which only the data shows.
-
-    Raises:
-        InputError: a task has not a single batch, or the plan of unfreezing is longer than the run.
-    """
-    if tasks := stream.tasks_without_batches:
-        raise InputError(
-            f"tasks.{tasks[0]}.num_epochs={config.tasks[tasks[0]].num_epochs:g}: gives not a single batch of this "
-            f"task; choose a greater number, or leave the task out"
-        )
-    plan = config.optimizer.unfreezing
-    if plan and len(plan) > (num_epochs := stream.count_epochs(num_steps)):
-        raise InputError(
-            f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and this run has {num_steps} steps "
-            f"in {num_epochs} epochs; shorten it, or train for longer (trainer.num_epochs, trainer.max_steps)"
-        )
-    least = config.trainer.min_steps
-    if least not in (None, config.model.recipe.min_steps) and num_steps < least:
-        log.warning(
-            "trainer.min_steps=%d is not reached: each task has its own number of epochs (tasks.<task>.num_epochs), "
-            "which make %d steps",
-            least, num_steps,
-        )  # fmt: skip
-
-
-def _warn_of_small_dev(trainer: Trainer) -> None:
-    """Warn where a run is to be restarted if a head learns nothing, and too few examples could show that it does."""
-    for task, dataset in trainer.eval_datasets.items() if trainer.config.trainer.restart_collapsed else ():
-        if (size := len(dataset)) < FEWEST_EXAMPLES:  # type: ignore[arg-type]
-            log.warning(
-                "trainer.restart_collapsed: %s has %d dev examples, and only from %d on it is judged whether a head "
-                "learns nothing; tasks.%s.source.dev_fraction or .dev gives it more",
-                task, size, FEWEST_EXAMPLES, task,
-            )  # fmt: skip
 
 
 def _tell_start(trainer: Trainer, checkpoint: Checkpoint | None) -> None:

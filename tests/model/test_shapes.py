@@ -37,8 +37,17 @@ def test_layers_that_an_encoder_on_this_machine_does_not_have_are_refused(kind: 
         check_layers(config_of(model, frozen_layers=num_layers + 1))
 
 
-def test_of_an_encoder_on_the_hub_nothing_is_known_yet() -> None:
-    check_layers(config_of(ModelConfig("owner/name"), frozen_layers=99))
+def test_nothing_is_known_of_an_encoder_on_the_hub_but_of_a_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = config_of(ModelConfig("owner/name"), frozen_layers=99)
+    check_layers(config)
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    folder_with("config.json", {"num_hidden_layers": 3}, folder)
+    with pytest.raises(InputError, match=r"optimizer\.frozen_layers=99: this encoder has 3 layers"):
+        check_layers(config)
 
 
 def test_an_encoder_that_is_not_there_is_refused() -> None:
