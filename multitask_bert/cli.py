@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 def run_job(tree: DictConfig) -> object:
     """Run one job. The actions are imported inside, so that help and completion stay fast."""
     join_processes_of_job()
-    config = config_of_job(tree, HydraConfig.get().runtime.choices.get(GROUP))
-    unused = overrides_without_effect(config, HydraConfig.get().overrides.task)
-    for warning in (*same_names(), *settings_without_effect(config), *unused):
-        log.warning(warning)
-    from multitask_bert import actions
-
     with ending.errors_in_run_log():
+        config = config_of_job(tree, HydraConfig.get().runtime.choices.get(GROUP))
+        unused = overrides_without_effect(config, HydraConfig.get().overrides.task)
+        for warning in (*same_names(), *settings_without_effect(config), *unused):
+            log.warning(warning)
+        from multitask_bert import actions
+
         return actions.run(config)
 
 

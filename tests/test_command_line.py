@@ -25,6 +25,7 @@ from multitask_bert.config.overrides import as_value, as_word
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import to_dict
 from multitask_bert.errors import InputError
+from multitask_bert.saving.run_folder import last_error
 from multitask_bert.utils.files import short_name
 from tests.composing import CONF, HEAVY_PACKAGES, ROOT, composed, config_of, error_of, run_line
 
@@ -199,10 +200,14 @@ def test_a_refused_run_leaves_no_folder(ran: list[ExperimentConfig], tmp_path: P
     assert (ran, run_folder.exists()) == ([], False)
 
 
-def test_each_job_of_a_multirun_is_checked(ran: list[ExperimentConfig], tmp_path: Path) -> None:
-    message = error_of("--multirun", "trainer.max_steps=8,4", "trainer.min_steps=5", f"hydra.sweep.dir={tmp_path}")
+def test_each_job_of_a_multirun_is_checked_and_its_log_says_why_it_was_refused(
+    ran: list[ExperimentConfig], tmp_path: Path
+) -> None:
+    message = error_of("--multirun", "trainer.max_steps=8,4,6", "trainer.min_steps=5", f"hydra.sweep.dir={tmp_path}")
     assert message == "error: trainer.min_steps=5: must be at most trainer.max_steps=4"
-    assert [config.trainer.max_steps for config in ran] == [8]
+    assert [config.trainer.max_steps for config in ran] == [8, 6]
+    (refused,) = tmp_path.glob("1_*")
+    assert last_error(refused) == message.removeprefix("error: ")
 
 
 @pytest.mark.parametrize(
