@@ -211,8 +211,8 @@ def as_transformers_model(args: argparse.Namespace, task: Task) -> Any:
     """The run's encoder and one of its heads in a class of `transformers`."""
     import transformers
 
+    from multitask_bert.model.location import ENCODER_CONFIG
     from multitask_bert.model.multitask import MultiTaskModel
-    from multitask_bert.model.shapes import ENCODER_CONFIG
 
     model, _ = MultiTaskModel.load(args.run_dir / "model")
     shape = json.loads((args.run_dir / "model" / ENCODER_CONFIG).read_text(encoding="utf-8"))

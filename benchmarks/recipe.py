@@ -71,7 +71,7 @@ class Result:
     """What a contestant says of its training; it is added up over tasks that are trained one after the other."""
 
     train_seconds: float = 0.0  # without evaluations and checkpoints
-    real_tokens: int = 0  # that were learnt from, padding not counted
+    real_tokens: int = 0  # that were learned from, padding not counted
     examples: int = 0
     steps: int = 0
     test: dict[str, float] = field(default_factory=dict)  # scores on test by key
@@ -154,7 +154,7 @@ def load_backbone(model: str) -> Any:
 
 def model_folder(model: str) -> str:
     """Where the weights are."""
-    from multitask_bert.model.shapes import resolve
+    from multitask_bert.model.location import resolve
 
     return resolve(model, "--model")
 

@@ -180,9 +180,12 @@ def evaluate(config: ExperimentConfig, folder: Path) -> None:
     for name, title, datasets in (("eval", "Evaluation scores", data.dev), ("test", "Test scores", data.test)):
         if datasets:
             trained = () if has_tasks else [task for task, one in earlier.tasks.items() if one.source.has_train]
-            results = evaluator.evaluate_all(dict(sorted(datasets.items())), test=name == "test", trained=trained)
+            is_test = name == "test"
+            results = evaluator.evaluate_all(
+                dict(sorted(datasets.items())), tune=not is_test, intervals=is_test, trained=trained
+            )
             metrics[name] = gather_metrics(results, head_weights(model))
-            intervals = gather_intervals(results) if name == "test" else {}
+            intervals = gather_intervals(results) if is_test else {}
             console.show_scores(title, results)
             if ranks.is_first and (limit := config.trainer.keep_predictions) != 0:
                 split = {"eval": "dev"}.get(name, name)

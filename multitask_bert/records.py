@@ -39,7 +39,7 @@ class Example:
 
     @property
     def input_type(self) -> str:
-        """`text`, `pair` or `choices`: which inputs a head can predict for that learnt from such examples."""
+        """`text`, `pair` or `choices`: which inputs a head can predict for that learned from such examples."""
         if self.choices is not None:
             return "choices"
         return "text" if self.text_pair is None else "pair"
@@ -192,7 +192,7 @@ class TaskResult:
     counts: dict[str, Counts] = field(default_factory=dict)  # by head: per test example, where its headline has them
     joint_accuracy: float | None = None  # share of examples for which every head is right; None: not computed
     joint_interval: tuple[float, float] | None = None  # its 95% interval
-    collapsed: dict[str, str] = field(default_factory=dict)  # by head that has learnt nothing: the symptom
+    collapsed: dict[str, str] = field(default_factory=dict)  # by head that has learned nothing: the symptom
 
     def summary(self) -> dict[str, Any]:
         """Losses and scores as JSON types; `TaskResult(**summary)` restores them, without predictions."""

@@ -19,7 +19,7 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.tree import from_tree, to_dict
 from multitask_bert.errors import InputError
 from multitask_bert.heads import check_heads
-from multitask_bert.model.shapes import check_layers
+from multitask_bert.model.location import check_encoder
 from multitask_bert.saving.resume import CHANGEABLE_KEYS, COMMAND_KEYS
 from multitask_bert.saving.run_folder import config_of, existing_run
 from multitask_bert.trust import foreign_folders
@@ -70,7 +70,7 @@ def checked_config(tree: DictConfig, task_names: str | None) -> ExperimentConfig
     check(config)
     check_heads(config)
     if config.action == "train":
-        check_layers(config)
+        check_encoder(config)
     return config
 
 

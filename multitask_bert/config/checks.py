@@ -61,7 +61,7 @@ def notes_on_tests_by_seed(config: ExperimentConfig) -> list[str]:
 
 def _problems(config: ExperimentConfig) -> Iterator[str]:
     yield from value_problems(config)
-    yield from _rate_problems(config)
+    yield from _length_problems(config)
     for name in ("optimizer", "balancing", "trainer"):
         yield from target_problems(name, {"_target_": getattr(config, name)._target_})
     batching = config.batching
@@ -139,7 +139,7 @@ def _several_folders(action: str, run_dir: str) -> Iterator[str]:
         )
 
 
-def _rate_problems(config: ExperimentConfig) -> Iterator[str]:
+def _length_problems(config: ExperimentConfig) -> Iterator[str]:
     """Unfreezing against the number of epochs, and the least number of steps against the greatest.
 
     With `min_steps`, only the data shows how many epochs there are: see training/start_checks.py.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from functools import reduce
-from itertools import pairwise
 from typing import Any
 
 from multitask_bert.config.schema import ExperimentConfig, RecipeConfig
 from multitask_bert.config.setting import setting_of
 
-STEEP = 0.01  # gain between the last two evaluations from which a run probably ended too early
 # By field of RecipeConfig: the field that takes its value from it, unless an experiment or the user sets it.
 FOLLOWED_BY = {item.name: setting_of(item).recommends for item in fields(RecipeConfig) if setting_of(item).recommends}
 
@@ -30,20 +27,6 @@ def describe_recipe(config: ExperimentConfig) -> str:
         )
     line += f": {', '.join(followed)}" if followed else ": not followed"
     return f"{line}; set otherwise: {', '.join(others)}" if others else line
-
-
-def advice_on_steep_end(scores: Sequence[float]) -> str | None:
-    """Advice for a run that ended while its score was still rising fast; None where it was not.
-
-    `scores`: one per evaluation; higher is better.
-    """
-    gains = [after - before for before, after in pairwise(scores)]
-    if not gains or not all(gain > 0 for gain in gains) or gains[-1] < STEEP:  # NaN is not above 0
-        return None
-    return (
-        f"rose at every evaluation, by {100 * gains[-1]:.1f} points at the last: more epochs or a higher rate will "
-        f"probably help (trainer.num_epochs, optimizer.lr)"
-    )
 
 
 def _shown(value: Any) -> str:

@@ -393,7 +393,7 @@ class TrainerConfig:
         False, "start over, once, with a longer warmup, if a head has learned nothing halfway through"
     )
     max_grad_norm: Optional[float] = setting(
-        1.0, "norm to which longer gradients are clipped; null: not clipped", at_least=0
+        1.0, "norm to which longer gradients are clipped; null: not clipped", more_than=0
     )
     on_non_finite: str = setting(
         "stop",

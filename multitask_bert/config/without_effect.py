@@ -46,7 +46,11 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
     if trainer.eval_every is not None and trainer.eval_shares:
         yield f"trainer.eval_every={trainer.eval_every} has no effect: trainer.eval_shares says when to evaluate"
     is_by_epoch = trainer.eval_every is None and not trainer.eval_shares
-    if trainer.patience is not None and is_by_epoch and trainer.patience + 1 >= trainer.num_epochs:
+    may_be_longer = trainer.min_steps is not None
+    if (
+        trainer.patience is not None and is_by_epoch and not may_be_longer
+        and trainer.patience + 1 >= trainer.num_epochs
+    ):  # fmt: skip
         yield (
             f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"

@@ -80,8 +80,8 @@ class ExampleTokenizer:
 
     `stride`: see `stride_of`. `window_stride`: number of tokens, at least, that two windows of a text share where the
     task reads long texts in windows (`batching.windows`); None: they are truncated. A text with entities by characters
-    has the words that predicting gives, which are learnt whole; `as_predicted`, for dev and test: they are split at the
-    entities' borders, each part being scored.
+    has the words that predicting gives, which are learned whole; `as_predicted`, for dev and test: they are split where
+    entities begin and end, each part being scored.
     """
 
     def __init__(

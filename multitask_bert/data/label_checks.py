@@ -46,7 +46,7 @@ def check_labels(
             num_missing[name] += label is None
     where = examples[0].where
     for name in sorted(+num_unreachable):
-        effect = "they are learnt as the whole words that they touch"
+        effect = "they are learned as the whole words that they touch"
         if split != "train":
             effect = "no prediction finds them, and they count as missed"
         log.warning(
@@ -66,7 +66,7 @@ def check_labels(
                 where, len(examples) - missing, name,
             )  # fmt: skip
     if not is_test and unlabelled:
-        purpose = "learnt" if split == "train" else "scored"
+        purpose = "learned" if split == "train" else "scored"
         or_null = "" if split == "train" else ", or null to split dev off from train"
         raise InputError(
             f"{where}: no {split} example has a label for heads.{unlabelled[0]}, so nothing can be {purpose}; name "

@@ -1,7 +1,7 @@
 """Step 2 of the flow, with `batching.windows`: a text of more than `max_length` tokens in overlapping windows.
 
 The windows are the sequences of one encoded example, as the texts of an example with choices are. So a long text stays
-one example for batches, losses and scores: each of its words has one target, and each label of the text is learnt once.
+one example for batches, losses and scores: each of its words has one target, and the text's labels are learned once.
 """
 
 from __future__ import annotations

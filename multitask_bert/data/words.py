@@ -6,7 +6,7 @@ underscores and the marks on them, also across an apostrophe or a hyphen that st
 each letter of a script that is written without spaces between words (`UNSPACED_BLOCKS`).
 
 Entities may begin and end anywhere, predictions only where words do. In training, each word that an entity touches is
-learnt as a part of it. In dev and test, words are split at the borders of entities, and each part takes the tag that is
+learned as a part of it. In dev and test, words are split at the borders of entities, and each part takes the tag
 predicted for the word. So entities are compared by their characters.
 """
 

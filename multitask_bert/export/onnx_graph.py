@@ -16,8 +16,8 @@ from multitask_bert.errors import InputError
 from multitask_bert.export.logits import Logits, are_equal, random_inputs
 from multitask_bert.heads.calibration import TEMPERATURE
 from multitask_bert.inference.onnx_model import GRAPH, SETTINGS, name_of, session_of
+from multitask_bert.model.location import ENCODER_CONFIG
 from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel
-from multitask_bert.model.shapes import ENCODER_CONFIG
 from multitask_bert.utils.files import write_json
 
 SCRIPT = Path(__file__).parent / "templates" / "predict.py"

@@ -121,7 +121,7 @@ class Head(ABC):
         return LabelSet.joined(label_sets)
 
     def spelled(self, value: Any) -> Any:
-        """A label in this head's spelling (`1` where a file has `1.0`), in which it is learnt and scored."""
+        """A label in this head's spelling (`1` where a file has `1.0`), in which it is learned and scored."""
         return value
 
     @abstractmethod
@@ -234,7 +234,7 @@ class Head(ABC):
         """For `f1_per_label`: the key of each label's score, and the name that the family of metrics has for it."""
         return {key: key for key in keys_by_label(self.labels.names)}
 
-    # How a collapsed head is recognised: one that has learnt nothing (training/collapse.py).
+    # How a collapsed head is recognised: one that has learned nothing (training/collapse.py).
 
     def answers_in(self, prediction: Prediction) -> Iterable[Hashable]:
         """The single answers that a prediction is made of: itself, or one per word."""
@@ -274,7 +274,7 @@ class Head(ABC):
             )
         return UnknownLabelError(
             label,
-            f"{example.where}: label '{label}' does not occur in the training data, so it cannot be learnt "
+            f"{example.where}: label '{label}' does not occur in the training data, so it cannot be learned "
             f"(known: {', '.join(known)}); correct it, name all labels in the head's `labels:`, or set "
             f"`unknown_labels: wrong` where it is in dev or test only{meant}",
         )

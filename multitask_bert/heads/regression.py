@@ -101,6 +101,6 @@ class RegressionHead(Head):
 
     @property
     def _range(self) -> tuple[float, float]:
-        """The values that are learnt as 0 and as 1."""
+        """The values that are learned as 0 and as 1."""
         low, high = self.config.range or (0.0, 1.0)
         return low, high

@@ -50,7 +50,7 @@ class SpanHead(Head):
 
     def __init__(self, config: HeadConfig, labels: LabelSet) -> None:
         super().__init__(config, labels)
-        self.num_not_found = 0  # examples whose answers are nowhere in their context, and are not learnt from
+        self.num_not_found = 0  # examples whose answers are nowhere in their context, and are not learned from
 
     @classmethod
     def default_metrics(cls, config: HeadConfig) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class SpanHead(Head):
         return 2
 
     def check_label(self, value: Any, example: Example) -> None:
-        """Count, and name in the log, answers that cannot be learnt because they are not found in the context."""
+        """Count, and name in the log, answers that cannot be learned because they are not found in the context."""
         if example.text_pair is None:
             raise InputError(f"{example.where}: span needs a question and a context; name both texts in the source")
         if value and not _answer_spans(value, example.text_pair):
@@ -102,7 +102,7 @@ class SpanHead(Head):
                 text, start = value[0]
                 log.warning(
                     "%s: answer '%s' stands neither at answer_start=%d nor exactly once elsewhere in the context; the "
-                    "question is scored, but not learnt from", example.where, text[:60], start,
+                    "question is scored, but not learned from", example.where, text[:60], start,
                 )  # fmt: skip
             if self.num_not_found == NUM_LOGGED + 1:
                 log.warning("%s: another such answer; further ones are counted only", example.where)

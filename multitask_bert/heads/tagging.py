@@ -1,4 +1,4 @@
-"""`type: tagging`: one tag per word; entity spans (learnt and scored as IOB2), or plain tags.
+"""`type: tagging`: one tag per word; entity spans (learned and scored as IOB2), or plain tags.
 
 The first token of a word carries its tag. Scores are on words and entities, never on tokens: a word that was truncated
 away counts as O (plain: it has no tag, None, which is wrong).

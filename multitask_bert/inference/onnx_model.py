@@ -16,8 +16,8 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
 from multitask_bert.errors import InputError
+from multitask_bert.model.location import ENCODER_CONFIG
 from multitask_bert.model.multitask import DESCRIPTION, MultiTaskModel, heads_of, mean_of_windows
-from multitask_bert.model.shapes import ENCODER_CONFIG
 from multitask_bert.records import Batch, HeadOutput
 from multitask_bert.utils.files import CHECKSUMS, compare_checksums
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from multitask_bert.config.schema import ModelConfig
 from multitask_bert.errors import InputError
 from multitask_bert.labels import LabelSet
+from multitask_bert.model.location import ENCODER_CONFIG
 from multitask_bert.model.multitask import DESCRIPTION, WEIGHTS, MultiTaskModel
-from multitask_bert.model.shapes import ENCODER_CONFIG
 from multitask_bert.utils.files import expand_user_path
 
 
@@ -27,7 +27,7 @@ def keep_heads(model: MultiTaskModel, config: ModelConfig) -> list[str]:
 
     Raises:
         InputError: the folder is not the model of a run, no head has a name of its heads, or one has another type or
-            is given texts that are pooled in another way.
+            layers of other sizes, or is given texts that are pooled in another way.
     """
     folder = Path(expand_user_path(str(config.pretrained)))
     if config.pretrained is None or not (folder / ENCODER_CONFIG).is_file():
@@ -39,6 +39,7 @@ def keep_heads(model: MultiTaskModel, config: ModelConfig) -> list[str]:
     weights = load_file(folder / WEIGHTS)
     for task, name in _common(model, saved):
         _check(model, task, name, saved[task][name]["config"], pooling=description["pooling"])
+        _check_sizes(model, task, name, saved[task][name], weights)
     told = [_keep(model, task, name, saved[task][name], weights) for task, name in _common(model, saved)]
     if not told:
         known = ", ".join(f"{task}.{name}" for task, by_name in saved.items() for name in by_name)
@@ -65,27 +66,61 @@ def _check(model: MultiTaskModel, task: str, name: str, before: Mapping[str, Any
         )
     earlier = before.get("pooling") or pooling
     if head.pools_text and model.pooling_of(task, name) != earlier:
+        own = f"tasks.{task}.heads.{name}.pooling"
+        setting = "model.pooling" if head.config.pooling is None else own
         raise InputError(
-            f"model.pooling={model.pooling}: tasks.{task}.heads.{name} learned from texts pooled by {earlier}, so its "
-            f"weights do not fit; choose the encoder that the earlier run had, as in model=minilm, or "
-            f"model.pooling={earlier}"
+            f"{setting}={model.pooling_of(task, name)}: tasks.{task}.heads.{name} learned from texts pooled by "
+            f"{earlier}, so its weights do not fit; choose the encoder that the earlier run had, as in model=minilm, "
+            f"or {setting}={earlier}"
         )
+
+
+def _check_sizes(model: MultiTaskModel, task: str, name: str, saved: Any, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a head whose layers have other sizes now, apart from those that follow from its number of labels."""
+    head, module = model.heads[task][name], model.head_modules[task][name]  # type: ignore[index]
+    num_labels = (len(head.labels), len(saved["labels"]))
+    for key, weight in module.named_parameters():
+        earlier = weights.get(_prefix(task, name) + key)
+        if earlier is None or not _fits(weight, earlier, num_labels):
+            before = "null" if (size := saved["config"].get("hidden_size")) is None else size
+            raise InputError(
+                f"model.keep_heads: tasks.{task}.heads.{name} has layers of other sizes now than in the earlier run "
+                f"(hidden_size there: {before}); set it as it was, or rename the head to begin anew"
+            )
+
+
+def _fits(weight: Tensor, earlier: Tensor, num_labels: tuple[int, int]) -> bool:
+    """Whether both have one shape, or one row per label; `num_labels`: now and earlier."""
+    if weight.shape == earlier.shape:
+        return True
+    return weight.shape[1:] == earlier.shape[1:] and (weight.shape[:1], earlier.shape[:1]) == (
+        num_labels[:1],
+        num_labels[1:],
+    )
+
+
+def _prefix(task: str, name: str) -> str:
+    """What the names of a head's weights in the saved model begin with."""
+    return f"head_modules.{task}.{name}."
 
 
 def _keep(model: MultiTaskModel, task: str, name: str, saved: Any, weights: Mapping[str, Tensor]) -> str:
     """Take over one head's weights, and say so in a line."""
     head = model.heads[task][name]
     module: nn.Module = model.head_modules[task][name]  # type: ignore[index]
-    prefix = f"head_modules.{task}.{name}."
     labels, before = head.labels, LabelSet(tuple(saved["labels"]))
     with torch.no_grad():
         for key, weight in module.state_dict().items():
-            _take_rows(weight, weights[prefix + key], labels, before)
+            earlier = weights.get(_prefix(task, name) + key)
+            if earlier is not None:  # else what a new option tunes, such as a temperature
+                _take_rows(weight, earlier, labels, before)
     new, lost = (
         [label for label in ones.names if label not in others.ids]
         for ones, others in ((labels, before), (before, labels))
     )
-    changes = [f"new labels: {', '.join(new)}"] * bool(new) + [f"labels left out: {', '.join(lost)}"] * bool(lost)
+    changes = [
+        f"{what}: {', '.join(names)}" for what, names in (("new labels", new), ("labels left out", lost)) if names
+    ]
     return f"{task}.{name}: continues from the earlier run" + "".join(f"; {change}" for change in changes)
 
 

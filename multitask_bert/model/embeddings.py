@@ -97,7 +97,7 @@ class UsedRows(nn.Module):
 
 @contextlib.contextmanager
 def training_used_rows(encoder: Encoder, used: Tensor, optimizer: OptimizerConfig) -> Iterator[UsedRows | None]:
-    """Replace the encoder's word embedding by its used rows; on exit, restore it with what was learnt.
+    """Replace the encoder's word embedding by its used rows; on exit, restore it with what was learned.
 
     Yields None, and changes nothing, where all rows have to be trained: most are used, or the optimizer's weight decay
     is part of the gradient (of torch's optimizers, only AdamW's is known not to be).

@@ -27,7 +27,7 @@ from multitask_bert.model import last_layer
 from multitask_bert.model.attention import ATTENTION_NAME, Layout
 from multitask_bert.model.dropout import use_cpu_dropout
 from multitask_bert.model.families import first_position, num_positions, set_dropout
-from multitask_bert.model.shapes import ENCODER_CONFIG, resolve
+from multitask_bert.model.location import ENCODER_CONFIG, resolve
 from multitask_bert.records import Batch
 from multitask_bert.trust import models
 from multitask_bert.utils.files import expand_user_path, sha256_of

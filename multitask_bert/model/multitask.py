@@ -26,7 +26,7 @@ from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.model.encoder import WEIGHTS_FILE, Encoder
 from multitask_bert.model.families import head_dropout
-from multitask_bert.model.shapes import ENCODER_CONFIG
+from multitask_bert.model.location import ENCODER_CONFIG
 from multitask_bert.records import Batch, HeadOutput, TargetBatch
 from multitask_bert.trust import models
 from multitask_bert.utils.files import CHECKSUMS, checksums_of, compare_checksums, partial_of, write_json

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PretrainedConfig
 
 from multitask_bert.config.schema import OptimizerConfig
-from multitask_bert.model.shapes import refuse_missing_layers
 
 BACKBONE, HEADS = "encoder.backbone.", "head_modules."
 LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
@@ -37,16 +35,6 @@ def parts_of(model: nn.Module) -> dict[str, Part]:
     names = [name for name, _ in model.named_parameters()]
     num_layers = 1 + max((_layer_of(name) for name in names), default=-1)
     return {name: _part_of(name, num_layers) for name in names}
-
-
-def check_parts(config: OptimizerConfig, encoder_config: PretrainedConfig) -> None:
-    """Refuse layers that the encoder does not have.
-
-    Raises:
-        InputError: by the field's full name, with what would be right.
-    """
-    num_layers, model_type = int(encoder_config.num_hidden_layers), encoder_config.model_type
-    refuse_missing_layers(config, num_layers=num_layers, model_type=model_type)
 
 
 def freeze(model: nn.Module, config: OptimizerConfig, *, epoch: int | None = None) -> None:
@@ -105,7 +93,7 @@ def weight_decay_of(part: Part, config: OptimizerConfig) -> float:
 
 
 def _num_layers(parts: Iterable[Part]) -> int:
-    return len({part.layer for part in parts if part.name.startswith("layer_")})
+    return len({part.layer for part in parts if part.name == f"layer_{part.layer}"})  # a head may be called layer_x.y
 
 
 def _layer_of(name: str) -> int:

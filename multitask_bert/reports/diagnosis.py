@@ -144,8 +144,11 @@ def cost_of(run_dir: Path, num_models: int, config: ExperimentConfig | None) -> 
 
     `config`: of the run; None: not looked at.
     """
-    is_by_steps = config is not None and config.trainer.max_steps is not None  # whatever the size of train
-    times = num_models if is_by_steps else num_models - 1
+    times = f"{num_models - 1}"
+    if config is not None and config.trainer.max_steps is not None:  # whatever the size of train
+        times = f"{num_models}"
+    elif config is not None and config.trainer.min_steps is not None:  # perhaps
+        times = f"{num_models - 1} to {num_models}"
     what = f"trains {num_models} models, each without 1/{num_models} of train, about {times} times the run's training"
     if num_models == 1:
         what = "trains one model, and predicts train after each epoch, a little more than the run's training"

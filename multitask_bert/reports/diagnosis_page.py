@@ -18,7 +18,7 @@ NUM_KINDS = 30  # rows of confusions
 NUM_SUSPECTS, NUM_POINTS = 100, 20  # labels that the page shows of each head, and of each part of its map
 HOW_ENTITIES = (
     "Entities as f1 counts them. Each is in one pair at most; missed: no predicted entity is left that overlaps; "
-    "invented: no gold one."
+    "spurious: no gold one."
 )
 HOW_SUSPECTS = (
     "Each label judged by a model that was not trained on it; lowest probability of the given label first. A rank, not "
@@ -96,7 +96,7 @@ def _labels(head: HeadErrors) -> TextTable:
         right, total = counts.get(RIGHT, 0), sum(counts.values())
         wrong = [counts.get(kind, 0) for kind in kinds] or [total - right]
         rows.append((label, *(f"{number:,}" for number in (total, right, *wrong))))
-    note = HOW_ENTITIES if {"invented", "missed"} & {*kinds} and "added" not in kinds else ""
+    note = HOW_ENTITIES if {"spurious", "missed"} & {*kinds} and "added" not in kinds else ""
     columns = ("label", "counted", RIGHT, *(kinds or ["wrong"]))
     return TextTable(f"{_name(head)}: errors per label", columns, rows, num_names=1, note=note)
 

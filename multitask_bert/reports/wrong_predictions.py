@@ -17,14 +17,14 @@ from multitask_bert.reports.comparison import shown_answers
 from multitask_bert.saving.predictions import KeptAnswer, KeptExample
 
 RIGHT = "right"
-BORDER, TYPE, BOTH = "border wrong", "type wrong", "border and type wrong"
-MISSED, INVENTED, ADDED = "missed", "invented", "added"
+BOUNDARY, TYPE, BOTH = "wrong boundary", "wrong type", "wrong boundary and type"
+MISSED, SPURIOUS, ADDED = "missed", "spurious", "added"
 TOO_LOW, TOO_HIGH, NO_NUMBER = "too low", "too high", "not a number"
 NOT_READ = "(not read)"  # a word that was truncated away
 NOT_ANSWERED, NOT_TO_ANSWER = "no answer where there is one", "an answer where there is none"
 PARTLY, OTHER = "shares words with the right answer", "shares no word with the right answer"
 FIXED_KINDS = (
-    BORDER, TYPE, BOTH, MISSED, INVENTED, ADDED, TOO_LOW, TOO_HIGH, NO_NUMBER, NOT_ANSWERED, NOT_TO_ANSWER, PARTLY,
+    BOUNDARY, TYPE, BOTH, MISSED, SPURIOUS, ADDED, TOO_LOW, TOO_HIGH, NO_NUMBER, NOT_ANSWERED, NOT_TO_ANSWER, PARTLY,
     OTHER,
 )  # fmt: skip
 ALL = "all"  # the row of a head that has no labels to count by
@@ -82,26 +82,26 @@ def find_errors(set_name: str, task: str, name: str, head: Head, examples: Itera
 def pair_entities(gold: Sequence[Entity], found: Sequence[Entity]) -> list[tuple[str, Entity | None, Entity | None]]:
     """(kind, gold entity, found entity): each entity once, in pairs where they overlap.
 
-    Equal ones are paired first, then those of equal borders, then those of equal type, then others, each time those
-    that share the most words. What is left was missed or invented.
+    Equal ones are paired first, then those of equal boundaries, then those of equal type, then others, each time those
+    that share the most words. What is left was missed, or is spurious.
     """
     left_gold, left_found = dict.fromkeys(gold), dict.fromkeys(found)
     pairs: list[tuple[str, Entity | None, Entity | None]] = []
     overlapping = [(g, f) for g in left_gold for f in left_found if _num_shared(g, f) > 0]
-    for kind in (RIGHT, TYPE, BORDER, BOTH):
+    for kind in (RIGHT, TYPE, BOUNDARY, BOTH):
         alike = [(g, f) for g, f in overlapping if _kind_of_pair(g, f) == kind]
         for g, f in sorted(alike, key=lambda pair: -_num_shared(*pair)):
             if g in left_gold and f in left_found:
                 pairs.append((kind, g, f))
                 del left_gold[g], left_found[f]
     pairs += [(MISSED, g, None) for g in left_gold]
-    return pairs + [(INVENTED, None, f) for f in left_found]
+    return pairs + [(SPURIOUS, None, f) for f in left_found]
 
 
 def _kind_of_pair(gold: Entity, found: Entity) -> str:
     if gold[1:] == found[1:]:
         return RIGHT if gold == found else TYPE
-    return BORDER if gold[0] == found[0] else BOTH
+    return BOUNDARY if gold[0] == found[0] else BOTH
 
 
 def _num_shared(one: Entity, other: Entity) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from multitask_bert.errors import InputError
 from multitask_bert.model.multitask import MultiTaskModel
+from multitask_bert.saving.store import CHECKPOINTS
 from multitask_bert.train_state import TrainState
 from multitask_bert.utils.files import CHECKSUMS, compare_checksums, partial_of, read_json, write_json
 from multitask_bert.utils.ranks import this_run
@@ -32,7 +33,7 @@ class BestModel:
     """
 
     def __init__(self, folder: Path | None, *, metric: str, is_higher_better: bool, name: str = "best") -> None:
-        self.folder = None if folder is None else folder / "checkpoints" / name
+        self.folder = None if folder is None else folder / CHECKPOINTS / name
         self.metric, self.is_higher_better = metric, is_higher_better
         self._in_memory: dict[str, Any] | None = None
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
-LAST, FAILED = "last", "failed"  # below checkpoints/: to resume from; the state before a step that ended the run
+CHECKPOINTS = "checkpoints"  # in a run's folder
+LAST, FAILED = "last", "failed"  # below it: to resume from; the state before a step that ended the run
 FORMAT_VERSION = 1
 
 
@@ -49,7 +50,7 @@ class CheckpointStore:
     """Writes and reads the checkpoints of the run in `folder`; keeps the newest `num_kept` (at least 1)."""
 
     def __init__(self, folder: Path, *, num_kept: int = 2, name: str = LAST) -> None:
-        self.folder, self.num_kept = folder / "checkpoints" / name, num_kept
+        self.folder, self.num_kept = folder / CHECKPOINTS / name, num_kept
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, replacing one of the same step; remove the oldest.

@@ -109,7 +109,8 @@ class Controller:
                 write_summary(self.study, sweeper, folder)
                 self.progress.show()
                 self._track()
-            if not best_values(self.study) and trials.count(self.study).failed:
+            counts = trials.count(self.study)  # those still running are of other controllers
+            if not best_values(self.study) and counts.failed and not counts.running:
                 raise InputError(self._all_failed())
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):  # SystemExit: a job was asked to stop
@@ -141,7 +142,7 @@ class Controller:
             self.progress.say(self.spec.config_values_problem)
         elif self.spec.config_values is not None and not counts.finished:
             values = "  ".join(as_overrides(self.spec.config_values))
-            self.progress.say(f"trial 0 has the config's values: {values}")
+            self.progress.say(f"the first trial has the config's values: {values}")
 
     def _next_batch(self) -> list[tuple[int, list[str]]]:
         """Numbers and overrides of the trials to launch next; empty if the study is complete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +17,7 @@ from multitask_bert.utils.clock import rough_duration
 from multitask_bert.utils.cost import Speed, Work
 
 # Keys that do not change the number of steps or tokens.
-WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "averaging", "model.dropout", "model.head_init")
+WITHOUT_EFFECT = ("optimizer", "scheduler", "balancing", "model.dropout", "model.head_init")
 NUM_SAMPLED = 8  # random configs of the space; their mean stands for the work of a usual trial
 USUAL_SHARE = 0.5  # of the work of whole trials that a sweep with pruning does (docs/experiments.md, "Pruning")
 
@@ -35,13 +36,18 @@ class CostEstimate:
     num_trainings: int  # a trial has one per seed
     least_steps: int  # of a training
     most_steps: int
-    seconds_at_most: float
+    most_seconds: float  # of a training
     mean_steps: float  # of a training
     mean_seconds: float  # of a training
     num_jobs: int
     is_pruned: bool
     is_study: bool  # the trials are the arms of a study, whose steps are all known
     note: str  # where the speed was measured
+
+    @property
+    def num_in_a_row(self) -> int:
+        """How many trainings follow each other: after trials side by side, the next begin when all have ended."""
+        return math.ceil(self.num_trials / self.num_jobs) * (self.num_trainings // self.num_trials)
 
     def __str__(self) -> str:
         """For example `16 trials of 738 to 1,968 steps each: at most 31,488 steps, about 1.3 h; …`."""
@@ -50,7 +56,7 @@ class CostEstimate:
                 f"{self.num_trials} arms over {self.num_trainings // self.num_trials} seeds: {self.num_trainings} runs"
             )
             in_all = f"{self.num_trainings * self.mean_steps:,.0f} steps"
-            seconds = self.num_trainings * self.mean_seconds / self.num_jobs
+            seconds = self.num_in_a_row * self.mean_seconds
             return f"{runs}, {in_all}, about {rough_duration(seconds)} ({self.note})"
         steps = f"{self.most_steps:,}"
         if self.least_steps < self.most_steps:
@@ -58,12 +64,13 @@ class CostEstimate:
         trials = f"{self.num_trials} {'trial' if self.num_trials == 1 else 'trials'}"
         per_trial = self.num_trainings // self.num_trials
         trials += f" of {per_trial} trainings" if per_trial > 1 else ""
-        most = f"at most {self.num_trainings * self.most_steps:,} steps, about {rough_duration(self.seconds_at_most)}"
+        seconds = self.num_in_a_row * self.most_seconds
+        most = f"at most {self.num_trainings * self.most_steps:,} steps, about {rough_duration(seconds)}"
         share = USUAL_SHARE if self.is_pruned else 1.0
         usual = ""
         if self.is_pruned or self.least_steps < self.most_steps:
             num_steps = float(f"{share * self.num_trainings * self.mean_steps:.2g}")
-            seconds = share * self.num_trainings * self.mean_seconds / self.num_jobs
+            seconds = share * self.num_in_a_row * self.mean_seconds
             how = "with pruning usually" if self.is_pruned else "usually"
             usual = f"; {how} {num_steps:,.0f} steps, {rough_duration(seconds)}"
         return f"{trials} of {steps} steps each: {most}{usual} ({self.note})"
@@ -99,7 +106,7 @@ def estimate_cost(
         num_trainings=num_trainings,
         least_steps=min(work.num_steps for work in works),
         most_steps=max(work.num_steps for work in works),
-        seconds_at_most=num_trainings * max(map(speed.seconds, works)) / spec.num_jobs,
+        most_seconds=max(map(speed.seconds, works)),
         mean_steps=sum(work.num_steps for work in sampled) / len(sampled),
         mean_seconds=sum(map(speed.seconds, sampled)) / len(sampled),
         num_jobs=spec.num_jobs,

@@ -16,7 +16,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,10 +36,10 @@ from multitask_bert.sweeps.processes import this_process
 from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, PRECISION, load_study, lock
 from multitask_bert.sweeps.trials import SECONDS
 from multitask_bert.training.preparation import resolve_precision
-from multitask_bert.training.steps import step_at
 from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.files import finite, write_json
 from multitask_bert.utils.ranks import PeerLostError, this_run
+from multitask_bert.utils.schedules import permille_of
 from multitask_bert.utils.sharing import sharing
 from multitask_bert.utils.terminal import make_console
 
@@ -149,19 +149,6 @@ def _precision_of_study(config: ExperimentConfig, study: Study, folder: Path) ->
     return str(study.user_attrs[PRECISION])
 
 
-def permille_of(step: int, num_steps: int, shares: Sequence[float]) -> int:
-    """The share of its steps that a trial has done, in permille: the one of `shares`, at which all trials evaluate.
-
-    In a trial of few steps, of several shares that end at the same step, the nearest.
-    Trials of different lengths are compared at equal shares: at equal steps, the rate of a longer one has yet to decay.
-    """
-
-    def distances(share: float) -> tuple[int, float]:
-        return abs(step_at(share, num_steps) - step), abs(share * num_steps - step)
-
-    return round(1000 * min([*shares, 1.0], key=distances))
-
-
 def _free_device() -> None:
     """Free the memory of the GPU that a failed trial still holds."""
     if torch.cuda.is_available():
@@ -173,13 +160,17 @@ def _train(config: ExperimentConfig, folder: Path, train: Train, trial: Trial | 
     """Train with each seed, or until the trial is pruned; `trial`: None in another process than rank 0."""
     metrics, outcome = sweeper.metrics, Outcome()
     is_first = trial is not None
+    last_reported = 0
 
     def report(step: int, num_steps: int, scores: Mapping[str, float]) -> bool:
+        nonlocal last_reported
         _refuse_nan(step, scores, metrics)
-        if len(metrics) > 1:
-            return False
         shares = config.trainer.eval_shares
-        return _is_pruned(trial, scores[metrics[0]], permille_of(step, num_steps, shares) if shares else step)
+        place = permille_of(step, num_steps, shares) if shares else step
+        if len(metrics) > 1 or place <= last_reported:  # an attempt after a restart is not judged by the first one
+            return False
+        last_reported = place
+        return _is_pruned(trial, scores[metrics[0]], place)
 
     if sweeper.seeds == 1:
         train(config, folder, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import optuna
@@ -56,4 +57,5 @@ class Progress:
         """Estimated from the trials that ended; None before the first and after the last trial."""
         seconds = [seconds_of(t) for t in counted(self.study) if t.state.is_finished() and t.duration]
         left = self.n_trials - count(self.study).finished
-        return left * sum(seconds) / len(seconds) / self.num_jobs if seconds and left > 0 else None
+        rounds = math.ceil(left / self.num_jobs)  # the next trials begin when all that run side by side have ended
+        return rounds * sum(seconds) / len(seconds) if seconds and left > 0 else None

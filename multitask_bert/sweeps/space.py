@@ -57,7 +57,7 @@ class Dimension:
     def holds(self, value: Any) -> bool:
         """Whether a trial could have this value."""
         if self.type == "categorical":
-            return value in self.choices
+            return plain_choice(value) in self.choices
         if not isinstance(value, int | float) or self.low is None or self.high is None:
             return False
         offset = 0.0 if self.step is None else (value - self.low) / self.step
@@ -176,7 +176,7 @@ def _read_sweep(key: str, override: Override, config: DictConfig) -> Dimension:
 def _categorical(where: str, key: str, choices: Any) -> Dimension:
     if not isinstance(choices, list) or not choices:
         raise InputError(f"{where}: must be a list of at least one choice")
-    plain = tuple(_plain(choice) for choice in choices)
+    plain = tuple(plain_choice(choice) for choice in choices)
     for choice, text in zip(choices, map(_as_text, plain), strict=True):
         if repr(read_value(text)) != repr(without_quotes(choice)):
             raise InputError(
@@ -213,7 +213,7 @@ def _type(where: str, key: str, value: Mapping[str, Any], config: DictConfig) ->
     return named or ("float" if is_float else "int")
 
 
-def _plain(value: Any) -> Scalar:
+def plain_choice(value: Any) -> Scalar:
     """The choice as a scalar, for Optuna; a list, a dict, or a string that looks like one, as text of an override."""
     value = without_quotes(value)
     if value is None or isinstance(value, int | float | bool):

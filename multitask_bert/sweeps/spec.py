@@ -22,15 +22,21 @@ from multitask_bert.heads import metric_for_best, reported_keys
 from multitask_bert.sweeps import conf_files
 from multitask_bert.sweeps.arms import Arms, plan_arms
 from multitask_bert.sweeps.samplers_and_pruners import check_sampler_and_pruner, grid_size
-from multitask_bert.sweeps.space import FIELD, Dimension, as_overrides, probe_overrides, read_request
+from multitask_bert.sweeps.space import (
+    FIELD,
+    Dimension,
+    as_overrides,
+    plain_choice,
+    probe_overrides,
+    read_request,
+)
 from multitask_bert.sweeps.study import ARMS, quiet_optuna
 from multitask_bert.sweeps.trials import Define, distribution_of, load_function, overrides_of
-from multitask_bert.utils.cost import Work
+from multitask_bert.utils.cost import EVALUATION_SPEEDUP, Work
 from multitask_bert.utils.ranks import num_processes_of_job
 
 # Shares of their steps at which trials evaluate if they may be pruned: the first list that is cheap enough.
 REPORT_SHARES = ((0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), (0.2, 0.3, 0.5, 0.75, 1.0))
-EVALUATION_COST = 1 / 3  # of a token in evaluation, relative to one in training: there is no backward pass
 MOST_FOR_EVALUATIONS = 0.25  # of the cost of a trial's training; see docs/experiments.md, "Pruning"
 NUM_PROBES = 3  # random configs that are checked before the first trial if a function defines the space
 DIR_LINE = "hydra: {sweep: {dir: outputs/sweeps/${hydra.sweeper.study}}}"
@@ -55,7 +61,7 @@ class SweepSpec:
     num_jobs: int  # trials in parallel
     num_processes: int  # of each trial
     threads_per_job: int | None  # of each of its processes; None: no limit
-    config: ExperimentConfig  # of the first probe
+    config: ExperimentConfig  # of the first probe, without `fixed`
     probes: tuple[tuple[str, ...], ...]  # overrides of configs that trials could have
     compose: Callable[[Sequence[str]], ExperimentConfig]  # gives the config of a trial with these overrides
     config_values: Mapping[str, Any] | None  # parameters of the first trial, if `try_own` wants the config's values
@@ -262,7 +268,8 @@ def _report_points(
     except InputError as error:  # the trials will report it, too
         log.warning("trainer.eval_shares was not chosen: %s", error)
         return []
-    cost = EVALUATION_COST * work.num_dev_tokens / work.num_tokens
+    num_passes = 1 if config.averaging.kind == "none" else 2  # over dev in an evaluation
+    cost = num_passes * work.num_dev_tokens / EVALUATION_SPEEDUP / work.num_tokens
     shares = next((shares for shares in REPORT_SHARES if len(shares) * cost <= MOST_FOR_EVALUATIONS), ())
     return [f"trainer.eval_shares=[{','.join(map(str, shares))}]"] if shares else []
 
@@ -279,12 +286,13 @@ def _config_values(
     for dimension in dimensions:
         key = dimension.key
         value = config.hydra.runtime.choices[key] if key in groups else OmegaConf.select(config, key)
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         if not dimension.holds(value):
             return (
                 None,
                 f"the config's {key}={value} is outside of the space, so it is not tried first",
             )
-        values[key] = value
+        values[key] = plain_choice(value)
     return values, None
 
 
@@ -292,6 +300,11 @@ def _num_jobs(sweeper: SweepConfig, config: DictConfig) -> int:
     """`n_jobs` if given, else as many as the launcher runs in parallel."""
     launcher = config.hydra.launcher
     if launcher._target_.endswith(".BasicLauncher"):  # one after the other, so each proposal knows all results
+        if (sweeper.n_jobs or 1) > 1:
+            log.warning(
+                "hydra.sweeper.n_jobs=%d has no effect without a launcher that runs trials side by side, such as "
+                "hydra/launcher=workers", sweeper.n_jobs
+            )  # fmt: skip
         return 1
     found = sweeper.n_jobs or launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
     return found if found > 0 else _num_cores()

@@ -88,7 +88,7 @@ def open_study(storage: BaseStorage, sweeper: SweepConfig, made_for: Mapping[str
     if not study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise InputError(f"hydra.sweeper.study={sweeper.study}: this study was not made by a sweep; {_another()}")
-        if any(folder.glob(TRIAL_FOLDER.format(number=0)[:-4] + "*")):
+        if any(folder.glob("trial_*")):
             raise InputError(f"{folder}: has trials of a study that is no longer in the storage; {_another()}")
         for name, value in made_for.items():
             study.set_user_attr(name, value)

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from multitask_bert.config.sweep_config import SweepConfig
+from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, SweepConfig
 from multitask_bert.errors import InputError
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.samplers_and_pruners import make_sampler
@@ -131,16 +131,16 @@ def load_function(dotted: str) -> Define:
     return define
 
 
-def retry_the_dead(study: optuna.Study, *, take_over: bool, ours: Sequence[int] = ()) -> list[int]:
+def retry_the_dead(study: optuna.Study, *, take_over: bool) -> list[int]:
     """Enqueue the values of running trials whose process is dead again, fail those trials, and return their numbers.
 
-    `ours`: trials of this process, which are left alone. The sweep's lock must be held.
+    The sweep's lock must be held.
     """
     stale = _without_heartbeat(study)
     dead = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if trial.number not in ours and (trial._trial_id in stale or _is_dead(trial, take_over=take_over))
+        if trial._trial_id in stale or _is_dead(trial, take_over=take_over)
     ]
     for trial in dead:
         retry(study, trial)
@@ -154,7 +154,8 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     is_queued = any(other.user_attrs.get(RETRY_OF) == trial.number for other in trials)
     if tries < MAX_TRIES and not is_queued:
         queued = trial.system_attrs.get("fixed_params", {})  # a trial that died early has no other values
-        study.enqueue_trial({**queued, **trial.params}, user_attrs={RETRY_OF: trial.number})
+        kept = {name: value for name, value in trial.user_attrs.items() if name == HAS_CONFIG_VALUES}
+        study.enqueue_trial({**queued, **trial.params}, user_attrs={**kept, RETRY_OF: trial.number})
     fail(study, trial, f"its process died ({tries} of {MAX_TRIES} tries)")
 
 

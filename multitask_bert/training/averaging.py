@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from multitask_bert.config.schema import AveragingConfig
+from multitask_bert.model.parts import HEADS
 
 FEWEST = 2  # sets of weights; the average of fewer is the plain weights
 
@@ -24,8 +25,8 @@ class WeightAverage:
     def __init__(self, model: nn.Module, config: AveragingConfig, *, num_steps: int) -> None:
         self._model, self._kind = model, config.kind
         self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        make_average: Any = get_ema_multi_avg_fn if config.kind == "ema" else get_swa_multi_avg_fn
-        self._average = make_average(config.decay) if config.kind == "ema" else make_average()
+        is_ema = config.kind == "ema"
+        self._average: Any = get_ema_multi_avg_fn(config.decay) if is_ema else get_swa_multi_avg_fn()  # type: ignore[no-untyped-call]
         self._first_step = config.start * num_steps
         self._sums: dict[str, Tensor] = {}
         self._num_averaged = self._last_step = 0
@@ -48,7 +49,7 @@ class WeightAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average into the model; on exit, restore the plain weights, and what heads have tuned with them."""
-        tuned = {name: buffer.clone() for name, buffer in self._model.named_buffers() if name.startswith("head")}
+        tuned = {name: buffer.clone() for name, buffer in self._model.named_buffers() if name.startswith(HEADS)}
         plain = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._copy(self._sums)
         try:
@@ -71,7 +72,9 @@ class WeightAverage:
     def load(self, state: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
         """Continue from what `state_dict` and `tensors` gave."""
         self._num_averaged, self._last_step = state["num_averaged"], state["last_step"]
-        self._sums = {name: tensors[name].to(weight.device) for name, weight in self._weights.items() if tensors}
+        self._sums = (
+            {name: tensors[name].to(weight.device) for name, weight in self._weights.items()} if tensors else {}
+        )
 
     @torch.no_grad()
     def _add(self, step: int) -> None:

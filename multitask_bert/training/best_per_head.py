@@ -65,7 +65,7 @@ class BestPerHead:
             task, _, head = name.partition(".")
             if task in datasets:
                 self._best_model(name).restore(model)
-                result = evaluator.evaluate_all({task: datasets[task]}, test=True)[task]
+                result = evaluator.evaluate_all({task: datasets[task]}, intervals=True)[task]
                 scores, interval = result.scores.get(head, {}), result.intervals.get(head)
                 found[name] = {"step": own["step"], "scores": scores, "interval": interval}
         return found

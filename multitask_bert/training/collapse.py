@@ -7,25 +7,13 @@ longer warmup or more steps help (Mosbach et al. 2021, "On the Stability of Fine
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from multitask_bert.config.schema import ExperimentConfig
-from multitask_bert.errors import InputError
 from multitask_bert.heads import Head
 from multitask_bert.records import Prediction
-from multitask_bert.utils.files import read_json, write_json
 
 FEWEST_EXAMPLES = 10  # with a label; with fewer, one answer for all may be right
-LEAST_WARMUP, MOST_WARMUP = 0.3, 0.8  # shares of the steps, in a restarted run; between them, twice the first one's
-RESTART, FIRST_ATTEMPT = "restart.json", "first_attempt"
-ATTEMPT_FILES = ("metrics.jsonl", "checkpoints", "tensorboard", "mlflow.json", "reproduce.yaml", "provenance.json")
 WAY_OUT = "a longer scheduler.warmup_ratio, a lower optimizer.lr, more epochs or another seed may help"
-
-
-class CollapsedError(InputError):
-    """Half of a run is done, and a head has learned nothing so far; raised where `trainer.restart_collapsed` is set."""
 
 
 def collapse_of(
@@ -61,55 +49,6 @@ def collapse_of(
     return (
         f"knows no more than the label frequencies (loss {loss:.3f}, theirs {frequency_loss:.3f}; {metric} not above "
         f"{of_one_answer:.3f}, that of always answering {_shown(frequent)})"
-    )
-
-
-@dataclass(frozen=True)
-class Restart:
-    """How and why a run was restarted; `restart.json` in its folder."""
-
-    warmup_ratio: float  # of the second attempt
-    reason: str
-
-
-def prepare_restart(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
-    """Move the files of the attempt to `first_attempt/`, and write down how the next one differs."""
-    before = config.scheduler.warmup_ratio
-    restart = Restart(max(LEAST_WARMUP, min(2 * before, MOST_WARMUP), before), reason)
-    first = folder / FIRST_ATTEMPT
-    first.mkdir(exist_ok=True)
-    for name in ATTEMPT_FILES:
-        if (folder / name).exists():
-            (folder / name).rename(first / name)
-    write_json(folder / RESTART, asdict(restart))
-    return restart
-
-
-def read_restart(folder: Path) -> Restart | None:
-    """The restart of the run in `folder`; None if it was not restarted.
-
-    Raises:
-        InputError: `restart.json` is damaged.
-    """
-    path = folder / RESTART
-    if not path.is_file():
-        return None
-    try:
-        restart = Restart(**read_json(path))
-        is_share = 0 <= restart.warmup_ratio <= 1
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({error}); start a new run in another folder") from error
-    if not is_share:
-        raise InputError(f"{path}: warmup_ratio={restart.warmup_ratio} must be a share of the steps, between 0 and 1")
-    return restart
-
-
-def restarted(config: ExperimentConfig, restart: Restart) -> ExperimentConfig:
-    """The config of the second attempt, which is not restarted again."""
-    return replace(
-        config,
-        scheduler=replace(config.scheduler, warmup_ratio=restart.warmup_ratio),
-        trainer=replace(config.trainer, restart_collapsed=False),
     )
 
 

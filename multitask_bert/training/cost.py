@@ -21,16 +21,15 @@ from multitask_bert.data.splits import InMemorySplit, as_split
 from multitask_bert.data.streaming import TrainingStream
 from multitask_bert.records import EncodedExample
 from multitask_bert.training.preparation import prepare
-from multitask_bert.training.steps import steps_at
 from multitask_bert.training.trainer import Trainer
-from multitask_bert.utils.cost import Speed, Work
+from multitask_bert.utils.cost import EVALUATION_SPEEDUP, Speed, Work
+from multitask_bert.utils.schedules import steps_at
 from multitask_bert.utils.sharing import sharing
 
 MEASURED_SECONDS = 4.0  # spent on training steps; more if two steps take longer
 FEWEST_STEPS, MOST_STEPS = 2, 16
 EVALUATED_SECONDS = 2.0  # spent on evaluating
 MOST_EVALUATED = 256  # examples per task
-SPEEDUP = 3  # of evaluating over training, per token, as a first guess: it has no backward pass
 
 
 def count_work(config: ExperimentConfig) -> Work:
@@ -61,7 +60,10 @@ def count_work(config: ExperimentConfig) -> Work:
         evaluated = {*range(trainer.eval_every, num_steps, trainer.eval_every), num_steps}
     else:
         evaluated = set(ends)
-    return Work(num_steps, num_tokens, len(evaluated), _num_tokens(data.dev), _num_tokens(data.test))
+    num_dev_passes = len(evaluated)
+    if config.averaging.kind != "none":
+        num_dev_passes += sum(step > config.averaging.start * num_steps for step in evaluated)
+    return Work(num_steps, num_tokens, num_dev_passes, _num_tokens(data.dev), _num_tokens(data.test))
 
 
 def measure_speed(config: ExperimentConfig, *, num_threads: int | None = None) -> Speed:
@@ -107,7 +109,9 @@ def _trained(config: ExperimentConfig, num_steps: int) -> Trainer:
 
 def _some(trainer: Trainer) -> dict[str, Dataset[EncodedExample]]:
     """So many examples of each dev set that evaluating takes about EVALUATED_SECONDS."""
-    num_tokens = EVALUATED_SECONDS * SPEEDUP * trainer.state.tokens_per_second / max(1, len(trainer.eval_datasets))
+    num_tokens = (
+        EVALUATED_SECONDS * EVALUATION_SPEEDUP * trainer.state.tokens_per_second / max(1, len(trainer.eval_datasets))
+    )
     some: dict[str, Dataset[EncodedExample]] = {}
     for task, dataset in trainer.eval_datasets.items():
         lengths = as_split(dataset).lengths()

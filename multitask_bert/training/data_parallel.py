@@ -70,7 +70,7 @@ def _buckets(weights: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
         yield bucket
 
 
-def check_start(ranks: Ranks, model: MultiTaskModel, stream: TrainingStream) -> None:
+def check_processes_agree(ranks: Ranks, model: MultiTaskModel, stream: TrainingStream) -> None:
     """Check that all processes begin with the same weights and examples, and that there is work for each.
 
     Raises:

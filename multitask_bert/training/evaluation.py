@@ -44,30 +44,35 @@ class Evaluator:
         )
 
     def evaluate_all(
-        self, datasets: Mapping[str, Dataset[EncodedExample]], *, test: bool, trained: Collection[str] | None = None
+        self,
+        datasets: Mapping[str, Dataset[EncodedExample]],
+        *,
+        tune: bool = False,
+        intervals: bool = False,
+        trained: Collection[str] | None = None,
     ) -> dict[str, TaskResult]:
-        """The results on the test sets, or on the dev sets, by task; those of a named test set as `task.name`. The
-        scores of shared heads over all their tasks follow, as `task.pooled`, by the task that has the weights.
+        """The results by task; those of a named test set as `task.name`. The scores of shared heads over all their
+        tasks follow, as `task.pooled`, by the task that has the weights.
 
-        `trained`: the tasks that have training data; None: all. On the dev sets of these, heads are tuned, a shared one
-        once, and then the others are evaluated.
+        `tune`, `intervals`: as in `evaluate_task`. `trained`: the tasks that have training data; None: all. Heads are
+        tuned on the dev sets of these, a shared one once, and then the others are evaluated.
 
         Raises:
             InputError: one example alone does not fit into the device's memory.
         """
         is_trained = {name: trained is None or task_of(name) in trained for name in datasets}
-        found = {name: self._predict(name, datasets[name], tune=not test) for name in datasets if is_trained[name]}
-        if not test:
+        found = {name: self._predict(name, datasets[name], tune=tune) for name in datasets if is_trained[name]}
+        if tune:
             tune_heads(self.model, found)
         found |= {name: self._predict(name, datasets[name]) for name in datasets if not is_trained[name]}
         results = {
             name: score_task(
-                self.model, found[name], tune=not test and is_trained[name], intervals=test,
+                self.model, found[name], tune=tune and is_trained[name], intervals=intervals,
                 joint_accuracy=self.tasks[task_of(name)].joint_accuracy,
             )
             for name in datasets
         }  # fmt: skip
-        return results | score_pooled(self.model, found, intervals=test)
+        return results | score_pooled(self.model, found, intervals=intervals)
 
     def _predict(self, name: str, dataset: Dataset[EncodedExample], *, tune: bool = False) -> Predicted:
         """What a task's heads predict for a split; in smaller batches where memory is short."""
@@ -100,14 +105,13 @@ def evaluate_task(
     tune: bool = False,
     joint_accuracy: bool = False,
     intervals: bool = False,
-    before_batch: Callable[[], None] = lambda: None,
 ) -> TaskResult:
     """Predict and score one data set; the model is in eval mode meanwhile.
 
     `tune`: let heads choose what the config leaves open, such as thresholds, and look for heads that have learned
     nothing; for dev only, never for test. `intervals`: also the 95% bootstrap interval of each head's headline score.
     """
-    options = PassOptions(batch_size, max_tokens, pad_id, device, before_batch)
+    options = PassOptions(batch_size, max_tokens, pad_id, device, before_batch=lambda: None)
     found = predict_task(model, task, dataset, options, tune=tune)
     if tune:
         tune_heads(model, {task: found})

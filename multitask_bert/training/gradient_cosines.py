@@ -39,9 +39,12 @@ class GradientCosines(TaskLosses):
 
     def _gradient(self, task: str, step: int) -> list[Tensor | None]:
         """The gradient of one task's loss, by parameter of the encoder; None for a parameter that it does not reach."""
+        weights = shared_weights(self.model)
+        if not weights:  # all frozen in this epoch
+            return []
         with evaluating(self.model):
             loss = LOSS_SCALE * self.loss(self.batch(task, step))
-            return list(torch.autograd.grad(loss, shared_weights(self.model), allow_unused=True))
+            return list(torch.autograd.grad(loss, weights, allow_unused=True))
 
 
 def _dot(a: list[Tensor | None], b: list[Tensor | None]) -> float:

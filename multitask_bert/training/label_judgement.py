@@ -24,8 +24,8 @@ from multitask_bert.heads import Head
 from multitask_bert.model.multitask import evaluating, logits_by_example
 from multitask_bert.records import EncodedExample, Example
 from multitask_bert.saving.run_folder import config_to_evaluate
-from multitask_bert.training.collapse import read_restart, restarted
 from multitask_bert.training.output import RunOutput
+from multitask_bert.training.restart import read_restart, restarted
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.trust.classes import named_class
 

@@ -28,14 +28,16 @@ from multitask_bert.tracking.loggers import METRICS_FILE, RunStart
 from multitask_bert.training.affinities import Affinities
 from multitask_bert.training.averaging import WeightAverage
 from multitask_bert.training.checkpoint import capture, restore, rng_tensors, share_checkpoint
-from multitask_bert.training.collapse import WAY_OUT, CollapsedError
-from multitask_bert.training.data_parallel import check_start
+from multitask_bert.training.collapse import WAY_OUT
+from multitask_bert.training.data_parallel import check_processes_agree
 from multitask_bert.training.metric_keys import gather_metrics
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.recovery import Recovery
-from multitask_bert.training.start_checks import check_length, warn_of_small_dev
-from multitask_bert.training.steps import StepLosses, steps_at
+from multitask_bert.training.restart import CollapsedError
+from multitask_bert.training.start_checks import check_run_length, warn_of_small_dev
+from multitask_bert.training.steps import StepLosses
 from multitask_bert.utils.clock import seconds_since
+from multitask_bert.utils.schedules import steps_at
 
 if TYPE_CHECKING:
     from multitask_bert.training.trainer import Trainer
@@ -55,14 +57,14 @@ def training_loop(trainer: Trainer) -> Iterator[TrainingLoop]:
     config, state, model = trainer.config, trainer.state, trainer.model
     stream = make_stream(trainer)
     state.num_steps = stream.count_steps(config.trainer.max_steps)
-    check_length(config, stream, state.num_steps)
+    check_run_length(config, stream, state.num_steps)
     warn_of_small_dev(config, trainer.eval_datasets)
     checkpoint = None
     if config.resume and trainer.checkpoints is not None:
         checkpoint = checkpoint_to_resume(trainer.checkpoints, config, trainer.best)
     checkpoint = share_checkpoint(trainer.ranks, checkpoint)
     _tell_start(trainer, checkpoint)
-    check_start(trainer.ranks, model, stream)
+    check_processes_agree(trainer.ranks, model, stream)
     model.train()
     freeze(model, config.optimizer)
     with training_used_rows(model.encoder, stream.used_ids(), config.optimizer) as rows:
@@ -237,7 +239,7 @@ class TrainingLoop:
     def _evaluate_average(self) -> tuple[dict[str, float], dict[str, TaskResult]]:
         """Metrics and results of the averaged weights, which are in the model; in the logs, `average_eval_…`."""
         trainer = self.trainer
-        results = trainer.evaluator.evaluate_all(trainer.eval_datasets, test=False, trained=trainer.train_datasets)
+        results = trainer.evaluator.evaluate_all(trainer.eval_datasets, tune=True, trained=trainer.train_datasets)
         trainer.best_per_head.offer(results, trainer.model, trainer.tokenizer)
         metrics = gather_metrics(results, trainer.weights)
         trainer.reporter.log({f"average_{key}": value for key, value in metrics.items()}, step=self.state.step)

@@ -66,14 +66,15 @@ class Updater:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def clip(self) -> bool:
-        """Clip the gradient; False if it is infinite or not a number. Waits for the device.
+        """Clip the gradient to `max_grad_norm` (None: leave it); False if it is infinite or not a number.
+
+        Waits for the device.
 
         Always True with a scaler, which checks for itself and skips the update.
         """
-        if self.max_grad_norm is None:
-            return True
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
+        limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(self.weights, limit)
         return self.scaler.is_enabled() or math.isfinite(AsyncScalar(norm).get())
 
     def is_stuck(self) -> bool:
@@ -86,6 +87,7 @@ class Updater:
         Raises:
             InputError: the optimizer's state does not fit into the device's memory.
         """
+        scale = self.scaler.get_scale()
         try:
             self.scaler.step(self.optimizer)
         except RuntimeError as error:
@@ -96,7 +98,8 @@ class Updater:
                 f"not fit beside the model; choose a smaller model, or optimizer=sgd"
             ) from error
         self.scaler.update()
-        self._decay_other_rows()
+        if self.scaler.get_scale() >= scale:  # otherwise the scaler has skipped the update
+            self._decay_other_rows()
         self.clear_gradients()
         self._advance()
 
@@ -159,6 +162,8 @@ def check_optimizer(config: OptimizerConfig) -> None:
 
 
 def _instantiate(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    for name in {"lr", "weight_decay"} & config.options.keys():
+        raise InputError(f"optimizer.options.{name}: each part of the model has its own; set optimizer.{name}")
     make = named_class("optimizer._target_", config._target_, torch.optim.Optimizer)
     try:
         optimizer: torch.optim.Optimizer = make(groups, lr=config.lr, **config.options)

@@ -23,8 +23,8 @@ from multitask_bert.heads import Head, make_head, truncating_tasks, window_strid
 from multitask_bert.model.acceleration import accelerate, be_deterministic, precision_here
 from multitask_bert.model.devices import pick_device
 from multitask_bert.model.encoder import Encoder, check_length, load_encoder, load_encoder_config, load_tokenizer
+from multitask_bert.model.location import check_layers
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.model.parts import check_parts
 from multitask_bert.saving.run_folder import with_precision
 from multitask_bert.utils.sharing import shared
 
@@ -55,7 +55,8 @@ def prepare(config: ExperimentConfig) -> Preparation:
     """
     encoder_config = load_encoder_config(config.model)
     check_length(config.batching.max_length, encoder_config)
-    check_parts(config.optimizer, encoder_config)
+    num_layers, model_type = int(encoder_config.num_hidden_layers), encoder_config.model_type
+    check_layers(config.optimizer, num_layers=num_layers, model_type=model_type)
     model = config.model
     of_tokenizer = json.dumps([model.tokenizer or model.pretrained, model.revision])
     tokenizer = shared("tokenizer", of_tokenizer, lambda: load_tokenizer(model))

@@ -98,13 +98,13 @@ class Recovery:
 
     def _refusal(self, finding: Finding) -> NonFiniteLossError:
         """The error that ends the run, once the report and the state before the step are saved."""
-        has_skipped, folder = self._trainer.state.skipped_in_a_row > 0, self._trainer.folder
+        num_skipped, folder = self._trainer.state.skipped_in_a_row, self._trainer.folder
         if folder is not None:
             write_report(finding, folder)
         self._save_failed()
         advice = (
-            f"{MAX_SKIPPED_IN_A_ROW} steps in a row were skipped before it"
-            if has_skipped
+            f"{num_skipped} steps in a row were skipped before it"
+            if num_skipped
             else "trainer.on_non_finite=skip skips such steps, and counts them"
         )
         return NonFiniteLossError(f"{finding.message(folder)}; {advice}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from multitask_bert.config.overrides import as_word
-from multitask_bert.config.recipes import advice_on_steep_end, describe_recipe
+from multitask_bert.config.recipes import describe_recipe
 from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, run_name
 from multitask_bert.data.splits import as_split
 from multitask_bert.errors import InputError
@@ -35,11 +36,18 @@ from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.console import Console
 from multitask_bert.training import provenance
 from multitask_bert.training.calibration import calibrated_heads, describe_calibration
-from multitask_bert.training.collapse import CollapsedError, prepare_restart, read_restart, restarted
 from multitask_bert.training.loop import Stopped
 from multitask_bert.training.metric_keys import gather_intervals
 from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.output import RunOutput, Watcher
+from multitask_bert.training.restart import (
+    CollapsedError,
+    prepare_restart,
+    read_restart,
+    restarted,
+    set_first_attempt_aside,
+)
+from multitask_bert.training.steep_end import advice_on_steep_end
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.trust.classes import named_class
 from multitask_bert.utils import signals
@@ -79,6 +87,9 @@ def run_training(
     console = Console(quiet=not ranks.is_first)
     restart = ranks.of_first(read_restart(folder) if ranks.is_first else None)
     if restart is not None:
+        if ranks.is_first:
+            with _writing_to(folder):
+                set_first_attempt_aside(folder)  # a kill may have kept it from being done
         config = restarted(config, restart)
     if config.resume and config.trainer.precision == AUTO_PRECISION:  # elsewhere it might stand for another
         precision = ranks.of_first(recorded_precision(folder) if ranks.is_first else None)
@@ -91,17 +102,26 @@ def run_training(
         console.say(f"{shown(folder)}: this run is complete; there is nothing to resume")
         if ranks.is_first:
             CheckpointStore(folder).remove()  # as the run did itself, unless it was killed meanwhile
-        return float(read_results(folder)["best"]["value"])
+        return ranks.of_first(_best_value(folder) if ranks.is_first else math.nan)
     console.say(f"{run_name(config)}: run folder {shown(folder)}")
     console.say(describe_recipe(config))
     output = RunOutput(folder if ranks.is_first else None, name=name, tags=tags, console=console, watcher=watcher)
     try:
         return _train_once(config, folder, output, started, before, config_files, draw)
     except CollapsedError as error:  # of several processes, all learn of it from the same scores
-        restart = ranks.of_first(prepare_restart(folder, config, str(error)) if ranks.is_first else None)
+        if ranks.is_first:
+            with _writing_to(folder):
+                restart = prepare_restart(folder, config, str(error))
+        restart = ranks.of_first(restart)
         assert restart is not None
         console.say(f"{error}; restarting with scheduler.warmup_ratio={restart.warmup_ratio:g}")
         return _train_once(restarted(config, restart), folder, output, started, before, config_files, draw)
+
+
+def _best_value(folder: Path) -> float:
+    """The best score of the complete run in `folder`; not a number where it was none."""
+    value = read_results(folder)["best"]["value"]
+    return math.nan if value is None else float(value)
 
 
 def _train_once(
@@ -253,7 +273,7 @@ def _best_on_dev(trainer: Trainer) -> Mapping[str, TaskResult]:
     has_all = all(name in best and best[name].predictions for name in trainer.eval_datasets)
     if has_all or (trainer.config.trainer.keep_predictions == 0 and not calibrated_heads(trainer.model)):
         return best
-    return trainer.evaluator.evaluate_all(trainer.eval_datasets, test=True)  # `test`: nothing is tuned
+    return trainer.evaluator.evaluate_all(trainer.eval_datasets)
 
 
 def _calibration(trainer: Trainer, on_dev: Mapping[str, TaskResult]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from multitask_bert.training.collapse import FEWEST_EXAMPLES
 log = logging.getLogger(__name__)
 
 
-def check_length(config: ExperimentConfig, stream: TrainingStream, num_steps: int) -> None:
+def check_run_length(config: ExperimentConfig, stream: TrainingStream, num_steps: int) -> None:
     """Compare what the config asks of a run with its number of steps, which only the data shows.
 
     Raises:

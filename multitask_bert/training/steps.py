@@ -24,16 +24,6 @@ from multitask_bert.training.optimization import Updater
 from multitask_bert.utils.ranks import this_run
 
 
-def steps_at(shares: Sequence[float], num_steps: int) -> list[int]:
-    """The steps, in order and each once, after which these shares (0 to 1) of a run are done; rounded up."""
-    return sorted({step_at(share, num_steps) for share in shares})
-
-
-def step_at(share: float, num_steps: int) -> int:
-    """The step after which a share (0 to 1) of a run is done; rounded up."""
-    return max(1, math.ceil(share * num_steps - 1e-9))
-
-
 class NonFiniteStepError(Exception):
     """The loss or the gradient of a step is infinite or not a number; nothing has changed. `by_head`: its losses."""
 

@@ -157,7 +157,7 @@ class Trainer:
         if not datasets:
             raise InputError(f"no {'test' if test else 'evaluation'} set: no task has one")
         self.log_steps()
-        results = self.evaluator.evaluate_all(datasets, test=test, trained=self.train_datasets)
+        results = self.evaluator.evaluate_all(datasets, tune=not test, intervals=test, trained=self.train_datasets)
         self.results["test" if test else "eval"] = results
         metrics = gather_metrics(results, self.weights)
         self.reporter.log(as_test(metrics) if test else metrics, step=self.state.step)

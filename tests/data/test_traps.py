@@ -181,7 +181,7 @@ def covered(window: EncodedExample) -> str:
     return (window.example.text_pair or "")[window.offsets[first][0] : window.offsets[last][1]]
 
 
-def test_an_answer_that_starts_inside_a_token_is_learnt_as_the_whole_token(tmp_path: Path, tokenizer: Any) -> None:
+def test_an_answer_that_starts_inside_a_token_is_learned_as_the_whole_token(tmp_path: Path, tokenizer: Any) -> None:
     context = "Mwaka1999 alizaliwa Asha."  # the answer begins inside a word, and ends inside a token
     file = squad_file(answers(("aliza", 10)), context=context)
     data = process(tmp_path, "squad", {**SQUAD, "train": file}, tokenizer, heads=SPAN, **NO_TEST)
@@ -190,15 +190,15 @@ def test_an_answer_that_starts_inside_a_token_is_learnt_as_the_whole_token(tmp_p
     assert marked in context
 
 
-@pytest.mark.parametrize(("context", "is_learnt"), [("Asha alikuja leo.", True), ("Asha na Asha walikuja.", False)])
-def test_an_answer_without_a_known_start_is_searched_for_and_else_not_learnt(
-    tmp_path: Path, tokenizer: Any, context: str, is_learnt: bool
+@pytest.mark.parametrize(("context", "is_learned"), [("Asha alikuja leo.", True), ("Asha na Asha walikuja.", False)])
+def test_an_answer_without_a_known_start_is_searched_for_and_else_not_learned(
+    tmp_path: Path, tokenizer: Any, context: str, is_learned: bool
 ) -> None:
     file = squad_file(answers(("Asha", -1)), context=context)
     data = process(tmp_path, "squad", {**SQUAD, "train": file}, tokenizer, heads=SPAN, **NO_TEST)
     window = data.train["mine"][0]
-    assert window.targets["answer"].num_known == is_learnt
-    assert not is_learnt or covered(window) == "Asha"
+    assert window.targets["answer"].num_known == is_learned
+    assert not is_learned or covered(window) == "Asha"
 
 
 def test_contexts_of_three_thousand_words_are_read_to_their_end(tmp_path: Path, tokenizer: Any) -> None:

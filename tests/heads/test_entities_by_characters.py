@@ -117,7 +117,7 @@ def test_scores_equal_those_of_the_offsets_that_predicting_gives(
         assert [ours.is_right(gold, found) for gold, found in zip(golds, predictions, strict=True)] == are_right
 
 
-def test_an_entity_inside_a_word_is_learnt_as_the_whole_word_and_scored_by_its_characters(
+def test_an_entity_inside_a_word_is_learned_as_the_whole_word_and_scored_by_its_characters(
     tokenizer: Any, tmp_path: Path
 ) -> None:
     heads: dict[str, Head] = {"h": head()}
@@ -196,6 +196,6 @@ def test_all_splits_have_the_words_that_predicting_gives_and_entities_inside_the
     where = "begin or end where no word does (inside one, or at white space)"
     missed = "no prediction finds them, and they count as missed"
     assert said == [
-        f"48 of 48 train entities of heads.h {where}: they are learnt as the whole words that they touch",
+        f"48 of 48 train entities of heads.h {where}: they are learned as the whole words that they touch",
         *[f"6 of 6 {split} entities of heads.h {where}: {missed}" for split in ("dev", "test")],
     ]

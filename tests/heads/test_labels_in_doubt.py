@@ -147,7 +147,7 @@ def test_a_class_that_only_dev_has_counts_as_wrong(
     assert scores["f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)  # of good, bad and meh
     assert head.for_module(golds, [Prediction("good")] * 4)["references"] == [1, 2, 0, 2]
     named = {"mood": HeadConfig("classification", column="label", unknown_labels="wrong", labels=["good", "meh"])}
-    with pytest.raises(InputError, match=r"train.txt:3: label 'bad' is not among"):  # train is to be learnt
+    with pytest.raises(InputError, match=r"train.txt:3: label 'bad' is not among"):  # train is to be learned
         process(tmp_path, named, tokenizer, files)
 
 

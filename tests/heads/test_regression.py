@@ -53,7 +53,7 @@ def test_a_number_outside_the_range_names_its_line() -> None:
 
 
 @pytest.mark.parametrize(("value", "scaled"), [(1.0, 0.0), (5.0, 1.0), (2.0, 0.25)])
-def test_the_range_is_learnt_as_0_to_1_and_scaled_back(value: float, scaled: float) -> None:
+def test_the_range_is_learned_as_0_to_1_and_scaled_back(value: float, scaled: float) -> None:
     assert SCALED.encode(value, TOKENS) == Target((0,), (scaled,), 1)
     assert SCALED.decode(np.array([[scaled]]), ENCODED).value == value
 

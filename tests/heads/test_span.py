@@ -114,7 +114,7 @@ def test_an_answer_that_occurs_twice_stays_at_its_right_start(tokenizer: Any) ->
     assert window.offsets[window.targets["h"].token_indices[place]] == (39, 42)
 
 
-def test_the_first_answer_that_is_found_is_learnt(tokenizer: Any) -> None:
+def test_the_first_answer_that_is_found_is_learned(tokenizer: Any) -> None:
     (window,) = windows_of(tokenizer, (("Mwanza", 3), ("1990", 28), ("Arusha", 18)))
     assert marked_text(window) == "1990"
 

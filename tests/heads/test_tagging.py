@@ -103,7 +103,7 @@ def test_sentences_without_tags_do_not_count_in_the_score() -> None:
 
 
 @pytest.mark.parametrize(("scheme", "tags"), [("iob1", ("I-PER", "O", "I-LOC")), ("bioes", ("S-PER", "O", "S-LOC"))])
-def test_other_schemes_are_learnt_and_scored_as_iob2(scheme: str, tags: tuple[str, ...]) -> None:
+def test_other_schemes_are_learned_and_scored_as_iob2(scheme: str, tags: tuple[str, ...]) -> None:
     config = HeadConfig("tagging", scheme=scheme)
     gold = TaggingHead.parse(config, tags, SENTENCE.where)
     head = TaggingHead(config, TaggingHead.collect(config, [gold]))

@@ -19,12 +19,11 @@ from multitask_bert.model.multitask import MultiTaskModel
 from tests.conftest import TINY
 
 
-def model_of(**labels: tuple[str, ...]) -> MultiTaskModel:
+def model_of(head: HeadConfig | None = None, **labels: tuple[str, ...]) -> MultiTaskModel:
     """A model with a classification head `label` per task, over these labels."""
     shape = {key: value for key, value in TINY.items() if key != "model_type"}
-    heads = {
-        task: {"label": make_head(HeadConfig("classification"), LabelSet(names))} for task, names in labels.items()
-    }
+    head = head or HeadConfig("classification")
+    heads = {task: {"label": make_head(head, LabelSet(names))} for task, names in labels.items()}
     return MultiTaskModel(Encoder(AutoModel.from_config(BertConfig(**shape))), heads)
 
 
@@ -92,5 +91,25 @@ def test_a_head_is_refused_where_its_texts_are_pooled_in_another_way(earlier: Mu
         InputError, match=r"model\.pooling=mean: tasks\.mood\.heads\.label learned from texts pooled by "
     ):
         keep_heads(model, config)
+    other_way = {"pooler": "mean", "cls": "mean", "mean": "cls"}[earlier.pooling]
+    model.heads["mood"]["label"].config.pooling = other_way
+    with pytest.raises(InputError, match=rf"^tasks\.mood\.heads\.label\.pooling={other_way}: .* or tasks\.mood\.heads"):
+        keep_heads(model, config)
     model.heads["mood"]["label"].config.pooling = earlier.pooling
     assert keep_heads(model, config) == ["mood.label: continues from the earlier run"]
+
+
+def test_a_head_with_layers_of_other_sizes_is_refused_and_one_that_tunes_more_is_kept(
+    earlier: MultiTaskModel, tmp_path: Path
+) -> None:
+    config = ModelConfig(str(tmp_path / "model"), keep_heads=True)
+    labels = ("bad", "good")
+    with pytest.raises(
+        InputError, match=r"tasks\.mood\.heads\.label has layers of other sizes .*hidden_size there: null"
+    ):
+        keep_heads(model_of(HeadConfig("classification", hidden_size=5), mood=labels), config)
+    with pytest.raises(InputError, match="layers of other sizes"):  # and other labels
+        keep_heads(model_of(HeadConfig("classification", hidden_size=5), mood=("awful", "good")), config)
+    model = model_of(HeadConfig("classification", calibrate=True), mood=labels)
+    assert keep_heads(model, config) == ["mood.label: continues from the earlier run"]
+    assert all(torch.equal(rows(model, "mood")[label], row) for label, row in rows(earlier, "mood").items())

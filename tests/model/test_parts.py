@@ -13,19 +13,18 @@ from multitask_bert.config.schema import HeadConfig, OptimizerConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
+from multitask_bert.model.location import check_layers
 from multitask_bert.model.multitask import MultiTaskModel
-from multitask_bert.model.parts import check_parts, freeze, parts_of
+from multitask_bert.model.parts import freeze, parts_of
 from multitask_bert.training.optimization import make_optimizer
 from tests.model.tiny_encoders import SHAPES, make_encoder
 
 LABELS = LabelSet(("bad", "good"))
 
 
-def make_model(family: str = "bert", **heads: HeadConfig) -> MultiTaskModel:
+def make_model(family: str = "bert", task: str = "mood", **heads: HeadConfig) -> MultiTaskModel:
     heads = heads or {"polarity": HeadConfig("classification")}
-    return MultiTaskModel(
-        make_encoder(family), {"mood": {name: make_head(head, LABELS) for name, head in heads.items()}}
-    )
+    return MultiTaskModel(make_encoder(family), {task: {name: make_head(head, LABELS) for name, head in heads.items()}})
 
 
 def sizes_by_part(model: nn.Module) -> dict[str, int]:
@@ -77,6 +76,14 @@ def test_each_layer_learns_at_its_share_of_the_rate_above_it_and_heads_at_their_
     }  # fmt: skip
 
 
+def test_a_task_called_like_a_layer_is_none() -> None:
+    config = OptimizerConfig(lr=1e-3, head_lr_factor=10.0, layer_decay=0.5, unfreezing=[1])
+    model = make_model(task="layer_9")
+    assert rates_by_part(model, config)["layer_3"] == {1e-3}
+    freeze(model, config, epoch=0)
+    assert trained(model) == {"layer_3", "top", "layer_9.polarity"}
+
+
 def test_neutral_rates_make_the_two_groups_of_matrices_and_of_the_rest() -> None:
     model = make_model()
     matrices, others = make_optimizer(model, OptimizerConfig(weight_decay=0.0)).param_groups
@@ -125,14 +132,14 @@ def test_layers_are_unfrozen_from_the_top_by_epoch_and_what_is_frozen_stays_so(f
 ])  # fmt: skip
 def test_layers_that_an_encoder_does_not_have_are_refused(config: OptimizerConfig, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check_parts(config, make_encoder("bert").config)
+        check_layers(config, num_layers=4, model_type="bert")
 
 
 def test_layers_that_share_weights_cannot_have_rates_of_their_own() -> None:
-    shared = make_encoder("albert").config
-    check_parts(OptimizerConfig(head_lr_factor=10.0, frozen_layers=4), shared)  # all of them, which is possible
+    every = OptimizerConfig(head_lr_factor=10.0, frozen_layers=4)
+    check_layers(every, num_layers=4, model_type="albert")  # all of them, which is possible
     with pytest.raises(InputError, match="layers of albert share their weights"):
-        check_parts(OptimizerConfig(layer_decay=0.9), shared)
+        check_layers(OptimizerConfig(layer_decay=0.9), num_layers=4, model_type="albert")
 
 
 def test_uniform_heads_are_drawn_as_torch_draws_linear_layers_and_a_heads_own_choice_wins() -> None:

@@ -53,30 +53,30 @@ def test_every_kind_of_entity_error_is_counted_for_its_label(tmp_path: Path) -> 
     gold = ("O", "B-PER", "I-PER", "O", "B-LOC", "I-LOC", "I-LOC")
     rows = [
         (gold, gold),
-        (gold, ("O", "B-PER", "I-PER", "O", "B-LOC", "I-LOC", "O")),  # border
+        (gold, ("O", "B-PER", "I-PER", "O", "B-LOC", "I-LOC", "O")),  # boundary
         (gold, ("O", "B-LOC", "I-LOC", "O", "B-LOC", "I-LOC", "I-LOC")),  # type
-        (gold, ("B-LOC", "I-LOC", "O", "O", "B-LOC", "I-LOC", "I-LOC")),  # border and type
+        (gold, ("B-LOC", "I-LOC", "O", "O", "B-LOC", "I-LOC", "I-LOC")),  # boundary and type
         (gold, ("O", "O", "O", "O", "B-LOC", "I-LOC", "I-LOC")),  # missed
-        (gold, ("B-PER", "B-PER", "I-PER", "O", "B-LOC", "I-LOC", "I-LOC")),  # invented
+        (gold, ("B-PER", "B-PER", "I-PER", "O", "B-LOC", "I-LOC", "I-LOC")),  # spurious
     ]
     head = make_head(HeadConfig("tagging"), TAGS)
     answers = [(gold, Prediction(found)) for gold, found in rows]
     errors = errors_of(tmp_path, head, answers, text=" ".join(words), words=words)
     assert errors.counts["PER"] == {
-        "right": 3, "type wrong": 1, "border and type wrong": 1, "missed": 1, "invented": 1,
+        "right": 3, "wrong type": 1, "wrong boundary and type": 1, "missed": 1, "spurious": 1,
     }  # fmt: skip
-    assert errors.counts["LOC"] == {"right": 5, "border wrong": 1}
-    border = errors.wrong[0]
-    assert (border.kind, border.where, border.gold) == ("border wrong", "t.tsv:2", "LOC: Dar es Salaam")
-    assert border.predicted == "LOC: Dar es"
-    missed, invented = (next(one for one in errors.wrong if one.kind == kind) for kind in ("missed", "invented"))
+    assert errors.counts["LOC"] == {"right": 5, "wrong boundary": 1}
+    boundary = errors.wrong[0]
+    assert (boundary.kind, boundary.where, boundary.gold) == ("wrong boundary", "t.tsv:2", "LOC: Dar es Salaam")
+    assert boundary.predicted == "LOC: Dar es"
+    missed, spurious = (next(one for one in errors.wrong if one.kind == kind) for kind in ("missed", "spurious"))
     assert (missed.gold, missed.predicted) == ("PER: Amina Juma", "none")
-    assert (invented.gold, invented.predicted) == ("none", "PER: Rais")
+    assert (spurious.gold, spurious.predicted) == ("none", "PER: Rais")
 
 
-def test_an_entity_is_in_one_pair_only_and_the_half_of_a_split_one_is_invented() -> None:
+def test_an_entity_is_in_one_pair_only_and_the_half_of_a_split_one_is_spurious() -> None:
     pairs = pair_entities([("PER", 0, 3)], [("PER", 0, 0), ("PER", 1, 3)])
-    assert pairs == [("border wrong", ("PER", 0, 3), ("PER", 1, 3)), ("invented", None, ("PER", 0, 0))]
+    assert pairs == [("wrong boundary", ("PER", 0, 3), ("PER", 1, 3)), ("spurious", None, ("PER", 0, 0))]
 
 
 def test_confusions_are_sorted_by_frequency_and_examples_by_confidence(tmp_path: Path) -> None:

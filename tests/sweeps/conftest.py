@@ -9,7 +9,7 @@ import pytest
 from multitask_bert.utils.cost import Speed, Work
 from tests.sweeps.support import FakeTraining, near
 
-WORK = Work(num_steps=100, num_tokens=10_000, num_evaluations=5, num_dev_tokens=400, num_test_tokens=0)
+WORK = Work(num_steps=100, num_tokens=10_000, num_dev_passes=5, num_dev_tokens=400, num_test_tokens=0)
 SPEED = Speed(tokens_per_second=100.0, eval_tokens_per_second=200.0, num_steps=7)
 
 

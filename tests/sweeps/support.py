@@ -56,6 +56,7 @@ class FakeTraining:
         self.score = score
         self.runs: list[tuple[ExperimentConfig, Path]] = []
         self.num_steps: list[int] = []  # of each run that ended
+        self.steps = STEPS
         self.collapsed: dict[int, Any] = {}  # `collapsed` of results.json, by number of the run
 
     def __call__(
@@ -63,7 +64,7 @@ class FakeTraining:
     ) -> float:
         self.runs.append((config, folder))
         pruned = False
-        for step in STEPS:
+        for step in self.steps:
             scores = {"eval_mean_f1": self.score(config, step), "eval_loss": 1.0, "eval_mean_score": step / 10}
             pruned = on_evaluation(step, STEPS[-1], scores) and step < STEPS[-1]
             if pruned:

@@ -13,7 +13,7 @@ import torch
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.sweep_config import SweepConfig
-from multitask_bert.sweeps.cost_estimate import USUAL_SHARE
+from multitask_bert.sweeps.cost_estimate import USUAL_SHARE, CostEstimate
 from multitask_bert.sweeps.spec import _report_points
 from multitask_bert.training.cost import count_work, measure_speed
 from multitask_bert.training.trainer import Trainer
@@ -37,11 +37,20 @@ def test_the_counted_work_is_that_of_the_training(
     work = count_work(config)
     trainer = Trainer.from_config(config)
     state = trainer.train()
-    assert (work.num_steps, work.num_tokens, work.num_evaluations) == (
+    assert (work.num_steps, work.num_tokens, work.num_dev_passes) == (
         state.step, state.num_tokens, state.num_evaluations,
     )  # fmt: skip
     dev = [len(dataset[i].input_ids) for dataset in trainer.eval_datasets.values() for i in range(len(dataset))]  # type: ignore[arg-type]
     assert work.num_dev_tokens == sum(dev)
+
+
+@pytest.mark.parametrize(("kind", "num_dev_passes"), [("none", 4), ("ema", 6), ("last", 6)])
+def test_where_an_average_begins_each_evaluation_is_two_passes_over_dev(
+    make_config: Callable[..., ExperimentConfig], kind: str, num_dev_passes: int
+) -> None:
+    config = make_config(num_epochs=4)
+    config.averaging.kind, config.averaging.start = kind, 0.5
+    assert count_work(config).num_dev_passes == num_dev_passes
 
 
 def test_measuring_the_speed_changes_no_later_run(make_config: Callable[..., ExperimentConfig], tmp_path: Path) -> None:
@@ -66,7 +75,7 @@ def test_measuring_the_speed_changes_no_later_run(make_config: Callable[..., Exp
 
 
 def test_the_estimated_seconds_are_those_of_training_evaluations_and_test() -> None:
-    work = Work(num_steps=9, num_tokens=1000, num_evaluations=3, num_dev_tokens=100, num_test_tokens=60)
+    work = Work(num_steps=9, num_tokens=1000, num_dev_passes=3, num_dev_tokens=100, num_test_tokens=60)
     assert Speed(10.0, 30.0, num_steps=2).seconds(work) == pytest.approx(1000 / 10 + (3 * 100 + 60) / 30)
 
 
@@ -90,6 +99,14 @@ def test_the_upper_bound_is_the_cost_of_the_longest_trial(
     assert "(measured on this machine with 7 steps)" in out
 
 
+def test_trials_side_by_side_take_as_long_as_the_rounds_that_they_need() -> None:
+    five_at_two = CostEstimate(
+        num_trials=5, num_trainings=10, least_steps=100, most_steps=100, most_seconds=60, mean_steps=100,
+        mean_seconds=60, num_jobs=2, is_pruned=False, is_study=False, note="here",
+    )  # fmt: skip
+    assert str(five_at_two) == "5 trials of 2 trainings of 100 steps each: at most 1,000 steps, about 6 min (here)"
+
+
 @pytest.mark.slow
 def test_the_usual_cost_has_the_share_that_pruning_leaves(
     fake_training: FakeTraining, capsys: pytest.CaptureFixture[str]
@@ -108,7 +125,7 @@ def test_the_usual_cost_has_the_share_that_pruning_leaves(
 @pytest.mark.parametrize(("num_dev_tokens", "num_points"), [(600, 11), (1000, 5), (2000, 0)])
 def test_trials_evaluate_as_often_as_is_cheap(num_dev_tokens: int, num_points: int) -> None:
     """An evaluation costs a third of a step per token: 11 points cost a quarter at most up to a dev set of 6.8%."""
-    work = Work(100, num_tokens=10_000, num_evaluations=1, num_dev_tokens=num_dev_tokens, num_test_tokens=0)
+    work = Work(100, num_tokens=10_000, num_dev_passes=1, num_dev_tokens=num_dev_tokens, num_test_tokens=0)
     found = _report_points(SweepConfig(), config_of("model=tiny"), lambda config: work)
     assert [override.count(",") + 1 for override in found] == ([num_points] if num_points else [])
 
@@ -159,7 +176,7 @@ def test_the_first_trial_has_the_recipe_of_the_encoder(
     assert (first.trainer.num_epochs, first.trainer.min_steps, first.model.head_init) == (5, 400, "uniform")
     assert second.optimizer.lr != recipe.lr
     out = capsys.readouterr().out
-    assert "trial 0 has the config's values: model.head_init=uniform  optimizer.head_lr_factor=5.0" in out
+    assert "the first trial has the config's values: model.head_init=uniform  optimizer.head_lr_factor=5.0" in out
     assert "(the config's values)" in " ".join(out.split())  # a row of the table may be broken
 
 

@@ -12,10 +12,10 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from multitask_bert.config.sweep_config import SweepConfig
+from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, SweepConfig
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.study import open_storage
-from multitask_bert.sweeps.trials import MAX_TRIES, counted, retry_the_dead
+from multitask_bert.sweeps.trials import MAX_TRIES, RETRY_OF, counted, retry, retry_the_dead
 from tests.composing import run_line
 from tests.sweeps.controllers import running_in, started, wait_until
 from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, lr_of, states_of, study_in, sweep
@@ -49,6 +49,14 @@ def test_two_controllers_share_the_trials_of_one_study() -> None:
     assert states_of(study) == ["complete"] * 4
     assert len({trial.user_attrs["process"]["pid"] for trial in study.get_trials()}) == 2
     assert len(set(map(lr_of, study.get_trials()))) == 4
+
+
+def test_the_retried_trial_of_the_configs_values_is_still_marked_as_such(study: optuna.Study) -> None:
+    study.enqueue_trial({"x": 0.5}, user_attrs={HAS_CONFIG_VALUES: True})
+    trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    retry(study, study.get_trials()[trial.number])
+    again = study.get_trials()[-1]
+    assert again.user_attrs == {HAS_CONFIG_VALUES: True, RETRY_OF: trial.number}
 
 
 @pytest.fixture

@@ -98,8 +98,8 @@ def test_what_a_killed_worker_ran_is_tried_again() -> None:
 )  # fmt: skip
 @needs_cluster
 def test_the_cores_are_divided_among_the_jobs(
-    monkeypatch: pytest.MonkeyPatch, launcher: str, num_jobs: int | None, cores: int, omp: str | None,
-    expected: tuple[int, int | None],
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, launcher: str, num_jobs: int | None, cores: int,
+    omp: str | None, expected: tuple[int, int | None],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("multitask_bert.sweeps.spec._num_cores", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -109,6 +109,7 @@ def test_the_cores_are_divided_among_the_jobs(
         config = compose("config", f"hydra/launcher={launcher}".split(), return_hydra_config=True)
     found = _num_jobs(SweepConfig(n_jobs=num_jobs), config)
     assert (found, _threads_per_job(found, config)) == expected
+    assert ("hydra.sweeper.n_jobs=3 has no effect without a launcher" in caplog.text) == (launcher == "basic")
 
 
 @needs_cluster

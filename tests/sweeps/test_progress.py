@@ -32,6 +32,7 @@ def test_the_line_counts_and_tells_the_best_and_the_time_left() -> None:
         "sweep s: 4 of 10 trials done, 1 pruned, 1 failed; best eval_mean_f1 0.6000 (trial 1); about 6 min left"
     )
     assert progress_after(*done, num_jobs=2).line().endswith("about 3 min left")
+    assert progress_after(*done, num_jobs=4).line().endswith("about 2 min left")  # four trials, then two
     assert progress_after().line() == "sweep s: 0 of 10 trials done, 0 pruned, 0 failed"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import optuna
 import pytest
 
-from multitask_bert.sweeps.job import permille_of
 from multitask_bert.sweeps.rank_pruner import RankPruner
 
 SAME = 0.124  # the score of always answering the most frequent label
@@ -83,22 +82,3 @@ def test_losses_are_minimized() -> None:
 def test_what_cannot_be_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="min_better must be at least 1"):
         RankPruner(**options)  # type: ignore[arg-type]
-
-
-def test_trials_of_any_length_report_at_the_same_shares() -> None:
-    from multitask_bert.training.steps import steps_at
-
-    shares = [0.15, 0.2, 0.25, 0.5, 1.0]
-    for num_steps in (20, 395, 492, 9999):
-        reported = [permille_of(step, num_steps, shares) for step in steps_at(shares, num_steps)]
-        assert reported == [150, 200, 250, 500, 1000]
-
-
-@pytest.mark.parametrize("num_steps", [1, 2, 7, 10, 18, 33])
-def test_no_two_evaluations_of_a_short_trial_report_at_the_same_share(num_steps: int) -> None:
-    from multitask_bert.sweeps.spec import REPORT_SHARES
-    from multitask_bert.training.steps import steps_at
-
-    for shares in REPORT_SHARES:
-        reported = [permille_of(step, num_steps, shares) for step in steps_at(shares, num_steps)]
-        assert sorted(set(reported)) == reported

@@ -208,6 +208,8 @@ def test_every_choice_reaches_the_trial_as_it_was_written(config: DictConfig) ->
         OverridesParser.create().parse_override(*as_overrides({"x": choice})).value() for choice in dimension.choices
     ]
     assert list(map(repr, read)) == list(map(repr, CHOICES))  # 1 is not True, and not 1.0
+    assert all(dimension.holds(choice) for choice in CHOICES)
+    assert not dimension.holds(["another"])
     distribution_of(dimension)  # which refuses what is no scalar
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from optuna.trial import Trial
 
 from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.config.sweep_config import SweepConfig
@@ -192,6 +193,16 @@ def test_pruned_trials_stop_within_one_evaluation(
     assert fake_training.num_steps == [3, 3, 1, 1]
     assert study.get_trials()[2].intermediate_values == {300: 0.1}  # a third of its steps, at the share beside it
     assert "4 of 4 trials done, 2 pruned, 0 failed; best eval_mean_f1 0.9000 (trial 0)" in capsys.readouterr().out
+
+
+def test_the_second_attempt_of_a_restarted_trial_is_not_judged_by_the_steps_of_the_first(
+    fake_training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+    monkeypatch.setattr(Trial, "should_prune", lambda trial: judged.append(trial.number))
+    fake_training.steps = (1, 2, 1, 2, 3)
+    study = sweep("hydra.sweeper.n_trials=1")
+    assert len(judged) == len(study.get_trials()[0].intermediate_values) == 3
 
 
 def test_all_trials_have_the_precision_that_auto_stands_for_in_the_first(

@@ -1,4 +1,4 @@
-"""A study that really trains: two copies of one task do not help each other."""
+"""A study that really trains, over two copies of one task: every arm, its runs and its gains are in the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASK = """{name}:
 """
 
 
-def test_two_copies_of_one_task_neither_help_nor_hurt_each_other(data_root: Path) -> None:
+def test_a_study_trains_every_arm_reports_every_gain_and_trains_nothing_again(data_root: Path) -> None:
     Path("conf/tasks").mkdir(parents=True)
     for name in ("first", "second"):
         Path(f"conf/tasks/{name}.yaml").write_text(TASK.format(name=name), encoding="utf-8")

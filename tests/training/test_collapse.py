@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from multitask_bert.config.recipes import advice_on_steep_end
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
 from multitask_bert.records import Prediction, TargetBatch
-from multitask_bert.training.collapse import collapse_of, prepare_restart, read_restart
+from multitask_bert.training.collapse import collapse_of
 from multitask_bert.training.loop import TrainingLoop
+from multitask_bert.training.restart import prepare_restart, read_restart, set_first_attempt_aside
 from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 from tests.trained_runs import logged
@@ -129,13 +129,17 @@ def test_a_head_that_learns_nothing_is_named_at_each_evaluation_and_counted(
     assert (results["evaluations"], results["restarted"]) == (2, None)
 
 
-def test_a_head_that_learns_is_not_named(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_head_that_learns_is_not_named(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = make_config("mood", num_epochs=6, dropout=0.0)
     config.optimizer.lr = 5e-3
     run_training(config, tmp_path, tags={})
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["best"]["value"] > 0.9
-    assert all(one["best_model"] is None for one in results["collapsed"].values())
+    of_last_step = capsys.readouterr().out.partition(f"step {results['steps']}: ")[2]
+    assert "to everything" not in of_last_step
+    assert results["collapsed"].get("mood.polarity", {"best_model": None})["best_model"] is None
 
 
 @pytest.mark.usefixtures("_heads_begin_at_zero")
@@ -177,6 +181,35 @@ def test_the_warmup_of_a_restarted_run_is_longer_than_the_first_one(
     assert prepare_restart(tmp_path, config, "learned nothing").warmup_ratio == second
 
 
+def test_a_first_attempt_that_was_set_aside_in_part_when_it_was_killed_is_set_aside_whole(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text("of the first attempt", encoding="utf-8")
+    (tmp_path / "checkpoints").mkdir()
+
+    def move_metrics_only(folder: Path) -> None:
+        (folder / "first_attempt.unfinished").mkdir()
+        (folder / "metrics.jsonl").rename(folder / "first_attempt.unfinished" / "metrics.jsonl")
+
+    with monkeypatch.context() as killed:
+        killed.setattr("multitask_bert.training.restart.set_first_attempt_aside", move_metrics_only)
+        prepare_restart(tmp_path, make_config("mood"), "learned nothing")
+    assert read_restart(tmp_path) is not None
+    set_first_attempt_aside(tmp_path)
+    first = tmp_path / "first_attempt"
+    assert {path.name for path in first.iterdir()} == {"metrics.jsonl", "checkpoints"}
+    (tmp_path / "metrics.jsonl").write_text("of the second attempt", encoding="utf-8")
+    set_first_attempt_aside(tmp_path)
+    assert (first / "metrics.jsonl").read_text(encoding="utf-8") == "of the first attempt"
+
+
+def test_a_complete_run_without_a_best_score_is_left_as_it_is(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("mood", max_steps=1)
+    config.resume = True
+    (tmp_path / "results.json").write_text('{"best": {"value": null}}', encoding="utf-8")
+    assert math.isnan(run_training(config, tmp_path, tags={}))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_heads_begin_at_zero")
 def test_a_restarted_run_that_was_stopped_is_resumed_with_the_longer_warmup(
@@ -203,13 +236,6 @@ def test_a_restarted_run_that_was_stopped_is_resumed_with_the_longer_warmup(
     ]
     assert rates[0] == rates[1]
     assert len(rates[0]) == 8
-
-
-def test_a_run_that_ends_while_its_score_rises_steeply_gets_advice() -> None:
-    assert advice_on_steep_end([0.1, 0.3, 0.34]) is not None
-    assert "by 4.0 points" in str(advice_on_steep_end([0.1, 0.3, 0.34]))
-    for scores in ([0.1, 0.3, 0.305], [0.3, 0.1, 0.34], [0.5], [], [0.5, 0.5, 0.9], [0.1, math.nan, 0.9]):
-        assert advice_on_steep_end(scores) is None
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"warmup_ratio": "a"}', '{"warmup_ratio": 5.0, "reason": "x"}'])

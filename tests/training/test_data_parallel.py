@@ -24,7 +24,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.model.devices import pick_device
 from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.training.balancing import FixedWeights
-from multitask_bert.training.data_parallel import check_start
+from multitask_bert.training.data_parallel import check_processes_agree
 from multitask_bert.training.loop import make_stream
 from multitask_bert.training.output import RunOutput
 from multitask_bert.training.trainer import Trainer
@@ -218,7 +218,7 @@ class WithAnother(Ranks):
 def test_a_process_that_begins_with_other_data_is_refused(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config())
     with pytest.raises(InputError, match="rank 1 has other data than rank 0"):
-        check_start(WithAnother(size=2), trainer.model, make_stream(trainer))
+        check_processes_agree(WithAnother(size=2), trainer.model, make_stream(trainer))
 
 
 def test_more_loader_processes_than_cores_are_warned_of(
@@ -228,7 +228,7 @@ def test_more_loader_processes_than_cores_are_warned_of(
     for num_workers, is_warned in ((1, False), (2, True)):
         trainer = Trainer.from_config(make_config(num_workers=num_workers))
         with pytest.raises(InputError):
-            check_start(WithAnother(size=2, local_size=2), trainer.model, make_stream(trainer))
+            check_processes_agree(WithAnother(size=2, local_size=2), trainer.model, make_stream(trainer))
         assert (
             "batching.num_workers=2: 2 processes on this machine have 4 workers, on 4 cores" in caplog.text
         ) is is_warned

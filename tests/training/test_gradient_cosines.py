@@ -82,3 +82,9 @@ def test_a_single_task_has_no_cosines_and_a_warning_says_so(make_config: MakeCon
     assert list(settings_without_effect(config)) == [
         "trainer.cosines_every=2 has no effect: it needs two tasks that have train"
     ]
+
+
+def test_while_the_whole_encoder_is_frozen_there_are_no_cosines(make_config: MakeConfig) -> None:
+    trainer = Trainer.from_config(make_config())
+    trainer.model.encoder.requires_grad_(False)
+    assert cosines_of(trainer).measure(step=3) == {}

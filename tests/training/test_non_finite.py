@@ -153,9 +153,10 @@ def test_a_skipped_step_is_counted_and_the_schedule_advances(
 def test_too_many_skipped_steps_in_a_row_end_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = Trainer.from_config(make_config(num_epochs=3, on_non_finite="skip"), RunOutput(tmp_path))
     make_loss_nan(trainer.model.heads)
-    with pytest.raises(NonFiniteLossError, match=f"step {MAX_SKIPPED_IN_A_ROW + 1}: "):
+    with pytest.raises(NonFiniteLossError, match=f"step {MAX_SKIPPED_IN_A_ROW + 1}: ") as refusal:
         trainer.train()
     trainer.close()
+    assert f"{MAX_SKIPPED_IN_A_ROW} steps in a row were skipped before it" in str(refusal.value)
 
 
 def make_loss_nan(heads: dict[str, dict[str, Head]]) -> None:
@@ -181,8 +182,11 @@ def test_a_diverging_run_stops_with_finite_weights(make_config: MakeConfig, tmp_
     assert all(weight.isfinite().all() for weight in trainer.model.parameters())
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_as_a_loss_does(make_config: MakeConfig, tmp_path: Path) -> None:
-    trainer = Trainer.from_config(make_config(), RunOutput(tmp_path))
+@pytest.mark.parametrize("max_grad_norm", [1.0, None])
+def test_a_gradient_that_is_not_finite_stops_the_run_as_a_loss_does(
+    make_config: MakeConfig, tmp_path: Path, max_grad_norm: float | None
+) -> None:
+    trainer = Trainer.from_config(make_config(max_grad_norm=max_grad_norm), RunOutput(tmp_path))
     weights = dict(trainer.model.encoder.named_parameters())
     weights["backbone.embeddings.LayerNorm.weight"].register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(NonFiniteLossError, match=r"step 1: the gradient is infinite or not a number; nothing was"):

@@ -28,6 +28,14 @@ def moved_parts(config: ExperimentConfig) -> set[str]:
     return {parts[name].name for name, w in trainer.model.named_parameters() if not torch.equal(w, before[name])}
 
 
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_an_option_that_each_part_has_for_itself_is_refused(make_config: MakeConfig, name: str) -> None:
+    config = make_config("mood")
+    config.optimizer.options = {name: 0.1}
+    with pytest.raises(InputError, match=rf"optimizer\.options\.{name}: .*; set optimizer\.{name}$"):
+        Trainer.from_config(config)
+
+
 def test_frozen_parts_do_not_move_not_even_by_decay(make_config: MakeConfig) -> None:
     config = make_config("mood", num_epochs=1)
     config.optimizer.frozen_layers, config.optimizer.frozen_embeddings = 1, True

@@ -76,7 +76,7 @@ def results_of(trainer: Trainer, tasks: dict[str, TaskConfig]) -> dict[str, Any]
                               splits=("dev", "test"))  # fmt: skip
     data = processor.process(trainer.tokenizer, max_length=config.batching.max_length)
     evaluator = Evaluator(trainer.model, replace(config, tasks=tasks), pad_id=0, device=torch.device("cpu"))
-    return evaluator.evaluate_all(data.test, test=True, trained=())
+    return evaluator.evaluate_all(data.test, trained=())
 
 
 @pytest.fixture(scope="module")

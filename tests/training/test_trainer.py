@@ -109,7 +109,7 @@ def test_a_task_whose_heads_weigh_nothing_teaches_the_encoder_nothing(make_confi
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
-def test_tasks_take_turns_and_every_example_is_learnt_once_per_epoch(make_config: MakeConfig) -> None:
+def test_tasks_take_turns_and_every_example_is_learned_once_per_epoch(make_config: MakeConfig) -> None:
     trainer = Trainer.from_config(make_config(num_epochs=2))
     seen: list[tuple[str, int]] = []
     trainer.model.register_forward_pre_hook(
@@ -119,7 +119,8 @@ def test_tasks_take_turns_and_every_example_is_learnt_once_per_epoch(make_config
     )
     trainer.train()
     tasks = [task for task, _ in seen]
-    assert tasks[:4] == ["mood", "people", "mood", "people"] or set(tasks[:2]) == {"mood", "people"}
+    for turn in range(0, 8, 2):  # of the first epoch, in which the smaller task has eight batches or fewer
+        assert set(tasks[turn : turn + 2]) == {"mood", "people"}, tasks
     assert {task: sum(n for t, n in seen if t == task) for task in set(tasks)} == {"people": 80, "mood": 60}
 
 

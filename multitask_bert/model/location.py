@@ -46,7 +46,7 @@ def resolve(name: str, field: str) -> str:
     return name
 
 
-def check_layers(config: ExperimentConfig) -> None:
+def check_encoder(config: ExperimentConfig) -> None:
     """Refuse an encoder that is not there, and layers that it does not have; of one on the hub, nothing is known yet.
 
     Raises:
@@ -55,10 +55,10 @@ def check_layers(config: ExperimentConfig) -> None:
     shape = _shape_here(config.model)
     num_layers = next((int(shape[key]) for key in NUM_LAYERS if isinstance(shape.get(key), int)), None)
     if num_layers is not None:
-        refuse_missing_layers(config.optimizer, num_layers=num_layers, model_type=str(shape.get("model_type")))
+        check_layers(config.optimizer, num_layers=num_layers, model_type=str(shape.get("model_type")))
 
 
-def refuse_missing_layers(config: OptimizerConfig, *, num_layers: int, model_type: str) -> None:
+def check_layers(config: OptimizerConfig, *, num_layers: int, model_type: str) -> None:
     """Refuse layers that an encoder of this type and so many layers does not have.
 
     Raises:
