@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from multitask_bert.inference.predictor import Predictor
     from multitask_bert.sweeps.spec import Check
     from multitask_bert.training.output import Watcher
+    from multitask_bert.utils.cost import Speed, Work
 
 log = logging.getLogger(__name__)
 
@@ -401,13 +402,24 @@ def sweep(
     from multitask_bert.sweeps.cost_estimate import estimate_cost
     from multitask_bert.sweeps.spec import make_spec
     from multitask_bert.tracking.mlflow.sweep import MlflowSweep
-    from multitask_bert.training import cost
     from multitask_bert.utils.once import EachMessageOnce
 
     once = EachMessageOnce()  # most trials read the same data, about which there is the same to say
-    count_work = once(cost.count_work)
+
+    @once
+    def count_work(config: ExperimentConfig) -> Work:
+        from multitask_bert.training import cost  # imports torch, after the sweep's keys were checked
+
+        return cost.count_work(config)
+
+    @once
+    def measure_speed(config: ExperimentConfig, *, num_threads: int | None = None) -> Speed:
+        from multitask_bert.training import cost
+
+        return cost.measure_speed(config, num_threads=num_threads)
+
     spec = make_spec(arguments, config, loader, lambda tree: check(without_hydra(tree)), count_work=count_work)
-    estimate = partial(estimate_cost, count_work=count_work, measure_speed=once(cost.measure_speed))
+    estimate = partial(estimate_cost, count_work=count_work, measure_speed=measure_speed)
     controller = Controller.open(spec, launcher, MlflowSweep.from_config(spec.config.logger), estimate)
     try:
         return controller.run()

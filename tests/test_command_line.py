@@ -78,6 +78,13 @@ def test_a_refused_command_prints_its_error_and_no_traceback() -> None:
     assert done.stdout == ""
 
 
+def test_a_misspelt_key_of_a_sweep_is_refused_before_torch_is_loaded() -> None:
+    done = door("-m", "sweep=recipe", "tasks=ner", "optimizer.lrr=1e-4,2e-4")
+    assert "error: hydra.sweeper.space.optimizer.lrr: no such key; did you mean optimizer.lr?" in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert imported.isdisjoint({"torch", "transformers", "datasets", "mlflow"})
+
+
 # Mistakes, each told by its full name with the way out
 
 
