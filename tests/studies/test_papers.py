@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 FILES = sorted((CONF / "experiment").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
-OWN = ["noisy_english", "snips_200_steps", "swahili"]  # run here; the others need the hub
+OWN = ["noisy_english", "snips_200_steps", "swahili", "swahili_5e-5"]  # run here; the others need the hub
 PAPERS = [name for name in NAMES if name not in OWN]
 NOT_YET = "not yet run at full size"
 SNIPS = {"seq.in": "play some jazz", "seq.out": "O O B-genre", "label": "PlayMusic"}
