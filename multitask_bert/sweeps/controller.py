@@ -109,7 +109,7 @@ class Controller:
                 write_summary(self.study, sweeper, folder)
                 self.progress.show()
                 self._track()
-            counts = trials.count(self.study)  # those still running are of other controllers
+            counts = trials.counts_of(self.study)  # those still running are of other controllers
             if not best_values(self.study) and counts.failed and not counts.running:
                 raise InputError(self._all_failed())
             status = "FINISHED"
@@ -128,7 +128,7 @@ class Controller:
         """Print the estimated cost of the trials that remain, and whether the first one has the config's values."""
         with lock(self.spec.folder):
             self._retry_the_dead()
-        counts = trials.count(self.study)
+        counts = trials.counts_of(self.study)
         num_left = self.spec.n_trials - counts.finished - counts.running
         if num_left <= 0:
             return
@@ -150,7 +150,7 @@ class Controller:
         self.spec.refuse_changed_files(study.user_attrs["conf_files"])
         with lock(self.spec.folder):
             self._retry_the_dead()
-            counts = trials.count(study)
+            counts = trials.counts_of(study)
             if counts.failed > sweeper.max_failures:
                 raise InputError(self._too_many_failures(counts.failed))
             room = self.spec.n_trials - counts.finished - counts.running
@@ -238,10 +238,10 @@ class Controller:
             )
 
     def _last_failure(self) -> FrozenTrial:
-        return [trial for trial in trials.counted(self.study) if trial.state == TrialState.FAIL][-1]
+        return [trial for trial in trials.counted_trials(self.study) if trial.state == TrialState.FAIL][-1]
 
     def _all_failed(self) -> str:
-        num_failed = trials.count(self.study).failed
+        num_failed = trials.counts_of(self.study).failed
         return (
             f"sweep {self.spec.sweeper.study}: no trial gave a value, and {num_failed} failed; the last one: "
             f"{self._last_failure().user_attrs.get('error', 'no error was recorded')}"
@@ -258,7 +258,7 @@ class Controller:
 
     def _track(self) -> None:
         if self.tracker is not None:
-            counts = trials.count(self.study)
+            counts = trials.counts_of(self.study)
             values = {"complete": counts.complete, "pruned": counts.pruned, "failed": counts.failed}
             self.tracker.log({**values, **best_values(self.study)}, step=counts.finished)
 

@@ -26,14 +26,13 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from optuna import Study
-from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
 from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig
 from multitask_bert.config.sweep_config import THREADS, TRIAL, SweepConfig
 from multitask_bert.saving.run_folder import RESULTS, collapsed_heads, read_results, save_config, with_precision
 from multitask_bert.sweeps.processes import this_process
-from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, PRECISION, load_study, lock
+from multitask_bert.sweeps.study import HEARTBEAT_SECONDS, PRECISION, database_of, load_study, lock
 from multitask_bert.sweeps.trials import SECONDS
 from multitask_bert.training.preparation import resolve_precision
 from multitask_bert.utils.clock import seconds_since
@@ -267,9 +266,8 @@ def _write_summary(folder: Path, outcome: Outcome, metrics: list[str]) -> None:
 @contextmanager
 def _heartbeat(trial: Trial) -> Iterator[None]:
     """Send heartbeats from a thread, if the storage keeps them."""
-    storage: Any = trial.storage
-    backend = getattr(storage, "_backend", storage)  # Optuna wraps a database in a cache
-    if not isinstance(backend, RDBStorage):
+    database = database_of(trial.storage)
+    if database is None:
         yield
         return
     is_over = threading.Event()
@@ -277,11 +275,11 @@ def _heartbeat(trial: Trial) -> Iterator[None]:
     def beat() -> None:
         while not is_over.wait(HEARTBEAT_SECONDS):
             try:
-                backend.record_heartbeat(trial._trial_id)
+                database.record_heartbeat(trial._trial_id)
             except Exception as error:  # keep training: a storage that is down shows at the next report
                 log.info("the storage did not take a heartbeat: %s", error)
 
-    backend.record_heartbeat(trial._trial_id)
+    database.record_heartbeat(trial._trial_id)
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:

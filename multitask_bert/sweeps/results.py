@@ -16,7 +16,7 @@ from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, MAXIMIZE, Swee
 from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import SWEEP, config_of, primary_config, with_precision
 from multitask_bert.sweeps.study import ARMS, JOURNAL_FILE, PRECISION, open_storage
-from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.sweeps.trials import counted_trials, counts_of
 from multitask_bert.trust.databases import storage_problems
 from multitask_bert.trust.permissions import refuse
 from multitask_bert.utils.addresses import without_password
@@ -29,7 +29,7 @@ NUM_ROWS = 10
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Complete trials, best first; with several metrics, the Pareto front, ordered by the first metric."""
-    complete = [trial for trial in counted(study) if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in counted_trials(study) if trial.state == TrialState.COMPLETE]
     if len(study.directions) > 1 and complete:
         front = {trial.number for trial in study.best_trials}
         complete = [trial for trial in complete if trial.number in front]
@@ -65,7 +65,7 @@ def is_ranked(study: optuna.Study) -> bool:
 
 def collapsed_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials with a head that learned nothing in the best model; a pruned trial may have lacked the time."""
-    return [trial for trial in counted(study) if trial.user_attrs.get("collapsed")]
+    return [trial for trial in counted_trials(study) if trial.user_attrs.get("collapsed")]
 
 
 def words_on_collapsed(study: optuna.Study) -> str | None:
@@ -88,7 +88,7 @@ def best_values(study: optuna.Study) -> dict[str, float]:
 def write_summary(study: optuna.Study, sweeper: SweepConfig, folder: Path) -> None:
     """Write `sweep.json`: the study's name and storage, the counts of its trials, and the best one."""
     best = best_trials(study)
-    counts = count(study)
+    counts = counts_of(study)
     write_json(
         folder / SWEEP,
         finite({

@@ -44,6 +44,12 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def database_of(storage: Any) -> RDBStorage | None:
+    """The database behind a storage, which Optuna wraps in a cache; None for a journal file."""
+    backend = getattr(storage, "_backend", storage)
+    return backend if isinstance(backend, RDBStorage) else None
+
+
 def open_storage(sweeper: SweepConfig, folder: Path) -> BaseStorage:
     """Open the storage that `sweeper.storage` names; by default it is a file in `folder`, the sweep's.
 

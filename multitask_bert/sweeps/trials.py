@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, SweepConfig
@@ -19,7 +18,7 @@ from multitask_bert.errors import InputError
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.samplers_and_pruners import make_sampler
 from multitask_bert.sweeps.space import Dimension, overrides_with
-from multitask_bert.sweeps.study import TRIAL_FOLDER
+from multitask_bert.sweeps.study import TRIAL_FOLDER, database_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Counts:
         return self.complete + self.pruned + self.failed
 
 
-def counted(study: optuna.Study) -> list[FrozenTrial]:
+def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that count: all that started, without those that died and were retried."""
     trials = study.get_trials(deepcopy=False)
     retried = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
@@ -57,8 +56,8 @@ def seconds_of(trial: FrozenTrial) -> float:
     return float(trial.user_attrs.get(SECONDS, max(0.0, by_clock)))
 
 
-def count(study: optuna.Study) -> Counts:
-    states = [trial.state for trial in counted(study)]
+def counts_of(study: optuna.Study) -> Counts:
+    states = [trial.state for trial in counted_trials(study)]
     return Counts(
         complete=states.count(TrialState.COMPLETE), pruned=states.count(TrialState.PRUNED),
         failed=states.count(TrialState.FAIL), running=states.count(TrialState.RUNNING),
@@ -188,7 +187,6 @@ def _is_dead(trial: FrozenTrial, *, take_over: bool) -> bool:
 
 
 def _without_heartbeat(study: optuna.Study) -> set[int]:
-    storage: Any = study._storage
-    backend = getattr(storage, "_backend", storage)
+    database = database_of(study._storage)
     # `optuna.storages.fail_stale_trials` would fail these trials before their values are enqueued again.
-    return set(backend._get_stale_trial_ids(study._study_id)) if isinstance(backend, RDBStorage) else set()
+    return set() if database is None else set(database._get_stale_trial_ids(study._study_id))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from multitask_bert.data.streaming import TrainingStream
+from multitask_bert.errors import InputError
 from multitask_bert.model.acceleration import empty_cache
 from multitask_bert.records import Batch
 from multitask_bert.training.non_finite import Finding, NonFiniteLossError, investigate, write_report
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.steps import DoesNotFitError, NonFiniteStepError, StepLosses, make_gradients
+from multitask_bert.utils.ranks import this_run
 
 if TYPE_CHECKING:
     from multitask_bert.training.trainer import Trainer
@@ -50,7 +53,7 @@ class Recovery:
                     balancer=trainer.balancer, mean_counts=self._mean_counts, device=trainer.device,
                 )  # fmt: skip
             except DoesNotFitError as error:
-                limit = error.reduced_limit()
+                limit = _reduced_limit(error.largest)
             except NonFiniteStepError as error:
                 self._skip_or_stop(error, index)
                 return None
@@ -108,3 +111,23 @@ class Recovery:
             else "trainer.on_non_finite=skip skips such steps, and counts them"
         )
         return NonFiniteLossError(f"{finding.message(folder)}; {advice}")
+
+
+def _reduced_limit(largest: Batch | None) -> int:
+    """The `micro_batch_tokens` to try next: half of what did not fit; of several processes, the smallest.
+
+    `largest`: the micro-batch of this process that did not fit; None: all did.
+
+    Raises:
+        InputError: it has a single example.
+    """
+    if largest is None:
+        return this_run().smallest(sys.maxsize)
+    num_tokens = largest.input_ids_BS.numel()
+    if largest.num_examples == 1:
+        shorter = "a smaller batching.max_length" if largest.first_N is None else "batching.windows=false"
+        raise InputError(
+            f"out of memory: one example of {num_tokens} tokens does not fit into the device's memory; set "
+            f"trainer.precision=bf16, trainer.gradient_checkpointing=true or {shorter}"
+        )
+    return this_run().smallest(num_tokens // 2)

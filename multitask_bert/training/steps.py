@@ -6,7 +6,6 @@ What may fail is known before the update, and leaves everything as it was: see t
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multitask_bert.errors import InputError
 from multitask_bert.model.devices import AsyncScalar, is_out_of_memory
 from multitask_bert.model.multitask import MultiTaskModel
 from multitask_bert.records import Batch
@@ -35,29 +33,12 @@ class NonFiniteStepError(Exception):
 class DoesNotFitError(Exception):
     """The micro-batches of a step do not fit into the device's memory; nothing has changed.
 
-    `fits_here`: those of this process do, but not those of another.
+    `largest`: the largest of them; None: those of this process fit, but not those of another.
     """
 
     def __init__(self, micro_batches: Sequence[Batch], *, fits_here: bool = False) -> None:
         super().__init__("out of memory")
-        self._largest = None if fits_here else max(micro_batches, key=lambda batch: batch.input_ids_BS.numel())
-
-    def reduced_limit(self) -> int:
-        """The `micro_batch_tokens` to try next: half of what did not fit; of several processes, the smallest.
-
-        Raises:
-            InputError: a single example did not fit.
-        """
-        if self._largest is None:
-            return this_run().smallest(sys.maxsize)
-        num_tokens = self._largest.input_ids_BS.numel()
-        if self._largest.num_examples == 1:
-            shorter = "a smaller batching.max_length" if self._largest.first_N is None else "batching.windows=false"
-            raise InputError(
-                f"out of memory: one example of {num_tokens} tokens does not fit into the device's memory; set "
-                f"trainer.precision=bf16, trainer.gradient_checkpointing=true or {shorter}"
-            )
-        return this_run().smallest(num_tokens // 2)
+        self.largest = None if fits_here else max(micro_batches, key=lambda batch: batch.input_ids_BS.numel())
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from optuna.trial import Trial, TrialState
 from multitask_bert.config.sweep_config import HAS_CONFIG_VALUES, SweepConfig
 from multitask_bert.sweeps.processes import is_alive, is_here, this_process
 from multitask_bert.sweeps.study import open_storage
-from multitask_bert.sweeps.trials import MAX_TRIES, RETRY_OF, counted, retry, retry_the_dead
+from multitask_bert.sweeps.trials import MAX_TRIES, RETRY_OF, counted_trials, retry, retry_the_dead
 from tests.composing import run_line
 from tests.sweeps.controllers import running_in, started, wait_until
 from tests.sweeps.support import COMMAND, FOLDER, FakeTraining, lr_of, states_of, study_in, sweep
@@ -37,7 +37,7 @@ def test_after_a_kill_the_same_command_loses_and_repeats_nothing(fake_training: 
     assert trials[1].user_attrs["error"] == "its process died (1 of 3 tries)"
     assert [folder.name for _, folder in fake_training.runs] == ["trial_0002", "trial_0003"]
     assert lr_of(trials[3]) not in [lr_of(trial) for trial in trials[:3]]
-    assert len(counted(study)) == 3
+    assert len(counted_trials(study)) == 3
 
 
 def test_two_controllers_share_the_trials_of_one_study() -> None:
@@ -122,9 +122,9 @@ def test_values_whose_process_always_dies_count_as_failed_in_the_end(study: optu
         give_to(study, number, dead)
         assert retry_the_dead(study, take_over=False) == [number]
         if number < MAX_TRIES - 1:
-            assert counted(study) == []
+            assert counted_trials(study) == []
             study.ask()
-    assert [trial.state for trial in counted(study)] == [TrialState.FAIL]
+    assert [trial.state for trial in counted_trials(study)] == [TrialState.FAIL]
     assert study.get_trials()[-1].system_attrs["fixed_params"] == study.get_trials()[0].params
 
 

@@ -13,7 +13,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from multitask_bert.config.sweep_config import SweepConfig
 from multitask_bert.sweeps.spec import _num_jobs, _threads_per_job
-from multitask_bert.sweeps.trials import RETRY_OF, counted
+from multitask_bert.sweeps.trials import RETRY_OF, counted_trials
 from multitask_bert.utils.files import read_json
 from tests.composing import CONF, ROOT
 from tests.sweeps.support import FOLDER, states_of, sweep
@@ -76,7 +76,9 @@ def test_several_processes_per_trial_give_the_values_of_one_and_end_together() -
 def test_what_a_killed_worker_ran_is_tried_again() -> None:
     dies = "+hydra.callbacks.fake.dies=true"
     study = sweep(*FAKE, dies, "hydra/launcher=workers", "hydra.sweeper.n_trials=2")
-    assert [trial.state.name for trial in counted(study)] == ["COMPLETE"] * 2  # joblib ends the other worker, too
+    assert [trial.state.name for trial in counted_trials(study)] == [
+        "COMPLETE"
+    ] * 2  # joblib ends the other worker, too
     dead = study.get_trials()[1]
     (again,) = [trial for trial in study.get_trials() if trial.user_attrs.get(RETRY_OF) == 1]
     assert dead.user_attrs["error"] == "its process died (1 of 3 tries)"

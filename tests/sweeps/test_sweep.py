@@ -23,7 +23,7 @@ from multitask_bert.reports.sweep_page import page_of
 from multitask_bert.saving import run_folder
 from multitask_bert.sweeps.results import table_of
 from multitask_bert.sweeps.spec import _caveats
-from multitask_bert.sweeps.trials import count, counted
+from multitask_bert.sweeps.trials import counted_trials, counts_of
 from multitask_bert.utils.files import short_name
 from multitask_bert.utils.terminal import make_console
 from tests.composing import CONF, ROOT, config_of, run_line
@@ -264,7 +264,7 @@ def test_a_failed_trial_is_recorded_and_the_sweep_continues(fake_training: FakeT
     assert "eval_mean_f1 is nan at step 1" in str(errors[1])
     assert errors[2:] == [None, None]
     assert "no room" in (FOLDER / "trial_0000" / "run.log").read_text(encoding="utf-8")
-    assert count(study).finished == 4
+    assert counts_of(study).finished == 4
 
 
 def test_more_failures_than_allowed_stop_the_sweep(fake_training: FakeTraining) -> None:
@@ -325,7 +325,7 @@ def test_a_trial_is_retried_if_the_pool_of_workers_broke_before_it_started(
 
     monkeypatch.setattr(BasicLauncher, "launch", break_once)
     study = sweep("hydra.sweeper.n_trials=2")
-    assert [trial.state.name for trial in counted(study)] == ["COMPLETE"] * 2
+    assert [trial.state.name for trial in counted_trials(study)] == ["COMPLETE"] * 2
     assert study.get_trials()[0].user_attrs["error"] == "its process died (1 of 3 tries)"
 
 
