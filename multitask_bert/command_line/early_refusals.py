@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multitask_bert.command_line.ending import exit_on_bad_input
 from multitask_bert.command_line.job import accept, checked_config
+from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.joined_tasks import GROUP
 from multitask_bert.config.overrides import swept_values
 from multitask_bert.config.setting import value_problems
@@ -36,7 +37,6 @@ INSTEAD_OF_PASSWORD = (
     "reads (PostgreSQL's: PGPASSWORD or ~/.pgpass)"
 )
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # -m without a search
-SHARED_ACTIONS = ("train", "evaluate", "predict")  # those that several processes do together
 FOLDER = "folder"  # of the run, in the store of its processes
 REPLACED = ("model", "checkpoints", "results.json")  # in its folder, by a run
 
@@ -117,12 +117,12 @@ def refuse_action_of_one_process(config: DictConfig, given: str, way_out: str) -
     Raises:
         InputError: the action, or an option of it, is for one process.
     """
-    action = str(config.get("action"))
-    asked = f"action={action}" if action not in SHARED_ACTIONS else "verify=true" if config.get("verify") else None
+    name = str(config.get("action"))
+    shared = [action for action, what in ACTIONS.items() if what.in_several_processes]
+    asked = f"action={name}" if name not in shared else "verify=true" if config.get("verify") else None
     if asked is not None:
         raise InputError(
-            f"{given}: {asked} is done by one process; {way_out} (several processes can do "
-            f"action={', '.join(SHARED_ACTIONS)})"
+            f"{given}: {asked} is done by one process; {way_out} (several processes can do action={', '.join(shared)})"
         )
 
 

@@ -14,6 +14,7 @@ class Action:
 
     meaning: str
     needs_run_dir: bool = False
+    in_several_processes: bool = False  # whether several can do it together, as torchrun starts them
     reads: tuple[str, ...] = ()  # with `run_dir`: the keys and groups of today's config that count all the same
 
     @property
@@ -24,16 +25,18 @@ class Action:
 
 EVALUATION = ("trainer.device", "batching.eval_batch_size", "batching.eval_max_tokens")
 ACTIONS = {
-    "train": Action("train, keep the best model, score it on dev and test (the default)"),
+    "train": Action("train, keep the best model, score it on dev and test (the default)", in_several_processes=True),
     "evaluate": Action(
         "score the model of a finished run again",
         needs_run_dir=True,
+        in_several_processes=True,
         reads=("data_root", "batching.encoding_processes", "trainer.keep_predictions", "trainer.pictures", *EVALUATION),
     ),
     "inspect": Action("show what is in the data of the tasks, before training: a table and a page"),
     "predict": Action(
         "write what each head of a finished run's model predicts for the texts in input=FILE",
         needs_run_dir=True,
+        in_several_processes=True,
         reads=("input", "output", "backend", *EVALUATION),
     ),
     "serve": Action(

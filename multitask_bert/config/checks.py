@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from multitask_bert.config.action_table import ACTIONS
+from multitask_bert.config.action_table import ACTIONS, Action
 from multitask_bert.config.schema import (
     FORMATS,
     SPLITS,
     ExperimentConfig,
+    ModelConfig,
     StudyConfig,
     TaskConfig,
     is_lower_better,
@@ -62,11 +63,18 @@ def notes_on_tests_by_seed(config: ExperimentConfig) -> list[str]:
 def _problems(config: ExperimentConfig) -> Iterator[str]:
     yield from value_problems(config)
     yield from _length_problems(config)
+    yield from _class_problems(config)
+    yield from _model_problems(config.model)
+    yield from _tasks_problems(config)
+    yield from _study_problems(config.study)
+    if (action := ACTIONS.get(config.action)) is not None:  # None has been reported above
+        yield from _action_problems(config, action)
+
+
+def _class_problems(config: ExperimentConfig) -> Iterator[str]:
+    """Classes that are named in the config, and what loggers need besides."""
     for name in ("optimizer", "balancing", "trainer"):
         yield from target_problems(name, {"_target_": getattr(config, name)._target_})
-    batching = config.batching
-    if batching.stride is not None and batching.stride >= batching.max_length:
-        yield f"batching.stride={batching.stride}: must be below batching.max_length={batching.max_length}"
     for name, logger in config.logger.items():
         if not NAME.fullmatch(name):
             yield f"logger.{name}: a logger's name must be a letter, then letters, digits, '-' and '_'"
@@ -80,28 +88,44 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         ("model.architecture", config.model.architecture),
     ):
         yield from target_problems(name, free)
-    action = ACTIONS.get(config.action)  # None has been reported above
-    if action is not None and action.uses_cli_tasks and not config.tasks:
-        yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
+
+
+def _model_problems(model: ModelConfig) -> Iterator[str]:
+    if model.pretrained is None and not model.architecture and model.tokenizer is None:
+        yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
+    if model.keep_heads and model.pretrained is None:
+        yield "model.keep_heads: needs the model of a run; name it, as in model.pretrained=RUN/model"
+
+
+def _tasks_problems(config: ExperimentConfig) -> Iterator[str]:
+    """Each task by itself, and what only shows beside the others and the batches."""
+    batching = config.batching
+    if batching.stride is not None and batching.stride >= batching.max_length:
+        yield f"batching.stride={batching.stride}: must be below batching.max_length={batching.max_length}"
     for name, task in config.tasks.items():
         yield from _task_problems(f"tasks.{name}", name, task)
     yield from _clashing_metric_keys(config)
-    if config.action in ("train", "inspect"):
+
+
+def _action_problems(config: ExperimentConfig, action: Action) -> Iterator[str]:
+    """What the action needs."""
+    if action.uses_cli_tasks:
+        if not config.tasks:
+            yield "tasks: none is chosen; name one or several, as in tasks=ner+sentiment"
         yield from _untrained_heads(config)
-    yield from _study_problems(config.study)
     if config.verify and config.action == "train" and not config.study.expected:
         yield (
             "verify: nothing is expected of this run; choose a study, as in experiment=swahili, or write one "
             "(docs/papers.md)"
         )
-    if action is not None and action.needs_run_dir and config.run_dir is None:
+    if action.needs_run_dir and config.run_dir is None:
         needed = "the folder of an earlier run, as in run_dir=outputs/…"
         if config.action == "compare":
             needed = "the folders of two runs, as in run_dir=outputs/…/A,outputs/…/B"
         yield f"run_dir: action={config.action} needs {needed}"
     if config.action == "compare" and config.run_dir is not None:
         yield from _compared_run_problems(config.run_dir)
-    elif action is not None and action.needs_run_dir and "," in (config.run_dir or ""):
+    elif action.needs_run_dir and "," in (config.run_dir or ""):
         yield from _several_folders(config.action, config.run_dir or "")
     if config.diagnose.folds == 1:
         yield "diagnose.folds=1: one model would be trained on nothing; choose 2 or more, or 0 to train none"
@@ -116,10 +140,6 @@ def _problems(config: ExperimentConfig) -> Iterator[str]:
         yield f"export.name={config.export.name}: only format=mlflow is registered"
     if config.export.alias is not None and config.export.name is None:
         yield f"export.alias={config.export.alias}: belongs to a registered name; give it as export.name"
-    if config.model.pretrained is None and not config.model.architecture and config.model.tokenizer is None:
-        yield "model.pretrained: null needs model.architecture (model_type and sizes) and model.tokenizer"
-    if config.model.keep_heads and config.model.pretrained is None:
-        yield "model.keep_heads: needs the model of a run; name it, as in model.pretrained=RUN/model"
 
 
 def _compared_run_problems(run_dir: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from multitask_bert.config.action_table import ACTIONS
 from multitask_bert.config.schema import ExpectedScore, ExperimentConfig, HeadConfig, TaskConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads.base import Head, UnknownLabelError
@@ -233,7 +234,7 @@ def _joins_windows(found: type[Head]) -> bool:
 
 def _window_problems(config: ExperimentConfig) -> Iterator[str]:
     """Heads that cannot read a long text in windows, and strides that leave no window; of tasks whose data is read."""
-    if config.action not in ("train", "inspect"):
+    if not ACTIONS[config.action].uses_cli_tasks:
         return
     max_length = config.batching.max_length
     for name, task in config.tasks.items():
