@@ -352,19 +352,29 @@ def test_bad_input_that_a_job_finds_is_told_without_a_traceback(
     assert capsys.readouterr().err == ""  # nor a line of Hydra's before it
 
 
-def test_a_job_of_a_multirun_that_finds_bad_input_does_not_keep_the_next_from_running(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ("1,2", "error: ner/train.txt:418: no tag"),
+        ("2,1,4,3", "error: 2 jobs failed: 1, 3; job 1: ner/train.txt:418: no tag"),
+    ],
+)
+def test_a_job_of_a_multirun_that_finds_bad_input_is_told_at_once_and_the_next_ones_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], seeds: str, message: str
 ) -> None:
-    seeds = []
+    ran = []
 
-    def fail_first(config: ExperimentConfig) -> None:
-        seeds.append(config.seed)
-        if config.seed == 1:
-            raise InputError("ner/train.txt:418: no tag")
+    def fail_where_odd(config: ExperimentConfig) -> None:
+        ran.append(config.seed)
+        if config.seed % 2:
+            raise InputError(f"ner/train.txt:41{9 - config.seed}: no tag")
 
-    monkeypatch.setattr("multitask_bert.actions.run", fail_first)
-    message = error_of("--multirun", "tasks=ner", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
-    assert (message, seeds) == ("error: ner/train.txt:418: no tag", [1, 2])
+    monkeypatch.setattr("multitask_bert.actions.run", fail_where_odd)
+    assert error_of("--multirun", "tasks=ner", f"seed={seeds}", f"hydra.sweep.dir={tmp_path}") == message
+    assert ran == list(map(int, seeds.split(",")))
+    told = [line for line in capsys.readouterr().err.splitlines() if " failed: " in line]
+    failed = [number for number, seed in enumerate(ran) if seed % 2]
+    assert told == [f"job {number} failed: ner/train.txt:41{9 - ran[number]}: no tag" for number in failed]
 
 
 def test_the_full_traceback_is_shown_to_those_who_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

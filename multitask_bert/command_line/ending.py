@@ -17,11 +17,12 @@ from hydra.types import RunMode
 from yaml import YAMLError
 
 from multitask_bert.command_line.explanations import GROUP_HINT, explain_hydra, explain_yaml
+from multitask_bert.config.sweep_config import TRIAL
 from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import BAD_INPUT, ENDED_BY_ERROR
 from multitask_bert.utils import signals
 from multitask_bert.utils.ranks import PeerLostError, are_several, this_run
-from multitask_bert.utils.terminal import discard
+from multitask_bert.utils.terminal import discard, make_console
 from multitask_bert.utils.visible import visible
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 FULL_ERROR = "HYDRA_FULL_ERROR"
 RERUN = "--experimental-rerun"
 INSTEAD_OF_RERUN = "write python run.py --config-dir RUN --config-name reproduce"
+
+_failed_jobs: list[int] = []  # numbers of the jobs of a multirun, in this process
 
 
 class PastHydra(BaseException):
@@ -51,6 +54,7 @@ def plain_errors() -> Iterator[None]:
         except PastHydra as carrier:
             raise carrier.error from None
         return
+    _failed_jobs.clear()
     os.environ[FULL_ERROR] = "1"  # asks Hydra to raise its errors instead of printing them
     logging.raiseExceptions = False  # a full disk under run.log would print a traceback per line
     try:
@@ -103,6 +107,7 @@ def errors_in_run_log() -> Iterator[None]:
         log.info("%s%s", BAD_INPUT, cause)
         if HydraConfig.get().mode != RunMode.RUN:
             _tell_first(error)
+            _show_failed_job(cause)
             if cause != str(error):
                 raise InputError(cause) from error
             raise
@@ -111,6 +116,7 @@ def errors_in_run_log() -> Iterator[None]:
         log.info(ENDED_BY_ERROR, exc_info=True)
         if HydraConfig.get().mode != RunMode.RUN:
             _tell_first(error)
+            _show_failed_job(f"{type(error).__name__}: {error}")
         raise
 
 
@@ -150,6 +156,9 @@ def _exit(problem: str, error: InputError | None = None) -> NoReturn:
     """End with a message; of several processes that end, only one tells it."""
     if not _may_tell(error, problem):
         sys.exit(1)
+    if len(_failed_jobs) > 1:  # each has been shown
+        numbers = ", ".join(map(str, _failed_jobs))
+        problem = f"{len(_failed_jobs)} jobs failed: {numbers}; job {_failed_jobs[0]}: {problem}"
     sys.exit(f"error: {visible(_of_rank(problem))}")
 
 
@@ -163,6 +172,15 @@ def _may_tell(error: BaseException | None, text: str) -> bool:
         return this_run().may_tell(error, text)
     except InputError:  # the processes have not met
         return True
+
+
+def _show_failed_job(problem: str) -> None:
+    """Print at once what Hydra raises after the last job, and of several failed jobs for the first one only."""
+    if TRIAL in os.environ or not this_run().is_first:  # of a sweep's trial, the sweep tells
+        return
+    number = HydraConfig.get().job.num
+    _failed_jobs.append(number)
+    make_console(sys.stderr).print(f"job {number} failed: {problem}")
 
 
 def _tell_first(error: Exception) -> None:

@@ -27,6 +27,7 @@ FORMATS = {
 }
 BACKENDS = {"torch": "", "onnx": "the graph of action=export format=onnx, on the CPU"}
 AUTO_PRECISION = "auto"
+RESTART_WARMUPS = 0.3, 0.8  # the least and greatest warmup of a second attempt (trainer.restart_collapsed)
 HEAD_INITS = {"normal": "standard deviation 0.02", "uniform": "up to 1/sqrt(width), as in torch"}
 
 
@@ -390,7 +391,9 @@ class TrainerConfig:
         None, "evaluations without a new best after which training stops; null: never", at_least=1
     )
     restart_collapsed: bool = setting(
-        False, "start over, once, with a longer warmup, if a head has learned nothing halfway through"
+        False,
+        "start over, once, with a longer warmup, if a head has learned nothing at the first evaluation from half "
+        "of the steps on",
     )
     max_grad_norm: Optional[float] = setting(
         1.0, "norm to which longer gradients are clipped; null: not clipped", more_than=0

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from multitask_bert.config.schema import AveragingConfig, ExperimentConfig, MixingConfig, SourceConfig
+from multitask_bert.config.schema import (
+    RESTART_WARMUPS,
+    AveragingConfig,
+    ExperimentConfig,
+    MixingConfig,
+    SourceConfig,
+)
 from multitask_bert.config.setting import setting_of
 
 
@@ -54,6 +60,11 @@ def settings_without_effect(config: ExperimentConfig) -> Iterator[str]:
         yield (
             f"trainer.patience={trainer.patience} has no effect: with one evaluation in each of {trainer.num_epochs} "
             f"epochs it cannot run out before the last; set trainer.eval_every or more epochs"
+        )
+    if trainer.restart_collapsed and config.scheduler.warmup_ratio >= RESTART_WARMUPS[1]:
+        yield (
+            f"trainer.restart_collapsed=true has no effect: it makes the warmup longer, up to {RESTART_WARMUPS[1]:g}, "
+            f"and scheduler.warmup_ratio is {config.scheduler.warmup_ratio:g}"
         )
     for name in ("cosines_every", "lookahead_every"):
         every = getattr(trainer, name)

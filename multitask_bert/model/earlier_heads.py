@@ -40,11 +40,14 @@ def keep_heads(model: MultiTaskModel, config: ModelConfig) -> list[str]:
     for task, name in _common(model, saved):
         _check(model, task, name, saved[task][name]["config"], pooling=description["pooling"])
         _check_sizes(model, task, name, saved[task][name], weights)
-    told = [_keep(model, task, name, saved[task][name], weights) for task, name in _common(model, saved)]
+    kept = list(_common(model, saved))
+    told = [_keep(model, task, name, saved[task][name], weights) for task, name in kept]
     if not told:
         known = ", ".join(f"{task}.{name}" for task, by_name in saved.items() for name in by_name)
         raise InputError(f"model.keep_heads: the run's heads are {known}; no head of this run has one of these names")
-    return told
+    owners = [(task, name) for task, by_name in model.heads.items() for name in by_name]
+    new = [owner for owner in owners if model.owner_of(*owner) == owner and owner not in kept]
+    return [*told, *(f"{task}.{name}: begins anew" for task, name in new)]
 
 
 def _common(model: MultiTaskModel, saved: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -70,8 +73,8 @@ def _check(model: MultiTaskModel, task: str, name: str, before: Mapping[str, Any
         setting = "model.pooling" if head.config.pooling is None else own
         raise InputError(
             f"{setting}={model.pooling_of(task, name)}: tasks.{task}.heads.{name} learned from texts pooled by "
-            f"{earlier}, so its weights do not fit; choose the encoder that the earlier run had, as in model=minilm, "
-            f"or {setting}={earlier}"
+            f"{earlier}, so its weights do not fit; set {setting}={earlier}, as the encoder of the earlier run has it, "
+            f"or rename the head to begin anew"
         )
 
 

@@ -114,7 +114,8 @@ def estimate_cost(
         is_pruned=sweeper.pruner_name != "none" and sweeper.seeds == 1,
         note=f"measured on this machine with {speed.num_steps} steps"
         + (f" and one process; each trial has {spec.num_processes}" if spec.num_processes > 1 else "")
-        + ("; the trials run on other machines" if spec.runs_elsewhere else ""),
+        + ("; the trials run on other machines" if spec.runs_elsewhere else "")
+        + ("; without restarts" if spec.config.trainer.restart_collapsed else ""),
     )
 
 

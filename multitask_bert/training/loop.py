@@ -33,7 +33,7 @@ from multitask_bert.training.data_parallel import check_processes_agree
 from multitask_bert.training.metric_keys import gather_metrics
 from multitask_bert.training.optimization import Updater
 from multitask_bert.training.recovery import Recovery
-from multitask_bert.training.restart import CollapsedError
+from multitask_bert.training.restart import CollapsedError, may_restart
 from multitask_bert.training.start_checks import check_run_length, warn_of_small_dev
 from multitask_bert.training.steps import StepLosses
 from multitask_bert.utils.clock import seconds_since
@@ -260,7 +260,7 @@ class TrainingLoop:
                 state.num_collapses[name] = state.num_collapses.get(name, 0) + 1
                 self.trainer.console.say(f"step {state.step}: {name} {how}; {WAY_OUT}")
         never = [name for name, number in state.num_collapses.items() if number == state.num_evaluations]
-        if never and self.config.restart_collapsed and 2 * state.step >= state.num_steps:
+        if never and may_restart(self.trainer.config) and 2 * state.step >= state.num_steps:
             raise CollapsedError(f"step {state.step} of {state.num_steps}: {', '.join(never)} learned nothing so far")
 
     # Saving and resuming

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from multitask_bert.config.schema import ExperimentConfig
+from multitask_bert.config.schema import RESTART_WARMUPS, ExperimentConfig
 from multitask_bert.errors import InputError
 from multitask_bert.saving.run_folder import REPRODUCE
 from multitask_bert.saving.store import CHECKPOINTS
@@ -14,7 +14,6 @@ from multitask_bert.tracking.mlflow.state import STATE_FILE
 from multitask_bert.training.provenance import PROVENANCE
 from multitask_bert.utils.files import read_json, write_json
 
-LEAST_WARMUP, MOST_WARMUP = 0.3, 0.8  # shares of the steps, in a second attempt; between them, twice the first one's
 RESTART, FIRST_ATTEMPT = "restart.json", "first_attempt"
 ATTEMPT_FILES = (METRICS_FILE, CHECKPOINTS, "tensorboard", STATE_FILE, REPRODUCE, PROVENANCE)
 
@@ -31,10 +30,15 @@ class Restart:
     reason: str
 
 
+def may_restart(config: ExperimentConfig) -> bool:
+    """Whether a run that learns nothing is to be restarted, and a longer warmup is possible."""
+    return config.trainer.restart_collapsed and config.scheduler.warmup_ratio < RESTART_WARMUPS[1]
+
+
 def prepare_restart(folder: Path, config: ExperimentConfig, reason: str) -> Restart:
     """Write down how the second attempt differs, and move the files of the first to `first_attempt/`."""
-    before = config.scheduler.warmup_ratio
-    restart = Restart(max(LEAST_WARMUP, min(2 * before, MOST_WARMUP), before), reason)
+    least, most = RESTART_WARMUPS
+    restart = Restart(max(least, min(2 * config.scheduler.warmup_ratio, most)), reason)
     write_json(folder / RESTART, asdict(restart))
     set_first_attempt_aside(folder)
     return restart

@@ -174,6 +174,9 @@ def _train_once(
         if trainer is not None:
             trainer.close()
     console.show_end(state, trainer.best.metric, trainer.results, describe_outputs(config, folder))
+    if (restart := read_restart(folder)) is not None:
+        longer = f"scheduler.warmup_ratio={restart.warmup_ratio:g}"
+        console.say(f"Second attempt, with {longer}; the first: {restart.reason}")
     if rows := trainer.best_per_head.rows(trainer.results["best"]):
         console.show_rows("Each head's own best", BEST_PER_HEAD_COLUMNS, rows)
     is_whole = trainer.best.is_higher_better and not state.stopped_early and not state.pruned

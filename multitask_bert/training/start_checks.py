@@ -31,7 +31,7 @@ def check_run_length(config: ExperimentConfig, stream: TrainingStream, num_steps
     if plan and len(plan) > (num_epochs := stream.count_epochs(num_steps)):
         raise InputError(
             f"optimizer.unfreezing={plan}: has {len(plan)} entries, one per epoch, and this run has {num_steps} steps "
-            f"in {num_epochs} epochs; shorten it, or train for longer (trainer.num_epochs, trainer.max_steps)"
+            f"(epochs: {num_epochs}); shorten it, or train for longer (trainer.num_epochs, trainer.max_steps)"
         )
     least = config.trainer.min_steps
     if least not in (None, config.model.recipe.min_steps) and num_steps < least:

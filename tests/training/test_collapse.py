@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from multitask_bert.config.schema import ExperimentConfig, HeadConfig
+from multitask_bert.config.without_effect import settings_without_effect
 from multitask_bert.errors import InputError
 from multitask_bert.heads import Head, make_head
 from multitask_bert.labels import LabelSet
@@ -143,13 +144,27 @@ def test_a_head_that_learns_is_not_named(
 
 
 @pytest.mark.usefixtures("_heads_begin_at_zero")
+def test_a_run_whose_warmup_cannot_be_longer_is_not_restarted(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = collapsing(make_config, restart_collapsed=True)
+    config.scheduler.warmup_ratio = 0.8
+    told = [line for line in settings_without_effect(config) if line.startswith("trainer.restart_collapsed=true")]
+    assert "and scheduler.warmup_ratio is 0.8" in told[0]
+    run_training(config, tmp_path, tags={})
+    assert not (tmp_path / "first_attempt").exists()
+
+
+@pytest.mark.usefixtures("_heads_begin_at_zero")
 def test_a_run_that_learns_nothing_is_restarted_once_with_a_longer_warmup(
     make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from omegaconf import OmegaConf
 
     run_training(collapsing(make_config, restart_collapsed=True), tmp_path, tags={})
-    assert "mood.polarity learned nothing so far; restarting with scheduler.warmup_ratio=0.3" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mood.polarity learned nothing so far; restarting with scheduler.warmup_ratio=0.3" in out
+    assert (
+        "Second attempt, with scheduler.warmup_ratio=0.3; the first: step 4 of 8: mood.polarity learned nothing" in out
+    )
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["restarted"]["warmup_ratio"] == 0.3
     assert results["steps"] == 8
@@ -172,7 +187,7 @@ def test_a_dev_set_too_small_to_show_that_a_head_learns_nothing_is_warned_of_whe
         assert ("restart_collapsed: mood has 8 dev examples, and only from 10 on" in caplog.text) == is_warned
 
 
-@pytest.mark.parametrize(("first", "second"), [(0.0, 0.3), (0.1, 0.3), (0.3, 0.6), (0.5, 0.8), (0.9, 0.9)])
+@pytest.mark.parametrize(("first", "second"), [(0.0, 0.3), (0.1, 0.3), (0.3, 0.6), (0.5, 0.8), (0.7, 0.8)])
 def test_the_warmup_of_a_restarted_run_is_longer_than_the_first_one(
     make_config: MakeConfig, tmp_path: Path, first: float, second: float
 ) -> None:

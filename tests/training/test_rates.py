@@ -103,7 +103,7 @@ def test_an_unfreezing_plan_is_compared_with_the_epochs_that_the_run_has(make_co
     config.optimizer.unfreezing = [0, 0, 1]
     assert Trainer.from_config(config).train().step == 12
     config.trainer.max_steps = config.trainer.min_steps = 8
-    with pytest.raises(InputError, match=r"unfreezing=\[0, 0, 1\]: has 3 entries.* this run has 8 steps in 2 epochs"):
+    with pytest.raises(InputError, match=r"unfreezing=\[0, 0, 1\]: has 3 entries.* this run has 8 steps \(epochs: 2\)"):
         Trainer.from_config(config).train()
 
 

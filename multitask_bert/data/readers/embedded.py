@@ -21,6 +21,7 @@ def read_samples(path: Path, source: SourceConfig, heads: Mapping[str, HeadConfi
             yield Example(where, " ".join(words), labels, words=tuple(words))
     elif source.samples == "sentiment":
         for number, (text, label) in enumerate(sentiment_corpus()[path.name], start=1):
-            yield Example(f"samples/sentiment/{path.name}:{number}", text, dict.fromkeys(heads, label))
+            where = f"samples/sentiment/{path.name}:{number}"
+            yield Example(where, text, {name: parse_label(head, label, where) for name, head in heads.items()})
     else:
         raise InputError(f"source.samples={source.samples}: the embedded corpora are ner and sentiment; name one")
