@@ -155,7 +155,8 @@ def reported_keys(tasks: dict[str, TaskConfig], *, test: bool = False) -> list[s
     for task_name, task in tasks.items():
         is_scored = task.source.has_test if test else task.source.has_dev
         names = [task_name] if is_scored else []
-        names += [f"{task_name}.{name}" for name in task.source.tests or {}] if test else []
+        if test:
+            names += [f"{task_name}.{name}" for name in task.source.tests or {}]
         for head_name, head in task.heads.items():
             metrics = head_type(head.type).keys_of(head)
             any_f1 = any_f1 or (is_scored and any(is_f1(metric) for metric in metrics))

@@ -73,8 +73,7 @@ def _check(model: MultiTaskModel, task: str, name: str, before: Mapping[str, Any
         setting = "model.pooling" if head.config.pooling is None else own
         raise InputError(
             f"{setting}={model.pooling_of(task, name)}: tasks.{task}.heads.{name} learned from texts pooled by "
-            f"{earlier}, so its weights do not fit; set {setting}={earlier}, as the encoder of the earlier run has it, "
-            f"or rename the head to begin anew"
+            f"{earlier}, so its weights do not fit; set {setting}={earlier}, or rename the head to begin anew"
         )
 
 
@@ -94,12 +93,8 @@ def _check_sizes(model: MultiTaskModel, task: str, name: str, saved: Any, weight
 
 def _fits(weight: Tensor, earlier: Tensor, num_labels: tuple[int, int]) -> bool:
     """Whether both have one shape, or one row per label; `num_labels`: now and earlier."""
-    if weight.shape == earlier.shape:
-        return True
-    return weight.shape[1:] == earlier.shape[1:] and (weight.shape[:1], earlier.shape[:1]) == (
-        num_labels[:1],
-        num_labels[1:],
-    )
+    has_rows = (*weight.shape[:1], *earlier.shape[:1]) == num_labels and weight.shape[1:] == earlier.shape[1:]
+    return has_rows or weight.shape == earlier.shape
 
 
 def _prefix(task: str, name: str) -> str:
