@@ -14,7 +14,7 @@ from multitask_bert.config.schema import HeadConfig, ModelConfig
 from multitask_bert.errors import InputError
 from multitask_bert.heads import make_head
 from multitask_bert.labels import LabelSet
-from multitask_bert.model import encoder, shapes
+from multitask_bert.model import encoder, location
 from multitask_bert.model.encoder import (
     check_length,
     describe_earlier_model,
@@ -108,7 +108,7 @@ def test_a_damaged_model_of_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_neither_truncates_nor_pads_by_itself() -> None:
-    own = json.loads((Path(shapes.resolve(PACKAGED, "model.pretrained")) / "tokenizer.json").read_text())
+    own = json.loads((Path(location.resolve(PACKAGED, "model.pretrained")) / "tokenizer.json").read_text())
     assert own["truncation"] or own["padding"], "the packaged file has settings of its own, which is why this matters"
     tokenizer = load_tokenizer(ModelConfig(PACKAGED))
     ids = tokenizer(["neno " * 1000, "neno"]).input_ids

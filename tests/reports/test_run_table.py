@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,6 +112,7 @@ def test_a_run_that_failed_is_told_apart_from_one_that_runs_or_was_stopped(
 ) -> None:
     class Settings:
         mode = RunMode.MULTIRUN
+        job = SimpleNamespace(num=0)
 
     monkeypatch.setattr(HydraConfig, "get", Settings)
     for name, error in {
