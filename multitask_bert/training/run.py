@@ -42,6 +42,7 @@ from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.output import RunOutput, Watcher
 from multitask_bert.training.restart import (
     CollapsedError,
+    Restart,
     prepare_restart,
     read_restart,
     restarted,
@@ -107,7 +108,7 @@ def run_training(
     console.say(describe_recipe(config))
     output = RunOutput(folder if ranks.is_first else None, name=name, tags=tags, console=console, watcher=watcher)
     try:
-        return _train_once(config, folder, output, started, before, config_files, draw)
+        return _train_once(config, restart, folder, output, started, before, config_files, draw)
     except CollapsedError as error:  # of several processes, all learn of it from the same scores
         if ranks.is_first:
             with _writing_to(folder):
@@ -115,7 +116,8 @@ def run_training(
         restart = ranks.of_first(restart)
         assert restart is not None
         console.say(f"{error}; restarting with scheduler.warmup_ratio={restart.warmup_ratio:g}")
-        return _train_once(restarted(config, restart), folder, output, started, before, config_files, draw)
+        config = restarted(config, restart)
+        return _train_once(config, restart, folder, output, started, before, config_files, draw)
 
 
 def _best_value(folder: Path) -> float:
@@ -126,6 +128,7 @@ def _best_value(folder: Path) -> float:
 
 def _train_once(
     config: ExperimentConfig,
+    restart: Restart | None,
     folder: Path,
     output: RunOutput,
     started: float,
@@ -134,6 +137,8 @@ def _train_once(
     draw: Draw | None,
 ) -> float:
     """One attempt at a run: train, evaluate the best model on test, write the files; return the best score.
+
+    `restart`: None in the first attempt.
 
     Raises:
         CollapsedError: a head learns nothing, and the config asks for a restart.
@@ -154,7 +159,7 @@ def _train_once(
             metrics, tested = _test(trainer)
             on_dev = _best_on_dev(trainer)
             if trainer.ranks.is_first:
-                _finish(trainer, folder, started, metrics, tested, on_dev)
+                _finish(trainer, restart, folder, started, metrics, tested, on_dev)
             if trainer.ranks.is_first and draw is not None and not state.pruned:
                 for path in draw(folder):
                     trainer.reporter.log_artifact(path)
@@ -174,7 +179,7 @@ def _train_once(
         if trainer is not None:
             trainer.close()
     console.show_end(state, trainer.best.metric, trainer.results, describe_outputs(config, folder))
-    if (restart := read_restart(folder)) is not None:
+    if restart is not None:
         longer = f"scheduler.warmup_ratio={restart.warmup_ratio:g}"
         console.say(f"Second attempt, with {longer}; the first: {restart.reason}")
     if rows := trainer.best_per_head.rows(trainer.results["best"]):
@@ -217,6 +222,7 @@ def _test(trainer: Trainer) -> tuple[dict[str, dict[str, float]], dict[str, Any]
 
 def _finish(
     trainer: Trainer,
+    restart: Restart | None,
     folder: Path,
     started: float,
     metrics: dict[str, dict[str, float]],
@@ -244,7 +250,7 @@ def _finish(
         "stopped_early": state.stopped_early,
         "evaluations": state.num_evaluations,
         "collapsed": _collapses(trainer),
-        "restarted": None if (restart := read_restart(folder)) is None else asdict(restart),
+        "restarted": None if restart is None else asdict(restart),
         "pruned": state.pruned,
         "train_seconds": state.train_seconds,
         "total_seconds": seconds_since(started),
