@@ -1,12 +1,10 @@
-"""A whole run: train, evaluate the best model on test, and save the evidence for its scores in the run's folder."""
+"""A whole run: train, evaluate the best model on test, and save the evidence for its scores (run_files.py)."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,20 @@ from hydra.utils import instantiate
 from multitask_bert.config.overrides import as_word
 from multitask_bert.config.recipes import describe_recipe
 from multitask_bert.config.schema import AUTO_PRECISION, ExperimentConfig, run_name
-from multitask_bert.data.splits import as_split
-from multitask_bert.errors import InputError
 from multitask_bert.records import TaskResult
-from multitask_bert.saving.example_counts import write_test_counts
-from multitask_bert.saving.predictions import write_predictions
 from multitask_bert.saving.resume import refuse_changed_config
 from multitask_bert.saving.run_folder import (
-    REPRODUCE,
     RESULTS,
     describe_outputs,
     read_reproduction,
     read_results,
     recorded_precision,
     with_precision,
-    write_reproduction,
-    write_results,
 )
 from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.console import Console
-from multitask_bert.training import provenance
-from multitask_bert.training.calibration import calibrated_heads, describe_calibration
+from multitask_bert.training.calibration import calibrated_heads
 from multitask_bert.training.loop import Stopped
-from multitask_bert.training.metric_keys import gather_intervals
 from multitask_bert.training.non_finite import NonFiniteLossError
 from multitask_bert.training.output import RunOutput, Watcher
 from multitask_bert.training.restart import (
@@ -48,11 +37,11 @@ from multitask_bert.training.restart import (
     restarted,
     set_first_attempt_aside,
 )
+from multitask_bert.training.run_files import write_end, write_start, writing_to
 from multitask_bert.training.steep_end import advice_on_steep_end
 from multitask_bert.training.trainer import Trainer
 from multitask_bert.trust.classes import named_class
 from multitask_bert.utils import signals
-from multitask_bert.utils.clock import seconds_since
 from multitask_bert.utils.command import command
 from multitask_bert.utils.files import remove_half_written, shown
 from multitask_bert.utils.ranks import this_run
@@ -89,7 +78,7 @@ def run_training(
     restart = ranks.of_first(read_restart(folder) if ranks.is_first else None)
     if restart is not None:
         if ranks.is_first:
-            with _writing_to(folder):
+            with writing_to(folder):
                 set_first_attempt_aside(folder)  # a kill may have kept it from being done
         config = restarted(config, restart)
     if config.resume and config.trainer.precision == AUTO_PRECISION:  # elsewhere it might stand for another
@@ -111,7 +100,7 @@ def run_training(
         return _train_once(config, restart, folder, output, started, before, config_files, draw)
     except CollapsedError as error:  # of several processes, all learn of it from the same scores
         if ranks.is_first:
-            with _writing_to(folder):
+            with writing_to(folder):
                 restart = prepare_restart(folder, config, str(error))
         restart = ranks.of_first(restart)
         assert restart is not None
@@ -153,13 +142,13 @@ def _train_once(
             trainer = make_trainer(config, output)
             assert trainer is not None
             if trainer.ranks.is_first:
-                _write_start(trainer, folder, before, config_files)
+                write_start(trainer, folder, before, config_files)
             with signals.asking(trainer.ask_to_stop):
                 state = trainer.train()
             metrics, tested = _test(trainer)
             on_dev = _best_on_dev(trainer)
             if trainer.ranks.is_first:
-                _finish(trainer, restart, folder, started, metrics, tested, on_dev)
+                write_end(trainer, restart, folder, started, metrics, tested, on_dev)
             if trainer.ranks.is_first and draw is not None and not state.pruned:
                 for path in draw(folder):
                     trainer.reporter.log_artifact(path)
@@ -191,23 +180,6 @@ def _train_once(
     return state.best_score
 
 
-def _write_start(
-    trainer: Trainer, folder: Path, before: Mapping[str, Any] | None, config_files: Mapping[str, str] | None
-) -> None:
-    """Write what the run is made from, before it trains.
-
-    Raises:
-        InputError: that is not what the run `before` was made from.
-    """
-    with _writing_to(folder):
-        write_reproduction(trainer.config, folder)
-    described = {**provenance.describe(trainer), "config_files": dict(config_files or {})}
-    with _writing_to(folder):
-        provenance.write_start(folder, described)
-    if before is not None:
-        provenance.refuse_other_inputs(before, described)
-
-
 def _test(trainer: Trainer) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Evaluate the best model on test: the scores of dev and test, and those of each head's own best model."""
     state = trainer.state
@@ -218,59 +190,6 @@ def _test(trainer: Trainer) -> tuple[dict[str, dict[str, float]], dict[str, Any]
         metrics["test"] = trainer.evaluate(test=True)
         tested = trainer.evaluate_best_per_head()
     return metrics, tested
-
-
-def _finish(
-    trainer: Trainer,
-    restart: Restart | None,
-    folder: Path,
-    started: float,
-    metrics: dict[str, dict[str, float]],
-    tested: dict[str, Any],
-    on_dev: Mapping[str, TaskResult],
-) -> None:
-    """Write the model and the results; last `results.json`, which marks the run as complete."""
-    state = trainer.state
-    trainer.best.publish(folder / "model")
-    results = {
-        "metrics": metrics,
-        "test_intervals": gather_intervals(trainer.results.get("test", {})),
-        "best": {
-            "metric": trainer.best.metric,
-            "value": state.best_score,
-            "step": state.best_step,
-            "epoch": state.best_epoch,
-            "weights": state.best_weights,
-        },
-        "best_by_head": state.best_by_head,
-        "test_of_own_best": tested,
-        **_calibration(trainer, on_dev),
-        "steps": state.step,
-        "skipped_steps": state.num_skipped,
-        "stopped_early": state.stopped_early,
-        "evaluations": state.num_evaluations,
-        "collapsed": _collapses(trainer),
-        "restarted": None if restart is None else asdict(restart),
-        "pruned": state.pruned,
-        "train_seconds": state.train_seconds,
-        "total_seconds": seconds_since(started),
-        "train_tokens": state.num_tokens,
-        "train_examples": state.num_examples,
-        "train_tokens_per_second": state.tokens_per_second,
-        "data": [asdict(report) for report in trainer.output.data_reports],
-    }
-    with _writing_to(folder):
-        _keep_predictions(trainer, folder, on_dev)
-        if "test" in metrics:
-            write_test_counts(folder, trainer.results["test"])
-        provenance.write_end(folder, trainer.model, metrics)
-        write_results(folder, results)
-    for name in (REPRODUCE, provenance.PROVENANCE, RESULTS):
-        trainer.reporter.log_artifact(folder / name)
-    if any(getattr(logger, "log_model", False) for logger in trainer.reporter.loggers):
-        trainer.reporter.log_artifact(folder / "model")
-    assert trainer.checkpoints is not None
-    trainer.checkpoints.remove()
 
 
 def _best_on_dev(trainer: Trainer) -> Mapping[str, TaskResult]:
@@ -285,57 +204,9 @@ def _best_on_dev(trainer: Trainer) -> Mapping[str, TaskResult]:
     return trainer.evaluator.evaluate_all(trainer.eval_datasets)
 
 
-def _calibration(trainer: Trainer, on_dev: Mapping[str, TaskResult]) -> dict[str, Any]:
-    """The entry `calibration` of the results; none if no head calibrates."""
-    if not calibrated_heads(trainer.model):
-        return {}
-    splits = {
-        "dev": (on_dev, trainer.eval_datasets),
-        "test": (trainer.results.get("test", {}), trainer.test_datasets),
-    }
-    return {"calibration": describe_calibration(trainer.model, splits)}
-
-
-def _keep_predictions(trainer: Trainer, folder: Path, on_dev: Mapping[str, TaskResult]) -> None:
-    """Write the predictions of the best model on dev and test, as its evaluations made them."""
-    if (limit := trainer.config.trainer.keep_predictions) == 0:
-        return
-    found = (("dev", on_dev, trainer.eval_datasets), ("test", trainer.results.get("test", {}), trainer.test_datasets))
-    for split, results, datasets in found:
-        if results:
-            examples = {name: as_split(dataset).examples() for name, dataset in datasets.items()}
-            write_predictions(folder, split, trainer.model.heads, results, examples, limit=limit)
-
-
-def _collapses(trainer: Trainer) -> dict[str, Any]:
-    """The heads that had learned nothing at an evaluation, by `task.head`: at how many, and how in the best model."""
-    at_best = {f"{task}.{head}": how for task, result in trainer.results.get("best", {}).items()
-               for head, how in result.collapsed.items()}  # fmt: skip
-    return {
-        name: {"evaluations": number, "best_model": at_best.get(name)}
-        for name, number in trainer.state.num_collapses.items()
-    }
-
-
 def _stop_at_once(signal_name: str) -> None:
     """End a run before or after training, where a resumed run does the same work again."""
     raise KeyboardInterrupt if signal_name == "SIGINT" else Stopped(signal_name)
-
-
-@contextlib.contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
-    """Turn an `OSError` into an error that says how to resume.
-
-    Raises:
-        InputError: a file cannot be written; files are written completely or not at all.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{folder}: a file of the run cannot be written there ({error}); free disk space and resume with   "
-            f"{command()} {as_word('run_dir', shown(folder))} resume=true"
-        ) from error
 
 
 def _say_stopped(trainer: Trainer | None, config: ExperimentConfig, folder: Path, console: Console, how: str) -> None:

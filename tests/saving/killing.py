@@ -17,9 +17,9 @@ from multitask_bert.config.schema import ExperimentConfig
 from multitask_bert.saving.best_model import BestModel
 from multitask_bert.saving.store import CheckpointStore
 from multitask_bert.tracking.reporter import Reporter
-from multitask_bert.training import provenance
-from multitask_bert.training import run as running
+from multitask_bert.training import provenance, run_files
 from multitask_bert.training.loop import TrainingLoop
+from multitask_bert.training.run import run_training
 from multitask_bert.training.trainer import Trainer
 
 # The phases of a run, and the functions that each consists of.
@@ -29,7 +29,7 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
     "saving": [(CheckpointStore, "write"), (BestModel, "save")],
     "logging": [(Reporter, "log")],
     "publishing": [
-        (BestModel, "publish"), (running, "write_results"), (provenance, "write_end"), (CheckpointStore, "remove"),
+        (BestModel, "publish"), (run_files, "write_results"), (provenance, "write_end"), (CheckpointStore, "remove"),
     ],
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def run(config: ExperimentConfig, folder: Path, blow: Blow | None, mean_events: 
     for phase, functions in PHASES.items():
         for owner, name in functions:
             setattr(owner, name, struck.wrapped(phase, getattr(owner, name)))
-    running.run_training(config, folder, tags={})
+    run_training(config, folder, tags={})
     if blow is None:
         told.send((dict(struck.num_calls), dict(struck.num_events)))
 
